@@ -1,0 +1,1 @@
+"""The tests: sentences that state a rule. See CONTRIBUTING.md for the rooms."""

@@ -1,0 +1,1 @@
+"""Documents that cannot drift from what they describe."""

@@ -1,0 +1,1 @@
+"""The domain's verbs, on a real server."""

@@ -1,0 +1,1 @@
+"""The store, on fakeredis and on every real server there is."""

@@ -1,0 +1,1 @@
+"""Rules and models: pure functions, no server, no process."""

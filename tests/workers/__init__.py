@@ -1,0 +1,1 @@
+"""Workers and runners, with real processes."""
