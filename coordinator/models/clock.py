@@ -1,0 +1,46 @@
+"""Durations and instants as people write them. No clock is read here: instants come from the server."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from coordinator.models.errors import InvalidData, UsageError
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?\Z")
+_UNIT_MS = {"ms": 1, "s": 1000, None: 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+MAX_DURATION_MS = 10 * 365 * 86_400_000
+
+
+def duration_ms(text: str) -> int:
+    """`300s`, `5m`, `2h`, `250ms`, bare numbers are seconds → milliseconds. UsageError when malformed."""
+    match = _DURATION.match(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is not a duration", hint="write 300s, 5m or 2h; a bare number means seconds")
+    ms = round(float(match[1]) * _UNIT_MS[match[2]])
+    if ms > MAX_DURATION_MS:
+        raise UsageError(f"{text!r} is longer than ten years", hint="write 300s, 5m or 2h")
+    return ms
+
+
+def instant(us: int | float) -> str:
+    """Microseconds since the epoch → RFC 3339 in UTC with milliseconds."""
+    moment = datetime.fromtimestamp(int(us) // 1000 / 1000, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(us) // 1000 % 1000:03d}Z"
+
+
+def instant_ms(ms: int | float) -> str:
+    """Milliseconds since the epoch → RFC 3339 in UTC with milliseconds."""
+    return instant(int(ms) * 1000)
+
+
+def parse_instant_us(text: str) -> int:
+    """RFC 3339 with a zone → microseconds since the epoch. InvalidData when malformed."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None  # type: ignore[assignment]
+    if moment is None or moment.tzinfo is None:
+        raise InvalidData(f"{text!r} is not an instant", hint="write RFC 3339 with a zone: 2026-01-31T12:00:00.000Z")
+    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds

@@ -1,0 +1,1 @@
+"""The domain's verbs: read, decide by the rules, one commit."""

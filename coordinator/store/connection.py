@@ -1,0 +1,184 @@
+"""Connections to Redis: three clients from one address, and the translation of Redis's errors into ours.
+
+`commands` has short timeouts and repeats a call whose reply was lost (every script is safe to repeat); `blocking` waits
+in the server; `subscriptions` waits for messages without a read timeout. RQ gets a fourth of its own (see bells).
+Left to others: which keys exist (keys) and what is done with them (project).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from coordinator.models.config import mask
+from coordinator.models.errors import ServerUnavailable, UsageError
+
+if TYPE_CHECKING:
+    import redis
+
+    from coordinator.models.config import Config
+    from coordinator.store.project import ProjectStore
+
+TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 3.0
+REPEATS = 3
+BLOCK_MARGIN_S = 5.0
+
+
+class Store:
+    """Everything that coord keeps in one Redis. Made once per process; the clients connect when first used.
+
+    `make(purpose)` returns a client that answers in text; purpose is `commands`, `blocking`, `subscriptions` or `raw`
+    (bytes, for RQ). `address` is what errors show, without its password.
+    """
+
+    def __init__(self, make: Callable[[str], redis.Redis], address: str) -> None:
+        self._make = make
+        self.address = address
+        self._projects: dict[str, ProjectStore] = {}
+
+    @cached_property
+    def commands(self) -> redis.Redis:
+        return self._make("commands")
+
+    @cached_property
+    def blocking(self) -> redis.Redis:
+        return self._make("blocking")
+
+    @cached_property
+    def subscriptions(self) -> redis.Redis:
+        return self._make("subscriptions")
+
+    @cached_property
+    def raw(self) -> redis.Redis:
+        """For RQ alone: it wants bytes and changes its pool's timeouts."""
+        return self._make("raw")
+
+    def project(self, project: str) -> ProjectStore:
+        """The store of one project (which need not exist yet)."""
+        from coordinator.store.project import ProjectStore
+
+        if project not in self._projects:
+            self._projects[project] = ProjectStore(self, project)
+        return self._projects[project]
+
+    def project_ids(self) -> list[str]:
+        """Every project that may exist, sorted: a superset, since an id is listed before its first commit."""
+        from coordinator.store.keys import PROJECTS
+
+        with self.translated():
+            return sorted(self.commands.smembers(PROJECTS))
+
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        """Inside, an error of Redis becomes ServerUnavailable with a word, a plain sentence and the next step."""
+        import redis
+
+        try:
+            yield
+        except redis.RedisError as error:
+            raise translation(error, self.address) from error
+        except OSError as error:
+            raise ServerUnavailable(
+                f"the connection to Redis at {self.address} failed: {error}", hint="is it running and reachable?"
+            ) from error
+
+    def close(self) -> None:
+        """Give every connection back. The store may not be used afterwards."""
+        for name in ("commands", "blocking", "subscriptions", "raw"):
+            client = self.__dict__.pop(name, None)
+            if client is not None:
+                client.close()
+
+
+def connect(config: Config, notify: Callable[[str], None] | None = None) -> Store:
+    """The store that the configuration names; with no address, the embedded server, started when it is not running.
+
+    `notify` is told, once per machine, that an embedded server is seen by this machine alone.
+    """
+    if config.redis_url:
+        return store_at(config.redis_url)
+    from coordinator.store.embedded import ensure_running
+
+    return store_at(ensure_running(notify=notify or (lambda _text: None)))
+
+
+def store_at(url: str) -> Store:
+    """The store at an address: redis://, rediss://, unix:// or sentinel://[password@]host:port,…/service[/db]."""
+    scheme = url.partition("://")[0]
+    if scheme == "sentinel":
+        from coordinator.store.sentinel import sentinel_client
+
+        return Store(lambda purpose: sentinel_client(url, **_options(purpose)), mask(url))
+    if scheme not in ("redis", "rediss", "unix"):
+        raise UsageError(
+            f"coord cannot reach Redis by {scheme}://", hint="use redis://, rediss://, unix:// or sentinel://"
+        )
+    return Store(lambda purpose: _client(url, purpose), mask(url))
+
+
+def _client(url: str, purpose: str) -> redis.Redis:
+    import redis
+
+    try:
+        return redis.Redis.from_url(url, **_options(purpose))
+    except ValueError as error:
+        raise UsageError(f"the address {mask(url)} is malformed: {error}", hint="redis://host:6379/0") from None
+
+
+def _options(purpose: str) -> dict[str, Any]:
+    from redis.backoff import ExponentialBackoff
+    from redis.retry import Retry
+
+    if purpose == "raw":
+        return {"health_check_interval": 15}
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "encoding_errors": "surrogateescape",
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02), REPEATS),
+    }
+    if purpose == "commands":
+        options["socket_timeout"] = TIMEOUT_S
+    elif purpose == "blocking":
+        options["socket_timeout"] = None  # the caller's block time bounds it; see events.follow
+        options["health_check_interval"] = 15
+    else:
+        options["socket_timeout"] = None
+        options["health_check_interval"] = 15
+    return options
+
+
+_REFUSALS = (
+    # what Redis says first, our word, the sentence, the next step
+    (("WRONGPASS", "NOAUTH", "invalid username-password"), "login", "refused the login", "check COORD_REDIS_URL"),
+    (("NOPERM",), "login", "does not let this user do that", "ask for the rights, or use another user"),
+    (("OOM",), "full", "is full (maxmemory reached)", "raise maxmemory, or delete closed sessions: `coord prune`"),
+    (("MISCONF",), "full", "cannot write to its disk", "free some disk space on the server"),
+    (("READONLY",), "read_only", "is a read-only replica", "point COORD_REDIS_URL at the primary"),
+    (("LOADING",), "loading", "is still loading its data", "try again in a moment"),
+    (("CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS"), "server", "cannot serve now", "look at the server's log"),
+)
+
+
+def translation(error: Exception, address: str) -> ServerUnavailable:
+    """An error of redis-py as ours. Addresses are masked; the server's own sentence is kept as a fact."""
+    import redis
+
+    said = str(error)
+    for starts, word, sentence, hint in _REFUSALS:
+        if any(start in said for start in starts):
+            return ServerUnavailable(f"Redis at {address} {sentence}", hint=hint, code=word, server_said=said[:200])
+    if isinstance(error, redis.AuthenticationError):
+        return ServerUnavailable(f"Redis at {address} refused the login", hint="check COORD_REDIS_URL", code="login")
+    if isinstance(error, redis.TimeoutError):
+        return ServerUnavailable(
+            f"Redis at {address} did not answer in time", hint="is it overloaded, or is the network cut?"
+        )
+    if isinstance(error, redis.ConnectionError):
+        return ServerUnavailable(
+            f"Redis at {address} cannot be reached", hint="is it running? see `coord server status`, COORD_REDIS_URL"
+        )
+    return ServerUnavailable(f"Redis at {address} refused: {said[:200]}", code="server", hint="see `coord doctor`")

@@ -1,0 +1,150 @@
+"""Every key that coord writes, built here and nowhere else.
+
+All keys of a project carry one hash tag, so that a project fits one slot of a cluster and every commit is legal there.
+`<doc>` is a session's name, or `_` for the project's own document (the shared state). A session's keys go with
+`session delete`, `prune` (30 days after it was closed) or `project delete`; a project's keys with `project delete`.
+
+| key | type | writer | end of life |
+|---|---|---|---|
+| `coord:projects` | set of project ids, a superset | before a project's first commit | never |
+| `coord:{P}:meta` | hash: layout, revision, server | commit | project |
+| `coord:{P}:events` | stream: type, session, json | commit | trimmed to the newest; project |
+| `coord:{P}:request:<id>` | string `<digest> <revision> <answer>` | commit | TTL, longer than any commit's deadline |
+| `coord:{P}:leases` | hash member → `<token> <deadline_ms> <ttl_ms>` | commit, renew | with the holder's end; project |
+| `coord:{P}:deadlines` | sorted set member → deadline in ms | commit, renew | with the holder's end; project |
+| `coord:{P}:locks` | hash name → `<token> <deadline_ms> <acquired_ms> <owner>` | commit, renew | swept when expired; project |
+| `coord:{P}:alive:<agent>` | string: last measured load as JSON | renew | TTL of the agent |
+| `coord:{P}:holding:<agent>` | set of `<session name>/<task>` | commit | empties itself |
+| `coord:{P}:doc:<doc>:sections` | hash section → `<structure> <changed> [json]` | commit | session, project |
+| `coord:{P}:doc:<doc>:nodes:<section>` | hash field → `<revision> <json>` | commit | session, project |
+| `coord:{P}:doc:<doc>:times:<section>` | hash field → leaf times as JSON | commit | session, project |
+| `coord:{P}:doc:<doc>:ready:<team>` | sorted set task → rank | commit | empties itself |
+| `coord:{P}:doc:<doc>:waiting:<task>` | set of unmet dependencies | commit | empties itself |
+| `coord:{P}:doc:<doc>:dependants:<task>` | set of task ids | commit | session |
+| `coord:{P}:doc:<doc>:counts` | hash `<team>:<status>` → tasks | commit | session |
+| `coord:{P}:stage:<id>:<…>` | an import's hashes before the swap | import | TTL 1 h, or renamed by the commit |
+| `coord:{P}:slot:<job>:<n>` | string: who rang this time slot | ticker | TTL |
+| `coord:{P}:output:<session name>:<task>:<epoch>` | stream: chunks of a command's output | worker | TTL 30 days, shorter with the session |
+| `coord:{P}:rq:<…>` | RQ's own keys | RQ | RQ's TTLs; project |
+
+Members of `leases` and `deadlines`: `session/<name>`, `agent/<id>`, `task/<session name>/<task>`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PROJECTS = "coord:projects"
+LAYOUT = 1
+"""Version of everything in this table. A coord that meets another one refuses to work (exit 4)."""
+
+SHARED = "_"
+"""The document id of a project's shared state; no session can have this name."""
+
+KEY_PATTERNS: tuple[tuple[str, str], ...] = (
+    (r"coord:projects", "set"),
+    (r"coord:\{[^}]+\}:meta", "hash"),
+    (r"coord:\{[^}]+\}:events", "stream"),
+    (r"coord:\{[^}]+\}:request:.+", "string, ttl"),
+    (r"coord:\{[^}]+\}:(leases|locks)", "hash"),
+    (r"coord:\{[^}]+\}:deadlines", "zset"),
+    (r"coord:\{[^}]+\}:alive:.+", "string, ttl"),
+    (r"coord:\{[^}]+\}:holding:.+", "set"),
+    (r"coord:\{[^}]+\}:doc:[^:]+:(sections|counts|(nodes|times):.+)", "hash"),
+    (r"coord:\{[^}]+\}:doc:[^:]+:ready:.*", "zset"),
+    (r"coord:\{[^}]+\}:doc:[^:]+:(waiting|dependants):.+", "set"),
+    (r"coord:\{[^}]+\}:stage:.+", "hash, ttl"),
+    (r"coord:\{[^}]+\}:slot:.+", "string, ttl"),
+    (r"coord:\{[^}]+\}:output:.+", "stream, ttl"),
+    (r"coord:\{[^}]+\}:rq:.+", "rq"),
+)
+"""The table above as (pattern, type) pairs; a test fails on a key that none of them describes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one project."""
+
+    project: str
+
+    @property
+    def prefix(self) -> str:
+        return f"coord:{{{self.project}}}:"
+
+    @property
+    def meta(self) -> str:
+        return f"coord:{{{self.project}}}:meta"
+
+    @property
+    def events(self) -> str:
+        return f"coord:{{{self.project}}}:events"
+
+    def channel(self, type_: str) -> str:
+        return f"coord:{{{self.project}}}:events:{type_}"
+
+    def request(self, request_id: str) -> str:
+        return f"coord:{{{self.project}}}:request:{request_id}"
+
+    @property
+    def leases(self) -> str:
+        return f"coord:{{{self.project}}}:leases"
+
+    @property
+    def deadlines(self) -> str:
+        return f"coord:{{{self.project}}}:deadlines"
+
+    @property
+    def locks(self) -> str:
+        return f"coord:{{{self.project}}}:locks"
+
+    def alive(self, agent: str) -> str:
+        return f"coord:{{{self.project}}}:alive:{agent}"
+
+    def holding(self, agent: str) -> str:
+        return f"coord:{{{self.project}}}:holding:{agent}"
+
+    def sections(self, doc: str) -> str:
+        return f"coord:{{{self.project}}}:doc:{doc}:sections"
+
+    def nodes(self, doc: str, section: str) -> str:
+        return f"coord:{{{self.project}}}:doc:{doc}:nodes:{section}"
+
+    def times(self, doc: str, section: str) -> str:
+        return f"coord:{{{self.project}}}:doc:{doc}:times:{section}"
+
+    def ready(self, doc: str, team: str | None) -> str:
+        return f"coord:{{{self.project}}}:doc:{doc}:ready:{team or ''}"
+
+    def waiting(self, doc: str, task: str) -> str:
+        return f"coord:{{{self.project}}}:doc:{doc}:waiting:{task}"
+
+    def dependants(self, doc: str, task: str) -> str:
+        return f"coord:{{{self.project}}}:doc:{doc}:dependants:{task}"
+
+    def counts(self, doc: str) -> str:
+        return f"coord:{{{self.project}}}:doc:{doc}:counts"
+
+    def stage(self, stage_id: str, rest: str) -> str:
+        return f"coord:{{{self.project}}}:stage:{stage_id}:{rest}"
+
+    def slot(self, job: str, number: int) -> str:
+        return f"coord:{{{self.project}}}:slot:{job}:{number}"
+
+    def output(self, doc: str, task: str, epoch: int) -> str:
+        return f"coord:{{{self.project}}}:output:{doc}:{task}:{epoch}"
+
+    @property
+    def rq_prefix(self) -> str:
+        return f"coord:{{{self.project}}}:rq"
+
+
+def session_member(name: str) -> str:
+    return f"session/{name}"
+
+
+def agent_member(agent: str) -> str:
+    return f"agent/{agent}"
+
+
+def task_member(name: str, task: str) -> str:
+    return f"task/{name}/{task}"

@@ -1,0 +1,54 @@
+-- Step 4 and 5, records: fences, everything that was read to decide, deadlines that must have passed, limits.
+local check = {}
+function check.fence(member, token) -- the lease still belongs to this epoch or incarnation
+  local value = redis.call('HGET', KEYS[4], member)
+  local current = string.match(value or '', '^(%d+) ')
+  return current ~= token and {'FENCED', 'lease', member, current or ''}
+end
+function check.node(key, field, revision) -- absent counts as revision 0
+  local value = redis.call('HGET', KEYS[tonumber(key)], field)
+  local current = value and string.match(value, '^(%d+) ') or '0'
+  return current ~= revision and {'CONFLICT', field, current}
+end
+function check.section(key, name, structure, changed) -- '' for a part that the decision did not depend on
+  local value = redis.call('HGET', KEYS[tonumber(key)], name)
+  local is_structure, is_changed = string.match(value or '0 0', '^(%d+) (%d+)')
+  local differs = (structure ~= '' and structure ~= is_structure) or (changed ~= '' and changed ~= is_changed)
+  return differs and {'CONFLICT', name, is_changed}
+end
+function check.size(key, size) -- a set that only grows: the same size is the same set
+  local current = redis.call('SCARD', KEYS[tonumber(key)])
+  return current ~= tonumber(size) and {'CONFLICT', KEYS[tonumber(key)], tostring(current)}
+end
+function check.passed(member, seen) -- the deadline that was seen has passed, and no renewal came in between
+  local deadline = redis.call('ZSCORE', KEYS[5], member)
+  local same = deadline and tonumber(deadline) == tonumber(seen) and tonumber(deadline) <= now_ms
+  return not same and {'CONFLICT', member, deadline or ''}
+end
+function check.absent(member) -- nobody holds a lease on it
+  local value = redis.call('HGET', KEYS[4], member)
+  return value and {'CONFLICT', member, value}
+end
+function check.lock(name, token) -- '' for a lock that must be free; expired counts as free
+  local value = redis.call('HGET', KEYS[6], name)
+  local current, deadline, owner = string.match(value or '', '^(%d+) (%d+) %d+ (.*)$')
+  if token ~= '' then
+    return current ~= token and {'FENCED', 'lock', name, current or ''}
+  end
+  return current and tonumber(deadline) > now_ms and {'LOCKED', name, owner, deadline}
+end
+function check.room(key, limit, member) -- a set that may hold at most `limit` members, this one included
+  local full = redis.call('SCARD', KEYS[tonumber(key)]) >= tonumber(limit)
+  return full and redis.call('SISMEMBER', KEYS[tonumber(key)], member) == 0 and {'FULL', KEYS[tonumber(key)], limit}
+end
+for _ = 1, count() do
+  local name, arity = take(), count()
+  local arguments = {}
+  for n = 1, arity do
+    arguments[n] = take()
+  end
+  local refused = check[name](unpack(arguments))
+  if refused then
+    return refused
+  end
+end

@@ -1,0 +1,254 @@
+"""One project's records: torn-free reads, and the one way to change anything.
+
+`change` runs a piece of work as an optimistic transaction: read, decide, commit; again when somebody was faster.
+Left to others: what the records mean (services), which keys there are (keys), Lua (scripts).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from coordinator.models.errors import (
+    Conflict,
+    CoordError,
+    Fenced,
+    LayoutUnknown,
+    LimitReached,
+    Locked,
+    RequestReused,
+    TooLate,
+)
+from coordinator.models.jsontext import canonical, dumps
+from coordinator.store import scripts
+from coordinator.store.keys import LAYOUT, PROJECTS, Keys
+from coordinator.store.reads import Read, Snapshot
+from coordinator.store.transaction import Transaction
+
+if TYPE_CHECKING:
+    from coordinator.store.connection import Store
+
+T = TypeVar("T")
+
+COMMIT_WINDOW_MS = 60_000
+"""A commit that reaches the server later than this after its read does nothing."""
+MEMORY_MS = 2 * COMMIT_WINDOW_MS
+"""How long a made-up request id is remembered: longer than any commit can still arrive."""
+GIVEN_MEMORY_MS = 24 * 3_600_000
+"""How long a request id that the user gave is remembered."""
+EVENT_LIMIT = 100_000
+"""Events kept per project (approximately)."""
+WAIT_MS = 5_000
+
+
+class ProjectStore:
+    """Reads and changes of one project. Made by `Store.project`."""
+
+    def __init__(self, store: Store, project: str) -> None:
+        self.store = store
+        self.project = project
+        self.keys = Keys(project)
+        self._listed = False
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def fetch(self, *reads: Read, request_id: str | None = None) -> Snapshot:
+        """All reads in one MULTI, with the revision and the server's time. LayoutUnknown for another coord's keys."""
+        with self.store.translated():
+            pipe = self.store.commands.pipeline(transaction=True)
+            pipe.time()
+            pipe.hmget(self.keys.meta, ["revision", "layout"])
+            if request_id is not None:
+                pipe.get(self.keys.request(request_id))
+            for read in reads:
+                read.send(pipe, self.keys)
+            answers = pipe.execute()
+        (seconds, micros), (revision, layout) = answers[0], answers[1]
+        if layout is not None and int(layout) != LAYOUT:
+            raise LayoutUnknown(
+                f"project {self.project} is kept in layout {layout}; this coord knows layout {LAYOUT}",
+                hint="use the version of coord that the other machines use",
+            )
+        rest = answers[2:]
+        remembered = rest.pop(0) if request_id is not None else None
+        replies = {read: read.parse(answer) for read, answer in zip(reads, rest, strict=True)}
+        now_us = int(seconds) * 1_000_000 + int(micros)
+        return Snapshot(now_us, int(revision or 0), None if layout is None else int(layout), remembered, replies)
+
+    @property
+    def exists(self) -> bool:
+        """True once anything was committed to the project."""
+        return self.fetch().revision > 0
+
+    # -- changing -------------------------------------------------------------------------------------------------
+
+    def change(
+        self,
+        work: Callable[[Transaction], T],
+        *,
+        verb: str,
+        arguments: Any = None,
+        request_id: str | None = None,
+        wait_ms: int = WAIT_MS,
+        actor: str | None = None,
+        locks: dict[str, int] | None = None,
+        first: Sequence[Read] = (),
+    ) -> T:
+        """Run `work(tx)` and commit what it collected; again on conflicts and locks until `wait_ms` has passed.
+
+        Returns what `work` returned (JSON), with `tx.mark` replaced by the revision; the same `request_id` with the
+        same verb and arguments returns the remembered answer and does nothing. Work that writes nothing commits
+        nothing. `first` are reads that the work needs anyway, fetched in the first round trip. `work` must be pure
+        but for its reads: it may run several times. Raises Conflict, Locked, Fenced, LimitReached, RequestReused.
+        """
+        given = request_id is not None
+        request_id = request_id or secrets.token_hex(10)
+        digest = hashlib.sha256(canonical([verb, arguments]).encode()).hexdigest()[:32]
+        deadline = time.monotonic() + wait_ms / 1000
+        attempt = 0
+        while True:
+            snapshot = self.fetch(*first, request_id=request_id if given else None)
+            if snapshot.remembered is not None:
+                return self._remembered(snapshot.remembered, digest, request_id)
+            tx = Transaction(self, snapshot, actor, locks or {})
+            answer = work(tx)
+            if tx.is_empty:
+                return answer
+            memory_ms = GIVEN_MEMORY_MS if given else MEMORY_MS
+            try:
+                return self._commit(tx, answer, request_id, digest, memory_ms)
+            except _Again as again:
+                if again.error is not None and time.monotonic() >= deadline:
+                    raise again.error from None
+                attempt += again.error is not None
+            time.sleep(random.uniform(0, min(0.25, 0.001 * 2 ** min(attempt, 8))))  # noqa: S311 - jitter
+
+    def renew(self, member: str, token: int, *, ttl_ms: int | None = None, load: dict[str, Any] | None = None) -> int:
+        """More time for a lease, by its holder: the new deadline in ms of the server's clock, or raises LeaseLost.
+
+        Count the trust window from before this call. `load` is kept with the holder's name until its next end.
+        """
+        from coordinator.models.errors import LeaseLost
+
+        kind, _, name = member.partition("/")
+        keys = [self.keys.leases, self.keys.deadlines, self.keys.alive(name if kind == "agent" else "")]
+        arguments = [member, token, "" if ttl_ms is None else ttl_ms, "" if load is None else dumps(load)]
+        with self.store.translated():
+            answer = scripts.call(self.store.commands, "renew", keys, arguments)
+        if answer[0] == "OK":
+            return int(answer[1])
+        raise LeaseLost(
+            f"the lease on {member} has ended or passed to somebody else",
+            hint="stop working on it; what it held can be claimed again",
+            member=member,
+            current=int(answer[1]) if answer[1] else None,
+        )
+
+    # -- the commit -----------------------------------------------------------------------------------------------
+
+    def _commit(self, tx: Transaction, answer: T, request_id: str, digest: str, memory_ms: int) -> T:
+        text = dumps(answer)
+        self._list_project()
+        reply = self._call(tx, text, request_id, digest, tx.now_us + COMMIT_WINDOW_MS * 1000, memory_ms, adopt="")
+        word, facts = reply[0], reply[1:]
+        if word == "OK":
+            return _filled(text, tx.mark, facts[0])  # type: ignore[no-any-return]
+        if word == "SEEN":
+            return self._remembered(facts[0], digest, request_id)
+        if word == "RESTARTED":
+            self._adopt(known=facts[0], server=facts[1], revision=int(facts[2]))
+            raise _Again(None)
+        raise self._refusal(word, facts)
+
+    def _call(
+        self, tx: Transaction, text: str, request_id: str, digest: str, not_after: int, memory_ms: int, adopt: str
+    ) -> list[str]:
+        keys = self.keys
+        fixed = [keys.meta, keys.events, keys.request(request_id), keys.leases, keys.deadlines, keys.locks]
+        arguments: list[Any] = [tx.mark, digest, not_after, memory_ms, adopt, text, EVENT_LIMIT]
+        arguments.append(len(tx.locks))
+        for name, token in tx.locks.items():
+            arguments += [name, token]
+        arguments += [len(tx.paths), *sorted(tx.paths)]
+        for entries in (tx.checks, tx.writes):
+            arguments.append(len(entries))
+            for name, values in entries:
+                arguments += [name, len(values), *values]
+        arguments.append(len(tx.events))
+        for event in tx.events:
+            arguments += [event["type"], event["session"] or "", keys.channel(event["type"]), dumps(event)]
+        with self.store.translated():
+            return scripts.call(self.store.commands, "commit", fixed + tx.named_keys(), arguments)
+
+    def _list_project(self) -> None:
+        # outside the project's slot, so it cannot be part of the commit: listed first, once per process
+        if not self._listed:
+            with self.store.translated():
+                self.store.commands.sadd(PROJECTS, self.project)
+            self._listed = True
+
+    def _adopt(self, *, known: str, server: str, revision: int) -> None:
+        """Remember the new server, with a jump of the revision and an alert. The first one to come does it."""
+        tx = Transaction(self, None, None, {})
+        tx.event(
+            "alert:raised",
+            data={
+                "reason": "server_restarted",
+                "message": "the Redis server restarted or was replaced; its last writes and events may be missing",
+                "known": known,
+                "server": server,
+                "last_revision": revision,
+            },
+        )
+        request_id = "adopt-" + hashlib.sha256(f"{known} {server}".encode()).hexdigest()[:20]
+        self._call(tx, "null", request_id, "adopt", tx.now_us + COMMIT_WINDOW_MS * 1000, MEMORY_MS, adopt=known)
+
+    def _remembered(self, text: str, digest: str, request_id: str) -> Any:
+        was, _, rest = text.partition(" ")
+        if was != digest:
+            raise RequestReused(
+                f"request id {request_id!r} was used before with other arguments",
+                hint="take a fresh --request-id for a new request",
+                request_id=request_id,
+            )
+        return json.loads(rest.partition(" ")[2])
+
+    def _refusal(self, word: str, facts: list[str]) -> Exception:
+        error: CoordError
+        if word == "CONFLICT":
+            return _Again(Conflict(f"{facts[0]} was changed by somebody else", hint="read it again", at=facts[0]))
+        if word == "LOCKED":
+            error = Locked(
+                f"the lock {facts[0]} is held by {facts[1]}",
+                hint="wait for it (--wait), or carry it with --lock NAME=TOKEN",
+                lock=facts[0],
+                owner=facts[1],
+            )
+            return _Again(error)
+        if word == "FENCED":
+            return Fenced(
+                f"the {facts[0]} on {facts[1]} was lost: it ended or passed to somebody else",
+                hint="stop; read the state again before you go on",
+                **{facts[0]: facts[1], "current": int(facts[2]) if facts[2] else None},
+            )
+        if word == "FULL":
+            return LimitReached(f"no room: the limit of {facts[1]} is reached", hint="wait until something ends")
+        return TooLate("the request reached Redis too late and did nothing", hint="send it again")
+
+
+class _Again(Exception):
+    """The commit did nothing; re-read and try again. `error` is what to raise when the time is up (None: at once)."""
+
+    def __init__(self, error: CoordError | None) -> None:
+        self.error = error
+
+
+def _filled(text: str, mark: str, revision: str) -> Any:
+    if mark in text:
+        text = text.replace(f'"{mark}"', revision).replace(mark, revision)
+    return json.loads(text)

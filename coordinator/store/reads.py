@@ -1,0 +1,290 @@
+"""What a transaction can read: small descriptions, each with its Redis command and what its reply means.
+
+Several are carried out in one MULTI together with the revision and the server's time, so that they are never torn.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from coordinator.models.jsontext import Json
+from coordinator.store.keys import Keys
+
+
+class Found(NamedTuple):
+    """A node as it was read: its last change's revision (0 when absent) and its value (None when absent)."""
+
+    revision: int
+    value: Json
+
+    @property
+    def exists(self) -> bool:
+        return self.revision > 0
+
+
+ABSENT = Found(0, None)
+
+
+class SectionFound(NamedTuple):
+    """An entry of a document's list of sections: when a node last came or went, and when anything last changed."""
+
+    structure: int
+    changed: int
+    value: Json
+    is_value: bool
+    """True for a section that is not an object: then `value` is all of it and it has no nodes."""
+
+    @property
+    def exists(self) -> bool:
+        return self.structure > 0
+
+
+NO_SECTION = SectionFound(0, 0, None, False)
+
+
+class LeaseFound(NamedTuple):
+    """Who holds something, until when by the server's clock."""
+
+    token: int
+    deadline_ms: int
+    ttl_ms: int
+
+
+def parse_node(text: str | None) -> Found:
+    if text is None:
+        return ABSENT
+    revision, _, body = text.partition(" ")
+    return Found(int(revision), json.loads(body))
+
+
+def parse_section(text: str | None) -> SectionFound:
+    if text is None:
+        return NO_SECTION
+    structure, changed, *rest = text.split(" ", 2)
+    return SectionFound(int(structure), int(changed), json.loads(rest[0]) if rest else None, bool(rest))
+
+
+def parse_lease(text: str | None) -> LeaseFound | None:
+    if text is None:
+        return None
+    token, deadline, ttl = text.split(" ")
+    return LeaseFound(int(token), int(deadline), int(ttl))
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One field of a section → Found."""
+
+    doc: str
+    section: str
+    field: str
+
+    def send(self, pipe: Any, keys: Keys) -> None:
+        pipe.hget(keys.nodes(self.doc, self.section), self.field)
+
+    def parse(self, reply: Any) -> Found:
+        return parse_node(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """Some fields of a section → list of Found, in the order asked."""
+
+    doc: str
+    section: str
+    fields: tuple[str, ...]
+
+    def send(self, pipe: Any, keys: Keys) -> None:
+        pipe.hmget(keys.nodes(self.doc, self.section), list(self.fields) or [""])
+
+    def parse(self, reply: Any) -> list[Found]:
+        return [parse_node(text) for text in reply[: len(self.fields)]]
+
+
+@dataclass(frozen=True, slots=True)
+class AllNodes:
+    """A whole section → dict of field → Found, sorted by field."""
+
+    doc: str
+    section: str
+
+    def send(self, pipe: Any, keys: Keys) -> None:
+        pipe.hgetall(keys.nodes(self.doc, self.section))
+
+    def parse(self, reply: Any) -> dict[str, Found]:
+        return {name: parse_node(reply[name]) for name in sorted(reply)}
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Leaf times of one node → dict of relative path → microseconds."""
+
+    doc: str
+    section: str
+    field: str
+
+    def send(self, pipe: Any, keys: Keys) -> None:
+        pipe.hget(keys.times(self.doc, self.section), self.field)
+
+    def parse(self, reply: Any) -> dict[str, int]:
+        return {} if reply is None else dict(json.loads(reply))
+
+
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """The list of a document's sections → dict of section → SectionFound, sorted."""
+
+    doc: str
+
+    def send(self, pipe: Any, keys: Keys) -> None:
+        pipe.hgetall(keys.sections(self.doc))
+
+    def parse(self, reply: Any) -> dict[str, SectionFound]:
+        return {name: parse_section(reply[name]) for name in sorted(reply)}
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One entry of a document's list of sections → SectionFound."""
+
+    doc: str
+    section: str
+
+    def send(self, pipe: Any, keys: Keys) -> None:
+        pipe.hget(keys.sections(self.doc), self.section)
+
+    def parse(self, reply: Any) -> SectionFound:
+        return parse_section(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """Leases by member → list of LeaseFound or None, in the order asked. `()` asks for none."""
+
+    members: tuple[str, ...]
+
+    def send(self, pipe: Any, keys: Keys) -> None:
+        pipe.hmget(keys.leases, list(self.members) or [""])
+
+    def parse(self, reply: Any) -> list[LeaseFound | None]:
+        return [parse_lease(text) for text in reply[: len(self.members)]]
+
+
+@dataclass(frozen=True, slots=True)
+class AllLeases:
+    """Every lease of the project → dict of member → LeaseFound."""
+
+    def send(self, pipe: Any, keys: Keys) -> None:
+        pipe.hgetall(keys.leases)
+
+    def parse(self, reply: Any) -> dict[str, LeaseFound]:
+        return {member: lease for member, text in reply.items() if (lease := parse_lease(text))}
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """Members of `deadlines` with a deadline at or before `before_ms`, soonest first → list of (member, deadline)."""
+
+    before_ms: int
+    limit: int = 200
+
+    def send(self, pipe: Any, keys: Keys) -> None:
+        pipe.zrange(keys.deadlines, "-inf", self.before_ms, byscore=True, offset=0, num=self.limit, withscores=True)
+
+    def parse(self, reply: Any) -> list[tuple[str, int]]:
+        return [(member, int(score)) for member, score in reply]
+
+
+@dataclass(frozen=True, slots=True)
+class SetMembers:
+    """A set, by its key → sorted list of members."""
+
+    key: str
+
+    def send(self, pipe: Any, keys: Keys) -> None:  # noqa: ARG002 - every read takes the same arguments
+        pipe.smembers(self.key)
+
+    def parse(self, reply: Any) -> list[str]:
+        return sorted(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class SortedSetHead:
+    """The lowest members of a sorted set, by its key → list of members."""
+
+    key: str
+    start: int = 0
+    stop: int = -1
+
+    def send(self, pipe: Any, keys: Keys) -> None:  # noqa: ARG002
+        pipe.zrange(self.key, self.start, self.stop)
+
+    def parse(self, reply: Any) -> list[str]:
+        return list(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A hash of counts, by its key → dict of field → int."""
+
+    key: str
+
+    def send(self, pipe: Any, keys: Keys) -> None:  # noqa: ARG002
+        pipe.hgetall(self.key)
+
+    def parse(self, reply: Any) -> dict[str, int]:
+        return {name: int(number) for name, number in reply.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """Every lock of the project → dict of name → (token, deadline_ms, acquired_ms, owner)."""
+
+    def send(self, pipe: Any, keys: Keys) -> None:
+        pipe.hgetall(keys.locks)
+
+    def parse(self, reply: Any) -> dict[str, tuple[int, int, int, str]]:
+        found = {}
+        for name, text in reply.items():
+            token, deadline, acquired, owner = text.split(" ", 3)
+            found[name] = (int(token), int(deadline), int(acquired), owner)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """The last measured load of some agents → list of dict or None, in the order asked; None after their TTL."""
+
+    agents: tuple[str, ...]
+
+    def send(self, pipe: Any, keys: Keys) -> None:
+        pipe.mget([keys.alive(agent) for agent in self.agents] or [keys.alive("")])
+
+    def parse(self, reply: Any) -> list[dict[str, Any] | None]:
+        return [None if text is None else json.loads(text) for text in reply[: len(self.agents)]]
+
+
+Read = (
+    Node | Nodes | AllNodes | Times | Sections | Section | Leases | AllLeases | Expired | SetMembers | SortedSetHead
+    | Counts | Locks | Loads
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Replies of one MULTI. `now_us` is the server's time, `revision` the project's (0 when there is none yet)."""
+
+    now_us: int
+    revision: int
+    layout: int | None
+    remembered: str | None
+    replies: dict[Read, Any] = field(default_factory=dict)
+
+    @property
+    def now_ms(self) -> int:
+        return self.now_us // 1000
+
+    def __getitem__(self, read: Read) -> Any:
+        return self.replies[read]
