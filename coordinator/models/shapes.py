@@ -1,13 +1,13 @@
 """Stored records as plain dicts: which fields each noun has, in which order, and what a new one holds.
 
-Here for the hot paths, so nothing imports pydantic until a `validate_…` is called; `records.py` holds the models.
+Here for the hot paths, so nothing imports pydantic until a `validate_…` is called: `records.py` holds the models.
 Instants are RFC 3339 text as `clock.instant` makes it. Derived fields (lease, liveness, revision) are never stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from coordinator.models.states import (
     NORMAL_PRIORITY,
@@ -19,9 +19,6 @@ from coordinator.models.states import (
     TaskStatus,
     priority_number,
 )
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
 
 Record = dict[str, Any]
 
@@ -59,11 +56,11 @@ TOOL_FIELDS = ("name", "kind", "team", "capabilities", "capacity", "in_use", "av
 TEAM_FIELDS = ("id", "lead", "members", "limits", "escalation", "ready_at", "data")
 
 
-def new_session(id: str, now: str, **fields: Any) -> Record:
+def new_session(session_id: str, now: str, /, **fields: Any) -> Record:
     """A session as `session create` stores it; `mode` and `project` have to be among `fields`."""
-    project, _, name = id.partition(".")
+    project, _, name = session_id.partition(".")
     record: Record = {
-        "id": id,
+        "id": session_id,
         "project": project,
         "name": name,
         "mode": None,
@@ -77,11 +74,11 @@ def new_session(id: str, now: str, **fields: Any) -> Record:
     return _with(record, fields, "session")
 
 
-def new_task(id: str, now: str, **fields: Any) -> Record:
+def new_task(task_id: str, now: str, /, **fields: Any) -> Record:
     """A pending task, its title its id, every field there; `fields` replace what is said here."""
     record: Record = {
-        "id": id,
-        "title": id,
+        "id": task_id,
+        "title": task_id,
         "prompt": None,
         "team": None,
         "status": TaskStatus.PENDING.value,
@@ -117,10 +114,10 @@ def new_task(id: str, now: str, **fields: Any) -> Record:
     return _with(record, fields, "task")
 
 
-def new_agent(id: str, now: str, **fields: Any) -> Record:
+def new_agent(agent_id: str, now: str, /, **fields: Any) -> Record:
     """An agent with one slot that pulls; `incarnation` is null until a registration gave it one."""
     record: Record = {
-        "id": id,
+        "id": agent_id,
         "incarnation": None,
         "project": None,
         "team": None,
@@ -138,11 +135,11 @@ def new_agent(id: str, now: str, **fields: Any) -> Record:
     return _with(record, fields, "agent")
 
 
-def new_epic(id: str, now: str, **fields: Any) -> Record:
+def new_epic(epic_id: str, now: str, /, **fields: Any) -> Record:
     """An epic in planning, its title its id."""
     record: Record = {
-        "id": id,
-        "title": id,
+        "id": epic_id,
+        "title": epic_id,
         "description": None,
         "status": EpicStatus.PLANNING.value,
         "priority": NORMAL_PRIORITY,
@@ -155,10 +152,10 @@ def new_epic(id: str, now: str, **fields: Any) -> Record:
     return _with(record, fields, "epic")
 
 
-def new_sprint(id: str, **fields: Any) -> Record:
+def new_sprint(sprint_id: str, /, **fields: Any) -> Record:
     """A planned sprint; what was not measured (velocity, points) is null."""
     record: Record = {
-        "id": id,
+        "id": sprint_id,
         "epic": None,
         "goal": None,
         "status": SprintStatus.PLANNED.value,
@@ -173,7 +170,7 @@ def new_sprint(id: str, **fields: Any) -> Record:
     return _with(record, fields, "sprint")
 
 
-def new_tool(name: str, **fields: Any) -> Record:
+def new_tool(name: str, /, **fields: Any) -> Record:
     """A registered tool that one user at a time may have."""
     record: Record = {
         "name": name,
@@ -188,10 +185,10 @@ def new_tool(name: str, **fields: Any) -> Record:
     return _with(record, fields, "tool")
 
 
-def new_team(id: str, **fields: Any) -> Record:
+def new_team(team_id: str, /, **fields: Any) -> Record:
     """A team without a lead, members or limits."""
     record: Record = {
-        "id": id,
+        "id": team_id,
         "lead": None,
         "members": [],
         "limits": {},
@@ -205,7 +202,7 @@ def new_team(id: str, **fields: Any) -> Record:
 def new_blocker(
     kind: str, now: str | None = None, *, reason: str | None = None, tasks: Iterable[str] = (), by: str | None = None
 ) -> Record:
-    """What `blocked_by` holds: `kind` is `dependency_failed`, `raised` or a word of its own; `tasks` the ids at fault."""
+    """What `blocked_by` holds. `kind` is `dependency_failed`, `raised` or another word; `tasks`: the ids at fault."""
     return {"kind": kind, "reason": reason, "tasks": list(tasks), "by": by, "at": now}
 
 
@@ -286,9 +283,7 @@ def _with(record: Record, fields: Record, noun: str) -> Record:
 
 
 def _validated(noun: str, record: Record) -> Record:
-    from coordinator.models import records
+    from coordinator.models import checking, records  # pydantic costs a command more than all its other work
 
-    model: type[BaseModel] = records.MODELS[noun]
-    check: Callable[[str, type[BaseModel], Record], None] = records.check
-    check(noun, model, record)
-    return {name: record[name] for name in model.model_fields}
+    checking.check(noun, record)
+    return {name: record[name] for name in records.MODELS[noun].model_fields}

@@ -82,7 +82,7 @@ NORMAL_PRIORITY = PRIORITIES["normal"]
 
 
 def priority_number(priority: str | int) -> int:
-    """`urgent`, `high`, `normal`, `low`, or a number 0-9 (also as text) → 0 to 9, where 9 comes first. UsageError else."""
+    """`urgent`, `high`, `normal`, `low`, or a number 0-9 (also as text) → 0 to 9; 9 comes first. UsageError else."""
     if isinstance(priority, str):
         word = priority.strip().lower()
         if word in PRIORITIES:
