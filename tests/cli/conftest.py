@@ -1,0 +1,107 @@
+"""The `coord` fixture: the real command as a process, in a clean environment, on the real server of the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RUN_WITHIN_S = 60
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one run of `coord` gave back."""
+
+    argv: tuple[str, ...]
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """stdout as one JSON document."""
+        return json.loads(self.stdout)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The body of `{"error": …}` on the last line of stderr."""
+        body: dict[str, Any] = json.loads(self.stderr.splitlines()[-1])["error"]
+        return body
+
+
+class Coord:
+    """Runs `coord`. Calling it expects exit 0 and returns the answer; `run` takes any exit code.
+
+    `environment` may be changed by a test; it holds no COORD_ variable but the two that are set here.
+    """
+
+    def __init__(self, url: str | None, home: Path, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("COORD_")}
+        self.environment["COORD_HOME"] = str(home)
+        self.environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+        if url is not None:
+            self.environment["COORD_REDIS_URL"] = url
+
+    def run(self, *argv: str, stdin: str = "", env: dict[str, str] | None = None, cwd: Path | None = None) -> Answer:
+        done = subprocess.run(
+            self.command(*argv),
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            env={**self.environment, **(env or {})},
+            cwd=cwd or self.folder,
+            timeout=RUN_WITHIN_S,
+        )
+        return Answer(argv, done.returncode, done.stdout, done.stderr)
+
+    def __call__(self, *argv: str, stdin: str = "", env: dict[str, str] | None = None) -> Answer:
+        answer = self.run(*argv, stdin=stdin, env=env)
+        assert answer.exit_code == 0, f"coord {' '.join(argv)}: exit {answer.exit_code}\n{answer.stderr}"
+        assert "Traceback" not in answer.stderr, answer.stderr
+        return answer
+
+    def fails(self, exit_code: int, *argv: str, stdin: str = "", env: dict[str, str] | None = None) -> Answer:
+        """A run that must end with `exit_code`, say why on stderr, print no answer and show no traceback."""
+        answer = self.run(*argv, stdin=stdin, env=env)
+        assert answer.exit_code == exit_code, f"coord {' '.join(argv)}: exit {answer.exit_code}\n{answer.stderr}"
+        assert "Traceback" not in answer.stderr, answer.stderr
+        assert answer.stderr.strip(), "an error says why"
+        assert answer.stdout == "", "an error is no answer"
+        return answer
+
+    def start(self, *argv: str, **options: Any) -> subprocess.Popen[str]:
+        """The command in the background, with pipes; the caller ends it."""
+        pipe = subprocess.PIPE
+        settings: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, "encoding": "utf-8"}
+        settings |= {"env": self.environment, "cwd": self.folder} | options
+        process: subprocess.Popen[str] = subprocess.Popen(self.command(*argv), **settings)
+        return process
+
+    @staticmethod
+    def command(*argv: str) -> list[str]:
+        return [sys.executable, "-m", "cli.main", *argv]
+
+
+@pytest.fixture
+def coord(real_url: str, tmp_path: Path) -> Coord:
+    return Coord(real_url, tmp_path / "home", _folder(tmp_path))
+
+
+@pytest.fixture
+def coord_without_url(tmp_path: Path) -> Coord:
+    """`coord` with no COORD_REDIS_URL: the embedded server, in a home of its own. The test stops it."""
+    return Coord(None, tmp_path / "home", _folder(tmp_path))
+
+
+def _folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder

@@ -1,0 +1,99 @@
+"""Fixtures that every room of the tests shares: servers, a store on each, and a fresh project.
+
+| fixture | is |
+|---|---|
+| `server` / `server_url` / `store` | each server in turn: the fake, Valkey 9, Redis 8, Redis 7 |
+| `real_server` / `real_url` / `real_store` | the Valkey alone, a real one that processes can share |
+| `new_server` | starts a private one: `new_server(tcp=True, password="x", maxmemory="3mb")` |
+| `project` | a project id that no other test has |
+
+A server is empty when a test gets it, and is looked through for undescribed keys when the test ends.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from coordinator.store.connection import Store
+from tests.keyleaks import leaked_keys
+from tests.servers import KINDS, REAL, RunningServer, ServerPool, start_server
+
+for _name in [name for name in os.environ if name.startswith("COORD_")]:
+    del os.environ[_name]  # a developer's own settings must not reach a test
+
+
+@pytest.fixture(scope="session")
+def server_pool() -> Iterator[ServerPool]:
+    pool = ServerPool()
+    yield pool
+    pool.close()
+
+
+def _emptied_and_checked(server: RunningServer) -> Iterator[RunningServer]:
+    with server.client() as client:
+        client.flushall()
+        yield server
+        leaks = leaked_keys(client)
+        assert not leaks, "keys without an end:\n" + "\n".join(leaks)
+
+
+@pytest.fixture(params=KINDS)
+def server(request: pytest.FixtureRequest, server_pool: ServerPool) -> Iterator[RunningServer]:
+    yield from _emptied_and_checked(server_pool.get(request.param))
+
+
+@pytest.fixture
+def server_url(server: RunningServer) -> str:
+    return server.url
+
+
+@pytest.fixture
+def store(server: RunningServer) -> Iterator[Store]:
+    made = server.store()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def real_server(server_pool: ServerPool) -> Iterator[RunningServer]:
+    yield from _emptied_and_checked(server_pool.get(REAL))
+
+
+@pytest.fixture
+def real_url(real_server: RunningServer) -> str:
+    return real_server.url
+
+
+@pytest.fixture
+def real_store(real_server: RunningServer) -> Iterator[Store]:
+    made = real_server.store()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def new_server() -> Iterator[Callable[..., RunningServer]]:
+    """`start_server` for servers of this test alone; they end with it."""
+    started: list[RunningServer] = []
+
+    def start(kind: str = REAL, **options: object) -> RunningServer:
+        made = start_server(kind, **options)  # type: ignore[arg-type]
+        started.append(made)
+        return made
+
+    yield start
+    for made in started:
+        made.close()
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def project() -> str:
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "one")
+    return f"p-{worker}-{os.getpid()}-{next(_numbers)}"
