@@ -4,6 +4,7 @@
 |---|---|
 | `server` / `server_url` / `store` | each server in turn: the fake, Valkey 9, Redis 8, Redis 7 |
 | `real_server` / `real_url` / `real_store` | the Valkey alone, a real one that processes can share |
+| `coord` / `coord_without_url` | the command as a process: on `real_server`; with the embedded server |
 | `new_server` | starts a private one: `new_server(tcp=True, password="x", maxmemory="3mb")` |
 | `project` | a project id that no other test has |
 
@@ -15,10 +16,12 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from coordinator.store.connection import Store
+from tests.commands import Coord
 from tests.keyleaks import leaked_keys
 from tests.servers import KINDS, REAL, RunningServer, ServerPool, start_server
 
@@ -97,3 +100,22 @@ _numbers = itertools.count(1)
 def project() -> str:
     worker = os.environ.get("PYTEST_XDIST_WORKER", "one")
     return f"p-{worker}-{os.getpid()}-{next(_numbers)}"
+
+
+@pytest.fixture
+def coord(real_url: str, tmp_path: Path) -> Coord:
+    return Coord(real_url, home=tmp_path / "home", folder=_work_folder(tmp_path))
+
+
+@pytest.fixture
+def coord_without_url(tmp_path: Path) -> Iterator[Coord]:
+    """`coord` with no COORD_REDIS_URL: the embedded server, in a home of its own, stopped when the test ends."""
+    made = Coord(None, home=tmp_path / "home", folder=_work_folder(tmp_path))
+    yield made
+    made.run("server", "stop")
+
+
+def _work_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder

@@ -1,4 +1,4 @@
-"""The `coord` fixture: the real command as a process, in a clean environment, on the real server of the tests."""
+"""The real command as a process, in a clean environment. The fixture `coord` is one of these on the real server."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 RUN_WITHIN_S = 60
 
@@ -46,7 +44,7 @@ class Coord:
         self.folder = folder
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("COORD_")}
         self.environment["COORD_HOME"] = str(home)
-        self.environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+        self.environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
         if url is not None:
             self.environment["COORD_REDIS_URL"] = url
 
@@ -88,20 +86,3 @@ class Coord:
     @staticmethod
     def command(*argv: str) -> list[str]:
         return [sys.executable, "-m", "cli.main", *argv]
-
-
-@pytest.fixture
-def coord(real_url: str, tmp_path: Path) -> Coord:
-    return Coord(real_url, tmp_path / "home", _folder(tmp_path))
-
-
-@pytest.fixture
-def coord_without_url(tmp_path: Path) -> Coord:
-    """`coord` with no COORD_REDIS_URL: the embedded server, in a home of its own. The test stops it."""
-    return Coord(None, tmp_path / "home", _folder(tmp_path))
-
-
-def _folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    return folder
