@@ -1,0 +1,1 @@
+"""What people and agents type: parse, call one service, print."""
