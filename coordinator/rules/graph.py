@@ -1,0 +1,125 @@
+"""Dependencies between tasks as a graph: cycles, orders, longest chains. Pure, and without recursion, so that a chain
+of 100,000 tasks is as harmless as one of three.
+
+`edges` maps each task's id to the ids that it depends on; an id that is only depended on need not be a key.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from coordinator.models.errors import InvalidData
+from coordinator.models.states import TaskStatus
+
+Edges = Mapping[str, Collection[str]]
+
+
+def edges_of(tasks: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Task records → edges."""
+    return {task["id"]: list(task["after"]) for task in tasks}
+
+
+def find_cycle(edges: Edges) -> list[str] | None:
+    """The ids of one cycle, each depending on the next and the last on the first; None where there is none."""
+    done: set[str] = set()
+    for start in edges:
+        if start in done:
+            continue
+        path: list[str] = [start]
+        position = {start: 0}  # where an id stands on the path, to cut the cycle out of it
+        open_edges = [iter(edges[start])]
+        while path:
+            following = next(open_edges[-1], None)
+            if following is None:
+                open_edges.pop()
+                finished = path.pop()
+                del position[finished]
+                done.add(finished)
+            elif following in position:
+                return path[position[following] :]
+            elif following not in done:
+                position[following] = len(path)
+                path.append(following)
+                open_edges.append(iter(edges.get(following, ())))
+    return None
+
+
+def require_no_cycle(edges: Edges) -> None:
+    """InvalidData that shows the cycle, with its ids in the fact `cycle`."""
+    cycle = find_cycle(edges)
+    if cycle is None:
+        return
+    shown = [*cycle, cycle[0]] if len(cycle) <= 8 else [*cycle[:4], "…", *cycle[-3:], cycle[0]]
+    raise InvalidData(
+        f"tasks would wait for each other: {' → '.join(shown)}",
+        hint="take one of these dependencies away",
+        code="cycle",
+        cycle=cycle,
+    )
+
+
+def unmet(task: Mapping[str, Any], statuses: Mapping[str, str]) -> list[str]:
+    """The dependencies of `task` that are not completed, each once, in their order; an unknown one is never met."""
+    return [known for known in dict.fromkeys(task["after"]) if statuses.get(known) != TaskStatus.COMPLETED]
+
+
+def failed_dependencies(task: Mapping[str, Any], statuses: Mapping[str, str]) -> list[str]:
+    """The dependencies that failed or were cancelled: while there is one, the task is blocked."""
+    bad = (TaskStatus.FAILED, TaskStatus.CANCELLED)
+    return [known for known in dict.fromkeys(task["after"]) if statuses.get(known) in bad]
+
+
+def dependants(edges: Edges) -> dict[str, list[str]]:
+    """The graph turned round: each id that anything depends on → those that depend on it directly."""
+    turned: dict[str, list[str]] = {}
+    for task, known in edges.items():
+        for dependency in dict.fromkeys(known):
+            turned.setdefault(dependency, []).append(task)
+    return turned
+
+
+def transitive_dependants(start: str, edges: Edges) -> list[str]:
+    """Everything that waits for `start`, directly or through others, nearest first, without `start` itself."""
+    turned = dependants(edges)
+    seen = {start}
+    found: list[str] = []
+    queue = deque([start])
+    while queue:
+        for waiting in turned.get(queue.popleft(), ()):
+            if waiting not in seen:
+                seen.add(waiting)
+                found.append(waiting)
+                queue.append(waiting)
+    return found
+
+
+def topological(edges: Edges) -> list[str]:
+    """Every key of `edges`, dependencies before those that wait for them, else in the order given. InvalidData on a
+    cycle. Ids that are no key (they exist elsewhere) are left out."""
+    turned = dependants(edges)
+    missing = {task: sum(1 for one in set(known) if one in edges) for task, known in edges.items()}
+    queue = deque(task for task, count in missing.items() if count == 0)
+    order: list[str] = []
+    while queue:
+        task = queue.popleft()
+        order.append(task)
+        for waiting in turned.get(task, ()):
+            missing[waiting] -= 1
+            if missing[waiting] == 0:
+                queue.append(waiting)
+    if len(order) < len(edges):
+        require_no_cycle(edges)
+    return order
+
+
+def longest_path(edges: Edges, weights: Mapping[str, float] | None = None) -> dict[str, float]:
+    """For each key of `edges` the weight of the heaviest chain that begins with it and runs through those that wait
+    for it: what remains to be done, one after the other, once it starts. Weights are 1 where none is given."""
+    turned = dependants(edges)
+    remaining: dict[str, float] = {}
+    for task in reversed(topological(edges)):
+        own = 1.0 if weights is None else weights.get(task, 1.0)
+        remaining[task] = own + max((remaining[waiting] for waiting in turned.get(task, ())), default=0.0)
+    return remaining

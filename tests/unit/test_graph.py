@@ -1,0 +1,114 @@
+"""Dependencies as a graph: compared with what a slower, plainer way finds."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coordinator.models.errors import InvalidData
+from coordinator.rules import graph
+
+Edges = dict[str, list[str]]
+IDS = [f"t{number}" for number in range(8)]
+ANY_GRAPH = st.dictionaries(st.sampled_from(IDS), st.lists(st.sampled_from(IDS), max_size=4))
+
+
+@st.composite
+def acyclic(draw: st.DrawFn) -> Edges:
+    count = draw(st.integers(0, 8))
+    return {IDS[n]: draw(st.lists(st.sampled_from(IDS[:n]), max_size=4)) if n else [] for n in range(count)}
+
+
+def reachable(edges: Edges, start: str) -> set[str]:
+    found: set[str] = set()
+    todo = list(edges.get(start, []))
+    while todo:
+        one = todo.pop()
+        if one not in found:
+            found.add(one)
+            todo += edges.get(one, [])
+    return found
+
+
+@given(ANY_GRAPH)
+def test_a_cycle_is_found_when_some_task_waits_for_itself(edges: Edges) -> None:
+    cycle = graph.find_cycle(edges)
+    assert (cycle is not None) == any(task in reachable(edges, task) for task in edges)
+    if cycle:
+        assert len(set(cycle)) == len(cycle)
+        assert all(following in edges[task] for task, following in zip(cycle, [*cycle[1:], cycle[0]], strict=True))
+
+
+def test_a_task_that_waits_for_itself_is_a_cycle() -> None:
+    assert graph.find_cycle({"a": ["a"]}) == ["a"]
+
+
+def test_a_cycle_is_shown_from_its_first_task_back_to_it() -> None:
+    with pytest.raises(InvalidData, match="a → b → c → a") as refused:
+        graph.require_no_cycle({"a": ["b"], "b": ["c"], "c": ["a"]})
+    assert refused.value.facts["cycle"] == ["a", "b", "c"]
+
+
+def test_the_message_of_a_long_cycle_stays_short() -> None:
+    ring = {str(n): [str((n + 1) % 1000)] for n in range(1000)}
+    with pytest.raises(InvalidData) as refused:
+        graph.require_no_cycle(ring)
+    assert len(refused.value.message) < 100
+    assert len(refused.value.facts["cycle"]) == 1000
+
+
+def test_a_diamond_is_no_cycle() -> None:
+    assert graph.find_cycle({"d": ["b", "c"], "b": ["a"], "c": ["a"]}) is None
+
+
+def test_a_chain_of_a_hundred_thousand_needs_no_recursion() -> None:
+    count = 100_000
+    chain = {str(n): [str(n + 1)] for n in range(count)}
+    assert graph.find_cycle(chain) is None
+    assert graph.topological(chain)[:2] == [str(count - 1), str(count - 2)]
+    assert graph.longest_path(chain)[str(count - 1)] == count
+    assert len(graph.transitive_dependants(str(count), chain)) == count
+    cycle = graph.find_cycle({**chain, str(count): ["0"]})
+    assert cycle is not None
+    assert len(cycle) == count + 1
+
+
+@given(acyclic())
+def test_an_order_has_everything_once_and_dependencies_first(edges: Edges) -> None:
+    order = graph.topological(edges)
+    assert sorted(order) == sorted(edges)
+    assert all(order.index(known) < order.index(task) for task in edges for known in edges[task])
+
+
+def test_an_order_of_a_cycle_is_refused() -> None:
+    with pytest.raises(InvalidData, match="wait for each other"):
+        graph.topological({"a": ["b"], "b": ["a"], "c": []})
+
+
+@given(ANY_GRAPH, st.sampled_from(IDS))
+def test_what_waits_for_a_task_is_found_through_others(edges: Edges, start: str) -> None:
+    expected = {task for task in edges if start in reachable(edges, task)} - {start}
+    found = graph.transitive_dependants(start, edges)
+    assert set(found) == expected
+    assert len(found) == len(expected)
+
+
+@given(acyclic(), st.dictionaries(st.sampled_from(IDS), st.integers(1, 9)))
+def test_the_longest_path_is_the_heaviest_chain(edges: Edges, weights: dict[str, float]) -> None:
+    def heaviest(task: str) -> float:
+        waiting = [other for other, known in edges.items() if task in known]
+        return weights.get(task, 1) + max(map(heaviest, waiting), default=0)
+
+    assert graph.longest_path(edges, weights) == {task: heaviest(task) for task in edges}
+
+
+def test_unmet_dependencies_are_those_not_completed_and_those_that_nobody_knows() -> None:
+    task = {"after": ["done", "running", "gone", "running", "failed", "cancelled"]}
+    statuses = {"done": "completed", "running": "running", "failed": "failed", "cancelled": "cancelled"}
+    assert graph.unmet(task, statuses) == ["running", "gone", "failed", "cancelled"]
+    assert graph.failed_dependencies(task, statuses) == ["failed", "cancelled"]
+
+
+def test_dependants_are_listed_once_however_often_they_say_so() -> None:
+    assert graph.dependants({"b": ["a", "a"], "c": ["a"]}) == {"a": ["b", "c"]}
