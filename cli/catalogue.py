@@ -1,0 +1,63 @@
+"""Which commands exist: a table, so that `coord --help` imports none of them and a command imports only its own module.
+
+A group's module has `app` with the group's commands. A single command's module has `app` with a command of that name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One word after `coord`: the module that has it, its line in `coord --help`, and under which heading it stands."""
+
+    module: str
+    help: str
+    panel: str
+    single: bool = False
+
+
+STATE = "State"
+WORK = "Work"
+RUNNING = "Running it"
+
+ENTRIES: dict[str, Entry] = {
+    "session": Entry("cli.session", "Sessions: who leads what, and whether they are alive.", STATE),
+    "state": Entry("cli.state", "The state tree of a session: read it, change it, watch it.", STATE),
+    "shared": Entry("cli.shared", "What a project shares: configuration, epics, sprints, tools, teams.", STATE),
+    "project": Entry("cli.project", "The projects on this server: list, delete, prune.", STATE),
+    "task": Entry("cli.task", "Tasks: submit, take, finish, and why one is not running.", WORK),
+    "agent": Entry("cli.agent", "Agents: register, keep alive, drain, list.", WORK),
+    "team": Entry("cli.team", "Teams: say that one is ready for work.", WORK),
+    "event": Entry("cli.event", "Events: emit, list, follow.", WORK),
+    "lock": Entry("cli.lock", "Locks with fencing tokens, also around a command.", WORK),
+    "rebalance": Entry(
+        "cli.rebalance", "Place pending work on agents, with the reason for each move.", WORK, single=True
+    ),
+    "sync": Entry("cli.sync", "Write a session's finished work to its project.", WORK, single=True),
+    "report": Entry("cli.report", "The Orchestration Status of a session, measured.", WORK, single=True),
+    "up": Entry("cli.worker", "Server, ticker and system worker, in the foreground.", RUNNING, single=True),
+    "worker": Entry("cli.worker", "An agent on this machine that runs a team's tasks.", RUNNING, single=True),
+    "server": Entry("cli.server", "The embedded server: start, stop, status.", RUNNING),
+    "init": Entry(
+        "cli.init", "A coord.toml for this folder; with --claude, the agent's scripts.", RUNNING, single=True
+    ),
+    "demo": Entry("cli.demo", "A release check of a repository by four teams.", RUNNING, single=True),
+}
+
+
+def names() -> list[str]:
+    """The commands in the order of `--help`."""
+    return [name for name, entry in ENTRIES.items() if _is_there(entry)]
+
+
+def find(name: str) -> Entry | None:
+    """The entry of a command, or None."""
+    entry = ENTRIES.get(name)
+    return entry if entry is not None and _is_there(entry) else None
+
+
+def _is_there(entry: Entry) -> bool:
+    return Path(__file__).with_name(entry.module.rpartition(".")[2] + ".py").exists()

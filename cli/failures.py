@@ -1,0 +1,109 @@
+"""From any exception to one line on stderr and an exit code. The only place where the process's end is decided."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import typer
+from typer._click.exceptions import BadParameter, ClickException, MissingParameter, NoArgsIsHelpError, NoSuchOption
+from typer._click.exceptions import UsageError as TyperUsageError
+
+from cli import output
+from coordinator.models.config import mask
+from coordinator.models.errors import CoordError, UsageError
+
+INTERRUPTED = 130
+NOBODY_READS = 141
+"""As a shell shows a program that SIGPIPE ended; `coord … | head` ends like this, quietly."""
+DEFECT = 1
+
+
+def guarded(work: Callable[[], None]) -> int:
+    """Do `work` and return the exit code of the process; whatever it raises is said on stderr first."""
+    try:
+        code = _code_of(work)
+        output.flush()
+    except BrokenPipeError:
+        output.silence()
+        return NOBODY_READS
+    except CoordError as error:  # the answer could not be written
+        return _told(error)
+    return code
+
+
+def _code_of(work: Callable[[], None]) -> int:
+    try:
+        work()
+    except (typer.Exit, SystemExit) as end:
+        code = end.exit_code if isinstance(end, typer.Exit) else end.code
+        return code if isinstance(code, int) else int(code is not None)
+    except (KeyboardInterrupt, typer.Abort, EOFError):
+        return INTERRUPTED
+    except NoArgsIsHelpError as error:
+        return _help_instead(error)
+    except ClickException as error:
+        return _told(usage_error(error))
+    except CoordError as error:
+        return _told(error)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the edge of the process: a defect of ours, said with its traceback
+        return _defect(error)
+    return 0
+
+
+def usage_error(error: ClickException) -> UsageError:
+    """typer's complaint about the command line as ours: one line, and where to look."""
+    context = error.ctx if isinstance(error, TyperUsageError) else None
+    page = f"`{context.command_path if context else 'coord'} --help`"
+    hint = f"see {page}"
+    if isinstance(error, NoSuchOption):
+        close = " or ".join(sorted(error.possibilities or ()))
+        hint = f"did you mean {close}?" if close else f"see {page}; a value that begins with - stands after --"
+        return UsageError(f"there is no option {error.option_name}", hint=hint)
+    if isinstance(error, MissingParameter) and error.param is not None:
+        choices = " ".join((error.param.get_missing_message(error.ctx) or "").split())
+        kind = error.param.param_type_name
+        hint = f"{choices.lower().replace('choose from:', 'choose from')}; see {page}" if choices else hint
+        return UsageError(f"the {kind} {_plain(error.param.get_error_hint())} is missing", hint=hint)
+    if isinstance(error, BadParameter) and error.param is not None:
+        return UsageError(f"{_plain(error.param.get_error_hint())}: {error.message}", hint=hint)
+    message = " ".join(error.format_message().split())
+    if message.startswith(_TOO_MANY):
+        hint = f"put text with blanks into quotes; see {page}"
+        message = f"unexpected argument {message.removeprefix(_TOO_MANY).strip()}"
+    return UsageError(message, hint=hint)
+
+
+_TOO_MANY = "Got unexpected extra argument(s)"
+
+
+def _plain(error_hint: str) -> str:
+    return error_hint.replace("'", "")
+
+
+def _help_instead(error: NoArgsIsHelpError) -> int:
+    missing = UsageError("a command is missing", hint=f"see `{error.ctx.command_path} --help`")
+    if output.json_wanted():
+        return _told(missing)
+    print(error.message, file=sys.stderr)
+    return missing.exit_code
+
+
+def _told(error: CoordError) -> int:
+    output.report(error)
+    return error.exit_code
+
+
+def _defect(error: Exception) -> int:
+    import traceback
+
+    from coordinator.models.errors import CommandFailed
+
+    # Plain, without local variables: those may hold secrets.
+    print(mask("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+    name = type(error).__name__
+    told = CommandFailed(f"this is a defect of coord: {name}: {error}", hint="please report it", code="defect")
+    output.report(told)
+    return DEFECT
