@@ -157,7 +157,7 @@ def _not_in_time(folder: Path, path: str | None, answer: Answer, timeout_s: floa
         message = f"the embedded server of {folder} runs on {host}, where this machine cannot reach it"
         hint = "share one server through COORD_REDIS_URL, or name a folder of this machine in COORD_HOME"
         return ServerUnavailable(message, hint=hint, host=host, **facts)
-    message = f"the embedded server (process {facts['pid']}) does not answer on {path} after {timeout_s:g} s"
+    message = f"the embedded server{_process(facts['pid'])} does not answer on {path} after {timeout_s:g} s"
     return ServerUnavailable(message, hint=f"read {folder / LOG}, or run: coord server stop", **facts)
 
 
@@ -206,12 +206,16 @@ def _is_gone(folder: Path, path: str | None, pid: int | None) -> bool:
 
 def _will_not_stop(folder: Path, pid: int | None, why: str) -> ServerUnavailable:
     return ServerUnavailable(
-        f"the embedded server (process {pid}) could not be stopped: {why}",
+        f"the embedded server{_process(pid)} could not be stopped: {why}",
         code="server",
         hint=f"read {folder / LOG}; what was acknowledged is on disk and outlives a kill",
         pid=pid,
         folder=str(folder),
     )
+
+
+def _process(pid: int | None) -> str:
+    return "" if pid is None else f" (process {pid})"
 
 
 def _notify_once(folder: Path, notify: Callable[[str], None]) -> None:

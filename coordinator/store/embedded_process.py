@@ -154,7 +154,7 @@ def launch(folder: Path, socket_path: str, binary: Binary, lock: int) -> int:
     (folder / PID).unlink(missing_ok=True)
     log, log_start = _open_log(folder)
     try:
-        # The server forks, so that it is nobody's child: no zombie in a starter that lives long.
+        # The server forks into a session of its own: no ^C reaches it, and a starter that lives long has no zombie.
         done = subprocess.run(
             [binary.path, str(config)],
             check=False,
@@ -165,7 +165,6 @@ def launch(folder: Path, socket_path: str, binary: Binary, lock: int) -> int:
             cwd=folder / DATA,
             env=_environment(),
             umask=0o077,
-            start_new_session=True,
             timeout=_FOREGROUND_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired:

@@ -328,10 +328,12 @@ def test_stop_ends_nobody_when_it_cannot_tell_the_server(home: Path, bystander: 
     pid_file = (home / "server.pid").read_text()
     (home / "server.sock").unlink()
     (home / "server.pid").write_text(f"{bystander.pid}\n")
-    with pytest.raises(ServerUnavailable, match="does not name it"):
-        embedded.stop()
-    assert bystander.poll() is None
-    (home / "server.pid").write_text(pid_file)
+    try:
+        with pytest.raises(ServerUnavailable, match="does not name it"):
+            embedded.stop()
+        assert bystander.poll() is None
+    finally:
+        (home / "server.pid").write_text(pid_file)
 
 
 def test_a_server_whose_socket_was_removed_is_not_doubled_and_can_be_stopped(home: Path) -> None:
@@ -364,6 +366,22 @@ def test_a_frozen_server_is_not_doubled_and_serves_again(home: Path) -> None:
     wait_until(lambda: not embedded_folder.lock_is_held(home))
     embedded.ensure_running()
     assert server_pid() != pid
+
+
+def test_a_frozen_server_that_was_started_by_hand_is_not_doubled_either(home: Path) -> None:
+    embedded.ensure_running()
+    embedded.stop()
+    by_hand = [embedded_process.find_binary().path, str(home / "server.conf"), "--daemonize", "no"]
+    with subprocess.Popen(by_hand) as server:
+        try:
+            wait_until(lambda: ping(str(home / "server.sock"), 1) is Answer.SERVING)
+            server.send_signal(signal.SIGSTOP)
+            with pytest.raises(ServerUnavailable, match="does not answer"):
+                embedded.ensure_running(timeout_s=0.2)
+            server.send_signal(signal.SIGCONT)
+            assert server_pid() == server.pid
+        finally:
+            server.kill()
 
 
 def test_a_server_that_still_reads_its_data_is_waited_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
