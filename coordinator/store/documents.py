@@ -26,6 +26,11 @@ RUNS = ".runs"
 ORPHANS = ".orphans"
 """Per task: results that came from a replaced owner; kept, never applied."""
 
+CONFLICTS = ".conflicts"
+"""Per number: a value that lost against one with a later time; `last` is the highest number given."""
+SECTION_LIST = ".sections"
+"""No section of its own: under this name the list of sections keeps the revision at which one last came or went."""
+
 Part = str | int
 
 

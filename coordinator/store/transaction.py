@@ -145,6 +145,10 @@ class Transaction:
         parts = ("" if structure is None else structure, "" if changed is None else changed)
         self.checks.append(("section", (self._key(self.keys.sections(doc)), section, *parts)))
 
+    def guard_object(self, doc: str, section: str) -> None:
+        """The section must not have become a value; its nodes may come and go."""
+        self.checks.append(("object", (self._key(self.keys.sections(doc)), section)))
+
     def guard_size(self, key: str, size: int) -> None:
         """A set that only grows must still have this many members."""
         self.checks.append(("size", (self._key(key), size)))

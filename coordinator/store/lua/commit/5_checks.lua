@@ -16,6 +16,10 @@ function check.section(key, name, structure, changed) -- '' for a part that the 
   local differs = (structure ~= '' and structure ~= is_structure) or (changed ~= '' and changed ~= is_changed)
   return differs and {'CONFLICT', name, is_changed}
 end
+function check.object(key, name) -- a section that is an object, or not there: its nodes may come and go
+  local value = redis.call('HGET', KEYS[tonumber(key)], name)
+  return value and string.find(value, '^%d+ %d+ ') and {'CONFLICT', name, value}
+end
 function check.size(key, size) -- a set that only grows: the same size is the same set
   local current = redis.call('SCARD', KEYS[tonumber(key)])
   return current ~= tonumber(size) and {'CONFLICT', KEYS[tonumber(key)], tostring(current)}
