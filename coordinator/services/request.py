@@ -51,6 +51,8 @@ class SessionChange:
         self.session_id = session_id
         self.name = name
         self.record = record
+        self.renews = True
+        """False for a change that ends the session: its lease is then what the change made of it."""
 
     def event(self, type_: str, subject: str | None = None, data: dict[str, Any] | None = None) -> None:
         """Append an event of this session."""
@@ -93,8 +95,9 @@ def change_session(
                 status=record["status"],
             )
         fence_actor(tx, request.actor)
-        answer = work(SessionChange(tx, session_id, name, record))
-        if not tx.is_empty and not request.system and record["status"] not in CLOSED:
+        change = SessionChange(tx, session_id, name, record)
+        answer = work(change)
+        if change.renews and not tx.is_empty and not request.system and record["status"] not in CLOSED:
             tx.lease_to(session_member(name), 0, record["ttl_ms"])
         return answer
 
