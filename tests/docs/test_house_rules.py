@@ -1,0 +1,63 @@
+"""The house stays one that a newcomer can read: short files, short functions, a word at every door."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("coordinator", "workers", "cli", "benchmarks", "tests")
+FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*") if path.suffix in (".py", ".lua"))
+
+MAX_FILE_LINES = 300
+MAX_TEST_LINES = 400  # a long row of cases is read one by one
+MAX_LUA_LINES = 60
+MAX_FUNCTION_LINES = 40
+"""Without the docstring: what explains a function is not what makes it long."""
+
+
+LONG_FILES: dict[str, str] = {}
+"""File → why it may be longer."""
+
+LONG_FUNCTIONS: dict[str, str] = {}
+"""file::function → why it may be longer."""
+
+BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first = function.body[0]
+    explains = isinstance(first, ast.Expr) and ast.get_docstring(function) is not None
+    docstring = (first.end_lineno or 0) - first.lineno + 1 if explains else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - docstring
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_a_file_is_short_or_has_a_reason(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    limit = MAX_TEST_LINES if _name(path).startswith("tests/") else MAX_FILE_LINES
+    limit = MAX_LUA_LINES if path.suffix == ".lua" else limit
+    assert lines <= limit or _name(path) in LONG_FILES, f"{lines} lines: split it, or give a reason in LONG_FILES"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".py"], ids=_name)
+def test_a_function_is_short_or_has_a_reason(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    long = {node.name: lines for node in functions if (lines := _lines(node)) > MAX_FUNCTION_LINES}
+    assert {name: lines for name, lines in long.items() if f"{_name(path)}::{name}" not in LONG_FUNCTIONS} == {}
+
+
+def test_no_room_is_a_bucket() -> None:
+    assert [_name(path) for path in FILES if path.stem in BANNED_NAMES] == []
+
+
+def test_every_reason_is_still_needed() -> None:
+    names = {_name(path) for path in FILES}
+    assert {*LONG_FILES, *(entry.split("::")[0] for entry in LONG_FUNCTIONS)} <= names
