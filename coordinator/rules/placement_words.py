@@ -1,0 +1,104 @@
+"""Why a kind of task finds no agent, in one sentence. Pure; the numbers come from the balancer's groups of agents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Crowd:
+    """All agents with one team and one set of capabilities, counted by what keeps them from work."""
+
+    team: str | None
+    capabilities: frozenset[str]
+    live: int = 0
+    slots: int = 0
+    used: int = 0
+    draining: int = 0
+    lost: int = 0
+    pulling: list[str] = field(default_factory=list)
+    by_hand: list[str] = field(default_factory=list)
+
+
+def no_place(team: str | None, needs: frozenset[str], crowds: Sequence[Crowd]) -> str:
+    """The reason why a task with this team and these needs was not placed, though nothing else keeps it waiting.
+
+    `crowds` are those of every agent of the project, before anything was placed.
+    """
+    of_team = [crowd for crowd in crowds if team is None or crowd.team == team]
+    able = [crowd for crowd in of_team if needs <= crowd.capabilities]
+    live, slots = sum(crowd.live for crowd in able), sum(crowd.slots for crowd in able)
+    free = sum(max(0, crowd.slots - crowd.used) for crowd in able)
+    whose = wanted(team, needs)
+    if live and not free:
+        used = sum(crowd.used for crowd in able)
+        return f"{_all_agents(live, whose)} busy ({used} of {slots} slots in use)"
+    if live:
+        return f"{_all_slots(free, whose)} to tasks that come first (by priority, then age)"
+    if not of_team:
+        return "no agent is registered" if team is None else f"no agent of team {team} is registered"
+    subject = "no live agent" if team is None else f"no live agent of team {team}"
+    if not able:
+        return f"{subject} has {_missing(needs, of_team)}"
+    having = f"{subject} has {capabilities(needs)}" if needs else subject
+    return f"{having}; {', '.join(_kept_away(able))}"
+
+
+def wanted(team: str | None, needs: frozenset[str]) -> str:
+    """` of team qa with capability browser`; empty for a task that anyone can do."""
+    return (f" of team {team}" if team is not None else "") + (f" with {capabilities(needs)}" if needs else "")
+
+
+def capabilities(needs: frozenset[str]) -> str:
+    """`capability a`, `capabilities a and b`, in the order of the alphabet."""
+    names = sorted(needs)
+    if len(names) == 1:
+        return f"capability {names[0]}"
+    return f"capabilities {', '.join(names[:-1])} and {names[-1]}"
+
+
+def counted(number: int, singular: str, plural: str | None = None) -> str:
+    """`1 agent`, `2 agents`."""
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"
+
+
+def _all_agents(live: int, whose: str) -> str:
+    return f"the only live agent{whose} is" if live == 1 else f"all {live} live agents{whose} are"
+
+
+def _all_slots(free: int, whose: str) -> str:
+    agents = f"live agents{whose}"
+    return f"the only free slot of the {agents} goes" if free == 1 else f"all {free} free slots of the {agents} go"
+
+
+def _missing(needs: frozenset[str], of_team: Sequence[Crowd]) -> str:
+    """The needs that nobody has; where each has somebody, that nobody has them all."""
+    nowhere = needs.difference(*(crowd.capabilities for crowd in of_team))
+    return capabilities(nowhere) if nowhere else f"{capabilities(needs)} together"
+
+
+def _kept_away(able: Sequence[Crowd]) -> list[str]:
+    draining, lost = sum(crowd.draining for crowd in able), sum(crowd.lost for crowd in able)
+    pulling = sorted(name for crowd in able for name in crowd.pulling)
+    by_hand = sorted(name for crowd in able for name in crowd.by_hand)
+    told = []
+    if draining:
+        told.append(_such(draining, "draining"))
+    if lost:
+        told.append(_such(lost, "lost"))
+    if pulling:
+        told.append(f"{_names(pulling)} could take it with `coord task next`")
+    if by_hand:
+        told.append(f"{_names(by_hand)} was set by hand and takes no work")
+    return told
+
+
+def _such(number: int, state: str) -> str:
+    return f"{number} such agent{' is' if number == 1 else 's are'} {state}"
+
+
+def _names(names: Sequence[str]) -> str:
+    if len(names) > 3:
+        return f"{', '.join(names[:2])} or one of {len(names) - 2} others"
+    return " or ".join(names)
