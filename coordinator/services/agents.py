@@ -1,0 +1,289 @@
+"""Agents: who they are (a name and an incarnation), that they live, what they can take.
+
+Agents belong to a project; a registration makes a new incarnation, which inherits nothing from the one before. Left to
+others: what they hold (claims, working), who is declared dead (reaping).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coordinator.models import ids
+from coordinator.models.clock import instant_ms
+from coordinator.models.errors import AlreadyExists, Fenced, WrongState
+from coordinator.models.shapes import Record, agent_as, new_agent, validate_agent
+from coordinator.models.states import AgentKind, AgentStatus
+from coordinator.services import task_records, working
+from coordinator.services.request import (
+    Request,
+    SessionChange,
+    change_project,
+    existing_project,
+    not_found,
+    session_not_found,
+)
+from coordinator.services.task_records import HeldTask
+from coordinator.store.connection import Store
+from coordinator.store.documents import RECORD, SESSION
+from coordinator.store.keys import SHARED, agent_member
+from coordinator.store.project import ProjectStore
+from coordinator.store.reads import AllLeases, AllNodes, LeaseFound, Loads, SetMembers
+from coordinator.store.transaction import Transaction
+
+AGENTS = "agents"
+
+
+def register(
+    store: Store,
+    project: str,
+    agent: str,
+    *,
+    team: str,
+    capabilities: list[str] | None = None,
+    slots: int = 1,
+    ttl_ms: int = 900_000,
+    session_id: str | None = None,
+    kind: AgentKind = AgentKind.PULL,
+    host: str | None = None,
+    replace: bool = False,
+    request: Request,
+) -> Record:
+    """Begin a life of this agent: a new incarnation, alive for `ttl_ms` and renewed by every command it gives.
+
+    AlreadyExists while another life of the name is alive, unless `replace`: that one is fenced and its tasks go back.
+    Makes the project when it does not exist.
+    """
+    ids.thing_id(agent, "agent")
+    if session_id is not None:
+        session_project, session_name = ids.session_id(session_id)
+        if session_project != project:
+            raise WrongState(
+                f"session {session_id} is not of project {project}", hint="give the session's own project"
+            )
+    fields = {
+        "project": project, "team": team, "session": session_id, "capabilities": sorted(set(capabilities or [])),
+        "slots": slots, "kind": kind.value, "host": host, "ttl_ms": ttl_ms,
+    }  # fmt: skip
+    validate_agent(new_agent(agent, "2000-01-01T00:00:00.000Z", **fields))
+
+    def work(tx: Transaction) -> Record:
+        member = agent_member(agent)
+        found, lease = tx.node(SHARED, AGENTS, agent), tx.lease(member)
+        if session_id is not None and not tx.node(session_name, SESSION, RECORD).exists:
+            raise session_not_found(store, session_id)
+        alive = lease is not None and lease.deadline_ms > tx.now_ms
+        if alive and not replace:
+            raise AlreadyExists(
+                f"agent {agent} is registered and alive",
+                hint="choose another name, or fence the other one with --replace",
+                agent=agent,
+                current=f"{agent}#{lease.token}" if lease else None,
+            )
+        if lease is not None:
+            give_back_all(tx, agent, "agent_replaced")
+        record = new_agent(agent, tx.now, **fields)
+        record["incarnation"] = tx.mark
+        tx.put(SHARED, AGENTS, agent, record)
+        tx.lease_to(member, tx.mark, ttl_ms)
+        before = found.value if found.exists else None
+        _event(tx, "agent:registered", record, before)
+        return show(record, tx.mark, LeaseFound(0, tx.now_ms + ttl_ms, ttl_ms), [], tx.now_ms)
+
+    arguments = [agent, fields, replace]
+    return change_project(store, project, request, work, verb="agent register", arguments=arguments, create=True)
+
+
+def heartbeat(store: Store, project: str, agent: str, *, load: Record | None = None, request: Request) -> Record:
+    """More time for an agent → `{agent, expires_at}`. A bare name means the current life. Fenced when that has ended."""
+    name, incarnation = ids.agent_reference(agent)
+    del request  # renewing is safe to repeat by itself
+    project_store = existing_project(store, project)
+    if incarnation is None:
+        incarnation = _current(project_store, name)
+    deadline_ms = project_store.renew(agent_member(name), incarnation, load=load)
+    return {"agent": name, "as": f"{name}#{incarnation}", "expires_at": instant_ms(deadline_ms)}
+
+
+def _current(project_store: ProjectStore, name: str) -> int:
+    leases, nodes = AllLeases(), AllNodes(SHARED, AGENTS)
+    snapshot = project_store.fetch(leases, nodes)
+    if name not in snapshot[nodes]:
+        raise agent_not_found(project_store.project, name, list(snapshot[nodes]))
+    lease: LeaseFound | None = snapshot[leases].get(agent_member(name))
+    if lease is None:
+        raise Fenced(f"agent {name} is not registered any more", hint="register again", agent=name)
+    return lease.token
+
+
+def drain(store: Store, project: str, agent: str, *, request: Request) -> Record:
+    """It takes nothing new and finishes what it holds."""
+
+    def change(tx: Transaction, record: Record, lease: LeaseFound) -> str:
+        record["status"] = AgentStatus.DRAINING.value
+        tx.lease_to(agent_member(record["id"]), lease.token, lease.ttl_ms)
+        return "agent:drained"
+
+    return _change_agent(store, project, agent, request, "agent drain", change)
+
+
+def deregister(store: Store, project: str, agent: str, *, force: bool = False, request: Request) -> Record:
+    """End this life of the agent. Refused while it holds tasks, unless `force`: they go back to pending."""
+
+    def change(tx: Transaction, record: Record, lease: LeaseFound) -> str:  # noqa: ARG001
+        name = record["id"]
+        held = tx.fetch(SetMembers(tx.keys.holding(name)))[0]
+        if held and not force:
+            raise WrongState(
+                f"agent {name} holds {len(held)} task(s): {', '.join(held[:5])}",
+                hint="let it finish (`coord agent drain`), or give them back with --force",
+                tasks=held,
+            )
+        give_back_all(tx, name, "agent_deregistered")
+        tx.end_lease(agent_member(name))
+        record["status"] = AgentStatus.LOST.value
+        return "agent:drained"
+
+    return _change_agent(store, project, agent, request, "agent deregister", change)
+
+
+def _change_agent(store: Store, project: str, agent: str, request: Request, verb: str, change: Any) -> Record:
+    name, incarnation = ids.agent_reference(agent)
+
+    def work(tx: Transaction) -> Record:
+        found, lease = tx.node(SHARED, AGENTS, name), tx.lease(agent_member(name))
+        if not found.exists:
+            raise agent_not_found(project, name, list(tx.fetch(AllNodes(SHARED, AGENTS))[0]))
+        if lease is None or (incarnation is not None and lease.token != incarnation):
+            raise Fenced(f"agent {agent} is not registered any more", hint="register again", agent=agent)
+        record = dict(found.value)
+        tx.fence(agent_member(name), lease.token)
+        event = change(tx, record, lease)
+        tx.put(SHARED, AGENTS, name, record)
+        _event(tx, event, record, found.value)
+        ended = record["status"] == AgentStatus.LOST
+        return show(record, tx.mark, None if ended else lease, [], tx.now_ms)
+
+    return change_project(store, project, request, work, verb=verb, arguments=[agent])
+
+
+def give_back_all(tx: Transaction, agent: str, reason: str) -> int:
+    """Inside a change: every task that this agent holds goes back to pending, its holder fenced. Attempts that had
+    started stay counted. Returns how many."""
+    held = tx.fetch(SetMembers(tx.keys.holding(agent)))[0]
+    for mark in held:
+        name, _, task_id = mark.partition("/")
+        session = tx.node(name, SESSION, RECORD).value
+        change = SessionChange(tx, f"{tx.keys.project}.{name}", name, session)
+        task = task_records.find(change, task_id)
+        if task is None:
+            tx.srem(tx.keys.holding(agent), mark)
+        else:
+            requeue(change, task, reason)
+    return len(held)
+
+
+def requeue(change: SessionChange, task: HeldTask, reason: str) -> None:
+    """A lease ended without its holder's word: back to pending, or failed at its limit of attempts; its holder is
+    fenced by that."""
+    record = task.record
+    problem = {"reason": reason, "message": f"{record['holder'] or record['assignee']} did not finish it"}
+    if record["status"] == "running":
+        entry = {"attempt": record["attempts"], "outcome": reason, "finished_at": change.tx.now, "error": problem}
+        task_records.log_run(change, task.id, entry)
+        if record["attempts"] >= record["max_attempts"]:
+            working.set_back(change, task, problem, counts=True, jitter=0.0)
+            return
+        record["error"] = problem
+    record.update(status="pending", epoch=None, assignee=None, progress=None)
+    ready = task_records.is_unblocked(change, task.id)
+    task_records.store(change, task, ready=ready, event="task:requeued", data={"reason": reason})
+
+
+def show_one(store: Store, project: str, agent: str) -> Record:
+    """One agent as contract § 6 has it. NotFound."""
+    name, _ = ids.agent_reference(agent)
+    agents = {record["id"]: record for record in list_(store, project)}
+    if name not in agents:
+        raise agent_not_found(project, name, list(agents))
+    return agents[name]
+
+
+def list_(store: Store, project: str) -> list[Record]:
+    """Every agent of a project, the lost ones too, sorted by id."""
+    project_store = existing_project(store, project)
+    return read_agents(project_store)[1]
+
+
+def read_agents(project_store: ProjectStore, *more: Any) -> tuple[Any, list[Record]]:
+    """(snapshot, agents): all agents with what they hold, in one MULTI with the reads `more`.
+
+    Which holding sets to read depends on who is there; when somebody registers in between, it reads again.
+    """
+    nodes, leases = AllNodes(SHARED, AGENTS), AllLeases()
+    known: list[str] = []
+    while True:
+        holding = {name: SetMembers(project_store.keys.holding(name)) for name in known}
+        loads = Loads(tuple(known))
+        snapshot = project_store.fetch(nodes, leases, loads, *holding.values(), *more)
+        names = list(snapshot[nodes])
+        if names == known:
+            break
+        known = names
+    agents = []
+    for name, load in zip(known, snapshot[loads], strict=True):
+        found, held = snapshot[nodes][name], snapshot[holding[name]]
+        shown = show(
+            {**found.value, "load": load or found.value["load"]},
+            found.revision,
+            snapshot[leases].get(agent_member(name)),
+            held,
+            snapshot.now_ms,
+            leases=snapshot[leases],
+        )
+        agents.append(shown)
+    return snapshot, agents
+
+
+def show(
+    record: Record,
+    revision: int | str,
+    lease: LeaseFound | None,
+    held: list[str],
+    now_ms: int,
+    leases: dict[str, LeaseFound] | None = None,
+) -> Record:
+    """The agent as people and programs see it. It is lost when its time is over and no lease that it holds still runs."""
+    status = record["status"]
+    if record["kind"] != AgentKind.MANUAL and status != AgentStatus.LOST:
+        still = [lease_of for mark in held if (lease_of := (leases or {}).get(f"task/{mark}"))]
+        working_on = any(lease_of.deadline_ms > now_ms for lease_of in still)
+        if lease is None or (lease.deadline_ms <= now_ms and not working_on):
+            status = AgentStatus.LOST.value
+        elif status == AgentStatus.AVAILABLE and len(held) >= record["slots"]:
+            status = AgentStatus.BUSY.value
+    return {
+        **record,
+        "as": agent_as(record),
+        "status": status,
+        "in_use": len(held),
+        "tasks": [f"{record['project']}.{mark}" for mark in held],
+        "heartbeat_at": None if lease is None else instant_ms(lease.deadline_ms - lease.ttl_ms),
+        "expires_at": None if lease is None else instant_ms(lease.deadline_ms),
+        "revision": revision,
+    }
+
+
+def agent_not_found(project: str, name: str, there: list[str]) -> Exception:
+    return not_found("agent", name, there, f"`coord agent list {project}` shows who is registered")
+
+
+def _event(tx: Transaction, type_: str, record: Record, before: Record | None) -> None:
+    path = f"execution.agents.{task_records.rendered(record['id'])}"
+    data = {
+        "agent": record["id"],
+        "as": agent_as(record),
+        "team": record["team"],
+        "changes": task_records.changes_of(path, before, record),
+    }
+    tx.event(type_, session=record["session"], subject=path, data=data)
+

@@ -1,0 +1,216 @@
+"""Taking work: which task an agent gets, and the claim that makes it theirs.
+
+A claim writes a new epoch and a lease; attempts are counted here, when a run starts. Left to others: working on it and
+ending it (working), what the balancer assigns (balance).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from coordinator.models import ids
+from coordinator.models.errors import Fenced, NotFound, WaitedInVain, WrongState
+from coordinator.models.shapes import Record
+from coordinator.models.states import AgentStatus, SessionStatus, TaskStatus
+from coordinator.rules import lifecycle
+from coordinator.rules.lifecycle import TaskVerb
+from coordinator.services import task_records
+from coordinator.services.holding import renew_agent
+from coordinator.services.request import Request, SessionChange, change_session, not_found
+from coordinator.services.task_records import HeldTask
+from coordinator.store.connection import Store
+from coordinator.store.documents import RUNS, TASKS
+from coordinator.store.keys import SHARED, agent_member
+from coordinator.store.reads import AllNodes, LeaseFound, Leases, Node, Nodes, SetMembers, SortedSetHead
+
+PULL_LEASE_MS = 900_000
+PAGE = 20
+AGENTS = "agents"
+
+
+def next_(
+    store: Store,
+    session_id: str,
+    agent: str,
+    *,
+    claim: bool = False,
+    lease_ms: int = PULL_LEASE_MS,
+    wait_ms: int | None = None,
+    request: Request,
+) -> Record | None:
+    """The highest ready task that this agent can do, or None: none fits, its slots are full, the session is paused.
+
+    With `claim` it is theirs and running, with its `epoch`; `last_attempt` is what the attempt before left. With
+    `wait_ms`, waits for work that long and then raises WaitedInVain.
+    """
+    ids.agent_reference(agent)
+    take = _claim_next if claim else _look_next
+    if wait_ms is None:
+        return take(store, session_id, agent, lease_ms, request)
+    from coordinator.store.wakeups import Bell
+
+    deadline = time.monotonic() + wait_ms / 1000
+    project, _ = ids.session_id(session_id)
+    bell = Bell(store, project)  # remembers where the stream ends before the first look, so nothing is missed
+    while True:
+        task = take(store, session_id, agent, lease_ms, request)
+        if task is not None:
+            return task
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise WaitedInVain(
+                f"no task for {agent} within {wait_ms / 1000:g} s", hint="`coord task why` says what a task waits for"
+            )
+        bell.wait(min(left, 5.0))
+
+
+def start(
+    store: Store, session_id: str, task_id: str, agent: str, epoch: int, *, lease_ms: int, host: str, request: Request
+) -> Record:
+    """The claim of a task that the balancer assigned to `agent` (`name#incarnation`) with `epoch`. Fenced when the
+    assignment is not that one any more: a late or doubled bell."""
+
+    def work(change: SessionChange) -> Record:
+        task = task_records.load(change, task_id)
+        if task.record["epoch"] != epoch or task.record["status"] != TaskStatus.ASSIGNED:
+            raise Fenced(
+                f"the assignment {epoch} of task {task_id} is over", hint="nothing to do: it was a late bell",
+                task=task_id, epoch=task.record["epoch"], status=task.record["status"],
+            )  # fmt: skip
+        change.tx.fence(task.member, epoch)
+        _refuse_when_paused(change)
+        return _take(change, task, agent, lease_ms, host)
+
+    return change_session(store, session_id, request, work, verb="task start", arguments=[task_id, epoch])
+
+
+def _claim_next(store: Store, session_id: str, agent: str, lease_ms: int, request: Request) -> Record | None:
+    def work(change: SessionChange) -> Record | None:
+        record, lease = registered(change, agent)
+        if record["status"] == AgentStatus.DRAINING or change.record["status"] == SessionStatus.PAUSED:
+            return None
+        task = _candidate(change, record)
+        if task is None:
+            return None
+        name = record["id"]
+        change.tx.room(change.tx.keys.holding(name), record["slots"], f"{change.name}/{task.id}")
+        change.tx.fence(agent_member(name), lease.token)
+        renew_agent(change, f"{name}#{lease.token}")
+        return _take(change, task, f"{name}#{lease.token}", lease_ms, record["host"])
+
+    return change_session(
+        store, session_id, request, work, verb="task claim", arguments=[agent], first=_agent_reads(store, session_id, agent)
+    )
+
+
+def _look_next(store: Store, session_id: str, agent: str, lease_ms: int, request: Request) -> Record | None:  # noqa: ARG001
+    def work(change: SessionChange) -> Record | None:
+        record, _ = registered(change, agent)
+        task = _candidate(change, record)
+        return None if task is None else task_records.show(task.record, task.revision, None)
+
+    # a look writes nothing, so nothing is committed or renewed by it
+    return change_session(store, session_id, Request(), work, verb="task next")
+
+
+def _agent_reads(store: Store, session_id: str, agent: str) -> list[Any]:
+    project, _ = ids.session_id(session_id)
+    name, _ = ids.agent_reference(agent)
+    keys = store.project(project).keys
+    return [Node(SHARED, AGENTS, name), Leases((agent_member(name),)), SetMembers(keys.holding(name))]
+
+
+def registered(change: SessionChange, agent: str) -> tuple[Record, LeaseFound]:
+    """The agent's record and lease, if that life of it is registered. NotFound, or Fenced for an old incarnation."""
+    name, incarnation = ids.agent_reference(agent)
+    found = change.tx.node(SHARED, AGENTS, name)
+    lease = change.tx.lease(agent_member(name))
+    if not found.exists:
+        there = list(change.tx.fetch(AllNodes(SHARED, AGENTS))[0])
+        project = change.tx.keys.project
+        raise not_found(
+            "agent", name, there, f"register it: `coord agent register {name} --project {project} --team T`"
+        )
+    if lease is None or (incarnation is not None and lease.token != incarnation):
+        raise Fenced(
+            f"agent {agent} is not registered any more",
+            hint="register again with `coord agent register`",
+            agent=agent,
+            current=None if lease is None else f"{name}#{lease.token}",
+        )
+    return found.value, lease
+
+
+def _candidate(change: SessionChange, agent: Record) -> HeldTask | None:
+    """The first task in the lines open to this agent that it can do, or None also when its slots are full."""
+    tx, keys, name = change.tx, change.tx.keys, agent["id"]
+    if len(tx.fetch(SetMembers(keys.holding(name)))[0]) >= agent["slots"]:
+        return None
+    role, dash, digits = name.rpartition("-")
+    lines = [f"@{name}", agent["team"], None]
+    if dash and digits.isascii() and digits.isdigit():
+        lines.append(f"@{role}")
+    start = 0
+    while True:
+        heads = tx.fetch(*(SortedSetHead(keys.ready(change.name, line), start, start + PAGE - 1) for line in lines))
+        found = [task_id for head in heads for task_id in head]
+        if not found:
+            return None
+        for task_id in _in_order(change, found):
+            task = task_records.load(change, task_id)
+            if _fits(task.record, agent):
+                return task
+        start += PAGE
+
+
+def _in_order(change: SessionChange, task_ids: list[str]) -> list[str]:
+    # looked at without a guard: only the task that is taken may make the claim conflict
+    nodes = change.tx.fetch(Nodes(change.name, TASKS, tuple(task_ids)))[0]
+    records = [node.value for node in nodes if node.exists]
+    free = [record for record in records if record["epoch"] is None]
+    return [record["id"] for record in sorted(free, key=task_records.rank)]
+
+
+def _fits(task: Record, agent: Record) -> bool:
+    return set(task["needs"]) <= set(agent["capabilities"]) and task["status"] in (
+        TaskStatus.PENDING,
+        TaskStatus.ASSIGNED,
+    )
+
+
+def _take(change: SessionChange, task: HeldTask, agent: str, lease_ms: int, host: str | None) -> Record:
+    tx, record = change.tx, task.record
+    name, _ = ids.agent_reference(agent)
+    runs = tx.node(change.name, RUNS, task.id).value
+    record.update(
+        status=lifecycle.next_state(record["status"], TaskVerb.CLAIM).value,
+        assignee=name, holder=agent, attempts=record["attempts"] + 1, started_at=tx.now, finished_at=None,
+        retry_at=None, progress=None, error=None, host=host,
+    )  # fmt: skip
+    task_records.log_run(
+        change,
+        task.id,
+        {
+            "attempt": record["attempts"], "agent": agent, "host": host, "epoch": tx.mark, "started_at": tx.now,
+            "finished_at": None, "outcome": None,
+        },  # fmt: skip
+    )
+    shown = task_records.store(
+        change, task, ready=False, lease_ms=lease_ms, holder=name, event="task:started",
+        data={"agent": agent, "attempt": record["attempts"], "epoch": tx.mark},
+    )  # fmt: skip
+    return {**shown, "last_attempt": runs[-1] if runs else None}
+
+
+def _refuse_when_paused(change: SessionChange) -> None:
+    if change.record["status"] == SessionStatus.PAUSED:
+        raise WrongState(
+            f"session {change.session_id} is paused: nothing new starts",
+            hint=f"`coord session resume {change.session_id}`",
+            status="paused",
+        )
+
+
+def task_gone(task_id: str) -> NotFound:
+    return NotFound(f"there is no task {ids.shown(task_id)}", hint="see `coord task list`", kind="task", id=task_id)

@@ -1,0 +1,78 @@
+"""Who may write to a task that is held: the agent and epoch that come with the write are compared with the record's,
+and the commit is fenced by the lease. Everything that a holder does passes through `held_by`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coordinator.models import ids
+from coordinator.models.errors import Fenced, WrongState
+from coordinator.models.states import TaskStatus
+from coordinator.services import task_records
+from coordinator.services.request import SessionChange
+from coordinator.services.task_records import HeldTask
+from coordinator.store.keys import agent_member
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who says to hold a task: `agent` as `name` or `name#incarnation`, and the epoch of the claim where it is known.
+    Without an epoch, the claim meant is the one that this agent (that life of it, if given) holds now."""
+
+    agent: str
+    epoch: int | None = None
+
+    @property
+    def name(self) -> str:
+        return ids.agent_reference(self.agent)[0]
+
+
+def held_by(change: SessionChange, task_id: str, holder: Holder) -> HeldTask:
+    """The running task, if this holder holds it; the commit is fenced by its lease, and the agent is renewed.
+
+    Fenced when the task passed to another epoch, life or agent; WrongState when it is in no hands at all and the holder
+    brought no epoch that could be old.
+    """
+    name, incarnation = ids.agent_reference(holder.agent)
+    task = task_records.load(change, task_id)
+    record = task.record
+    replaced = (
+        (holder.epoch is not None and holder.epoch != record["epoch"])
+        or (record["epoch"] is not None and record["holder"] is not None and not _same_life(record, name, incarnation))
+        or (record["status"] == TaskStatus.RUNNING and task.lease is None)
+    )
+    if replaced:
+        raise Fenced(
+            f"task {task_id} is not held by {holder.agent}"
+            + (f" with epoch {holder.epoch}" if holder.epoch is not None else ""),
+            hint="stop working on it; `coord task show` says who has it now",
+            task=task_id,
+            status=record["status"],
+            holder=record["holder"],
+            epoch=record["epoch"],
+        )
+    if record["status"] != TaskStatus.RUNNING:
+        raise WrongState(
+            f"task {task_id} is {record['status']}, nobody works on it",
+            hint=f"claim it first: `coord task next {change.session_id} --agent {name} --claim`",
+            task=task_id,
+            status=record["status"],
+        )
+    change.tx.fence(task.member, record["epoch"])
+    renew_agent(change, record["holder"])
+    return task
+
+
+def renew_agent(change: SessionChange, agent: str | None) -> None:
+    """Any command of an agent that pulls renews it, if that life of it is still registered."""
+    if agent is None:
+        return
+    name, incarnation = ids.agent_reference(agent)
+    lease = change.tx.lease(agent_member(name))
+    if lease is not None and (incarnation is None or lease.token == incarnation):
+        change.tx.lease_to(agent_member(name), lease.token, lease.ttl_ms)
+
+
+def _same_life(record: task_records.Record, name: str, incarnation: int | None) -> bool:
+    has_name, has_incarnation = ids.agent_reference(record["holder"])
+    return has_name == name and incarnation in (None, has_incarnation)

@@ -1,0 +1,143 @@
+"""Finding what has ended without a word: leases that ran out, agents that are silent, sessions whose owner is gone,
+pauses that are over. It needs no leader: anyone may sweep, and two sweeps at once do each thing once, since every commit
+is guarded by the record's revision and by the deadline that was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from coordinator.models import ids
+from coordinator.models.errors import Conflict, CoordError
+from coordinator.models.shapes import Record
+from coordinator.models.states import AgentStatus, SessionStatus, TaskStatus
+from coordinator.services import agents, dependencies, task_records
+from coordinator.services.request import CLOSED, Request, SessionChange, change_project
+from coordinator.store.connection import Store
+from coordinator.store.documents import RECORD, SESSION, TASKS
+from coordinator.store.keys import SHARED, task_member
+from coordinator.store.reads import Expired, Leases, Node, SetMembers
+from coordinator.store.transaction import Transaction
+
+CHUNK = 200
+
+
+def sweep(store: Store, project: str, *, limit: int = 1000) -> Record:
+    """Act on every deadline of the project that has passed → how many of each kind: `{task, agent, session, retry,
+    spread, pruned, failed}`. Bounded by `limit`; call again for more."""
+    ids.project_id(project)
+    done: Record = {"task": 0, "agent": 0, "session": 0, "retry": 0, "spread": 0, "pruned": 0, "failed": 0}
+    project_store = store.project(project)
+    seen: set[str] = set()
+    while sum(done.values()) < limit:
+        now_ms = project_store.fetch().now_ms
+        expired = project_store.fetch(Expired(now_ms, CHUNK))[Expired(now_ms, CHUNK)]
+        fresh = [(member, deadline) for member, deadline in expired if member not in seen]
+        if not fresh:
+            break
+        for member, deadline_ms in fresh:
+            seen.add(member)
+            kind = member.partition("/")[0]
+            try:
+                done[_act(store, project, member, deadline_ms) or kind] += 1
+            except Conflict:
+                continue  # renewed, or somebody else was faster: nothing is left to do
+            except CoordError:
+                done["failed"] += 1  # one broken record must not keep the others waiting; `validate` names it
+    return done
+
+
+def _act(store: Store, project: str, member: str, deadline_ms: int) -> str | None:
+    kind, _, rest = member.partition("/")
+    if kind == "session":
+        return _session(store, project, member, rest, deadline_ms)
+    work: Callable[[Transaction], None]
+    if kind == "agent":
+        work = _agent(member, rest, deadline_ms)
+    else:
+        name, _, task_id = rest.partition("/")
+        work = _task(kind, member, name, task_id, deadline_ms)
+    change_project(store, project, Request(system=True, wait_ms=0), work, verb=f"sweep {kind}")
+    return None
+
+
+def _task(kind: str, member: str, name: str, task_id: str, deadline_ms: int) -> Callable[[Transaction], None]:
+    def work(tx: Transaction) -> None:
+        tx.fetch(Node(name, SESSION, RECORD), Node(name, TASKS, task_id), Leases((task_member(name, task_id),)))
+        session = tx.node(name, SESSION, RECORD).value
+        tx.passed(member, deadline_ms)
+        change = SessionChange(tx, f"{tx.keys.project}.{name}", name, session)
+        task = task_records.find(change, task_id) if session is not None else None
+        if task is None:
+            tx.end_lease(member)
+        elif kind == "task":
+            _lease_over(change, task)
+        elif kind == "retry":
+            tx.noticed(member)
+            _pause_over(change, task)
+        else:
+            _spread(change, task, member)
+
+    return work
+
+
+def _lease_over(change: SessionChange, task: task_records.HeldTask) -> None:
+    if task.record["status"] in (TaskStatus.RUNNING, TaskStatus.ASSIGNED) and task.record["epoch"] is not None:
+        agents.requeue(change, task, "lease_expired")
+    else:
+        change.tx.end_lease(task.member)
+
+
+def _pause_over(change: SessionChange, task: task_records.HeldTask) -> None:
+    if task.record["retry_at"] is None or task.record["status"] != TaskStatus.PENDING:
+        return
+    task.record["retry_at"] = None
+    task_records.store(change, task, ready=task_records.is_unblocked(change, task.id), event=None)
+
+
+def _spread(change: SessionChange, task: task_records.HeldTask, member: str) -> None:
+    dependants = change.tx.fetch(SetMembers(change.tx.keys.dependants(change.name, task.id)))[0]
+    changed = 0
+    for start in range(0, len(dependants), 50):
+        changed += dependencies.tell(change, task.record, dependants[start : start + 50])
+        if changed >= CHUNK:
+            return  # the member stays: the next sweep goes on
+    change.tx.noticed(member)
+
+
+def _agent(member: str, name: str, deadline_ms: int) -> Callable[[Transaction], None]:
+    def work(tx: Transaction) -> None:
+        found = tx.node(SHARED, agents.AGENTS, name)
+        held = tx.fetch(SetMembers(tx.keys.holding(name)))[0]
+        leases = tx.fetch(Leases(tuple(f"task/{mark}" for mark in held)))[0] if held else []
+        if any(lease is not None and lease.deadline_ms > tx.now_ms for lease in leases):
+            raise Conflict(f"agent {name} holds a lease that runs")  # not dead while it does; looked at again later
+        tx.passed(member, deadline_ms)
+        tx.end_lease(member)
+        agents.give_back_all(tx, name, "agent_lost")
+        if found.exists:
+            record = {**found.value, "status": AgentStatus.LOST.value}
+            tx.put(SHARED, agents.AGENTS, name, record)
+            data = {"agent": name, "as": f"{name}#{record['incarnation']}", "team": record["team"], "tasks": held}
+            tx.event("agent:lost", session=record["session"], data=data)
+
+    return work
+
+
+def _session(store: Store, project: str, member: str, name: str, deadline_ms: int) -> str | None:
+    session_id = f"{project}.{name}"
+    status = store.project(project).fetch(Node(name, SESSION, RECORD))[Node(name, SESSION, RECORD)].value
+    if status is not None and status["status"] in CLOSED:
+        from coordinator.services import sessions
+
+        sessions.delete(store, session_id, request=Request(system=True))
+        return "pruned"
+
+    def work(tx: Transaction) -> None:
+        record = tx.node(name, SESSION, RECORD).value
+        tx.passed(member, deadline_ms)
+        tx.noticed(member)
+        if record is not None and record["status"] == SessionStatus.ACTIVE:
+            tx.event("session:interrupted", session=session_id, data={"owner": record["owner"]})
+
+    change_project(store, project, Request(system=True, wait_ms=0), work, verb="sweep session")
+    return None

@@ -1,0 +1,221 @@
+"""A task's record together with everything that hangs on it: the one place that reads a task for a change and writes it
+back with its indexes (ready line, counts, who holds what, lease) and with the event that says what changed.
+
+Left to others: which moves are allowed (rules.lifecycle) and what a verb means (tasks, claims, ending, reaping).
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from coordinator.models.clock import parse_instant_us
+from coordinator.models.jsontext import canonical, equal
+from coordinator.models.shapes import Record, with_data_shown
+from coordinator.models.states import HIGHEST_PRIORITY, TaskStatus
+from coordinator.services.request import SessionChange, not_found
+from coordinator.store.documents import RUNS, TASKS
+from coordinator.store.keys import Keys, task_member
+from coordinator.store.reads import LeaseFound, Leases, Node, Nodes, SetMembers
+
+MAX_RUNS = 20
+MAX_TRAVEL_BYTES = 4096
+"""Values up to this size travel in events; of larger ones, their size and hash."""
+
+
+@dataclass
+class HeldTask:
+    """A task as one change sees it: `record` may be edited; `before` is what was read (None for a new one)."""
+
+    record: Record
+    before: Record | None
+    revision: int
+    lease: LeaseFound | None
+    name: str
+
+    @property
+    def id(self) -> str:
+        task_id: str = self.record["id"]
+        return task_id
+
+    @property
+    def member(self) -> str:
+        return task_member(self.name, self.id)
+
+    def held(self, now_ms: int) -> bool:
+        """A lease on it runs."""
+        return self.lease is not None and self.lease.deadline_ms > now_ms
+
+
+def load(change: SessionChange, task_id: str) -> HeldTask:
+    """A task for this change, guarded. NotFound with near misses when there is none."""
+    task = find(change, task_id)
+    if task is None:
+        raise task_not_found(change, task_id)
+    return task
+
+
+def find(change: SessionChange, task_id: str) -> HeldTask | None:
+    """As `load`, but None when there is no such task (its absence is guarded)."""
+    reads = (Node(change.name, TASKS, task_id), Leases((task_member(change.name, task_id),)))
+    change.tx.fetch(*reads)
+    found = change.tx.node(change.name, TASKS, task_id)
+    if not found.exists:
+        return None
+    lease = change.tx.fetch(reads[1])[0][0]
+    return HeldTask(copy.copy(found.value), found.value, found.revision, lease, change.name)
+
+
+def load_many(change: SessionChange, task_ids: list[str]) -> dict[str, HeldTask | None]:
+    """Several tasks in one round trip, each guarded; None for those that do not exist."""
+    if not task_ids:
+        return {}
+    members = tuple(task_member(change.name, task_id) for task_id in task_ids)
+    change.tx.fetch(Nodes(change.name, TASKS, tuple(task_ids)), Leases(members))
+    leases = change.tx.fetch(Leases(members))[0]
+    nodes = change.tx.nodes(change.name, TASKS, task_ids)
+    return {
+        task_id: HeldTask(copy.copy(found.value), found.value, found.revision, lease, change.name)
+        if found.exists
+        else None
+        for (task_id, found), lease in zip(nodes.items(), leases, strict=True)
+    }
+
+
+def task_not_found(change: SessionChange, task_id: str) -> Exception:
+    """The error for a task that does not exist, with the nearest ids."""
+    from coordinator.store.reads import AllNodes
+
+    there = change.tx.fetch(AllNodes(change.name, TASKS))[0]
+    return not_found("task", task_id, list(there), f"`coord task list {change.session_id}` shows what there is")
+
+
+def rank(record: Record) -> int:
+    """Its place in a ready line, lowest first: priority, then age."""
+    return (HIGHEST_PRIORITY - record["priority"]) * 10**13 + parse_instant_us(record["created_at"]) // 1000
+
+
+def line(record: Record) -> str:
+    """The ready line that it stands in: its team's, or that of whoever it is reserved for (`@name`)."""
+    return f"@{record['assignee']}" if record["assignee"] else record["team"] or ""
+
+
+def store(
+    change: SessionChange,
+    task: HeldTask,
+    *,
+    ready: bool,
+    lease_ms: int | None = None,
+    event: str | None = None,
+    data: Record | None = None,
+    holder: str | None = None,
+) -> Record:
+    """Write the task back with its indexes, and append `event` with what changed.
+
+    `ready`: it may be claimed now. `lease_ms`: give it a lease with this commit's revision as its epoch, held by the
+    agent `holder` (a name); without, a lease stays as it is, and ends with an epoch of None or with the completion. Returns the task as commands print it (its revision is the commit's).
+    """
+    tx, keys, record, before = change.tx, change.tx.keys, task.record, task.before
+    _count(change, before, -1)
+    _count(change, record, +1)
+    if before is not None and (not ready or line(before) != line(record)):
+        tx.zrem(keys.ready(change.name, line(before)), task.id)
+    if ready:
+        tx.zadd(keys.ready(change.name, line(record)), task.id, rank(record))
+    held_by = before and before["holder"] and before["holder"].partition("#")[0]
+    mark = f"{change.name}/{task.id}"
+    expires_ms: int | None = None
+    if lease_ms is not None:
+        record["epoch"] = tx.mark
+        tx.lease_to(task.member, tx.mark, lease_ms)
+        expires_ms = tx.now_ms + lease_ms
+        if held_by and held_by != holder:
+            tx.srem(keys.holding(held_by), mark)
+        if holder:
+            tx.sadd(keys.holding(holder), mark)
+    elif record["epoch"] is None or record["status"] == TaskStatus.COMPLETED:
+        record["holder"] = record["holder"] if record["epoch"] is not None else None
+        if task.lease is not None:
+            tx.end_lease(task.member)
+        if held_by:
+            tx.srem(keys.holding(held_by), mark)
+    elif task.lease is not None:
+        expires_ms = task.lease.deadline_ms
+    tx.put(change.name, TASKS, task.id, record)
+    if event is not None:
+        changes = changes_of(f"execution.tasks.{rendered(task.id)}", before, record)
+        facts = {"task": task.id, "status": record["status"], "assignee": record["assignee"], "team": record["team"]}
+        change.event(event, subject=f"execution.tasks.{task.id}", data={**facts, **(data or {}), "changes": changes})
+    return show(record, tx.mark, expires_ms)
+
+
+def show(record: Record, revision: int | str, expires_ms: int | None) -> Record:
+    """The task as people and programs see it: its own data at the top level too, its lease and its revision."""
+    from coordinator.models.clock import instant_ms
+
+    shown = with_data_shown(record)
+    return {
+        **shown,
+        "lease_expires_at": None if expires_ms is None else instant_ms(expires_ms),
+        "revision": revision,
+    }
+
+
+def is_unblocked(change: SessionChange, task_id: str) -> bool:
+    """Whether all its dependencies are completed, guarded: the answer is refused at the commit if it became wrong."""
+    key = change.tx.keys.waiting(change.name, task_id)
+    waiting = change.tx.fetch(SetMembers(key))[0]
+    change.tx.guard_size(key, len(waiting))
+    return not waiting
+
+
+def log_run(change: SessionChange, task_id: str, entry: Record) -> None:
+    """Add an attempt to the task's log, or complete the entry of the same number. The oldest beyond 20 go."""
+    runs = list(change.tx.node(change.name, RUNS, task_id).value or [])
+    if runs and runs[-1]["attempt"] == entry["attempt"] and runs[-1]["finished_at"] is None:
+        runs[-1] = {**runs[-1], **entry}
+    else:
+        runs.append(entry)
+    change.tx.put(change.name, RUNS, task_id, runs[-MAX_RUNS:])
+
+
+def changes_of(path: str, before: Record | None, after: Record | None) -> list[Record]:
+    """What a change of a record did, field by field: `[{path, old, new}]`; a whole record where it came or went."""
+    if before is None or after is None:
+        return [{"path": path, "old": travelling(before), "new": travelling(after)}]
+    names = [name for name in after if name not in before or not equal(before[name], after[name])]
+    return [
+        {"path": f"{path}.{name}", "old": travelling(before.get(name)), "new": travelling(after[name])}
+        for name in names
+        if name != "holder"
+    ]
+
+
+def travelling(value: Any) -> Any:
+    """A value as an event carries it: itself up to 4 KiB, else its size and hash."""
+    text = canonical(value).encode("utf-8")
+    if len(text) <= MAX_TRAVEL_BYTES:
+        return value
+    return {"size": len(text), "sha256": hashlib.sha256(text).hexdigest()}
+
+
+def rendered(task_id: str) -> str:
+    """A task id as a part of a path: quoted where it has a dot."""
+    return f'"{task_id}"' if "." in task_id else task_id
+
+
+def ready_key(keys: Keys, name: str, record: Record) -> str:
+    return keys.ready(name, line(record))
+
+
+def _count(change: SessionChange, record: Record | None, amount: int) -> None:
+    if record is not None:
+        field = f"{record['team'] or ''}:{record['status']}"
+        change.tx.add(change.tx.keys.counts(change.name), field, amount)
+
+
+def resting(record: Record) -> str:
+    """The status of a task that waits: assigned when it is reserved for somebody, else pending."""
+    return TaskStatus.ASSIGNED.value if record["assignee"] else TaskStatus.PENDING.value

@@ -1,0 +1,275 @@
+"""Tasks as those see them who hand work out: submit, list, show, assign, retry, cancel.
+
+Left to others: claiming and working (claims), dependants (dependencies), why a task does not run (explain).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from coordinator.models import ids
+from coordinator.models.errors import AlreadyExists, InvalidData, NotFound
+from coordinator.models.shapes import TASK_DERIVED, TASK_FIELDS, Record, as_given, new_blocker, new_task, validate_task
+from coordinator.models.states import TaskStatus
+from coordinator.rules import graph, lifecycle
+from coordinator.rules.lifecycle import TaskVerb
+from coordinator.services import dependencies, task_records
+from coordinator.services.dependencies import FAILED_DEPENDENCY
+from coordinator.services.request import Request, SessionChange, change_session, not_found, session_not_found
+from coordinator.services.task_records import HeldTask
+from coordinator.store.connection import Store
+from coordinator.store.documents import ORPHANS, RECORD, RUNS, SESSION, TASKS
+from coordinator.store.keys import task_member
+from coordinator.store.reads import AllLeases, AllNodes, Leases, Node, Nodes, SetMembers
+
+SETTABLE = frozenset(TASK_FIELDS) - {
+    *("status", "assignee", "holder", "epoch", "attempts", "progress", "result", "error", "blocked_by"),
+    *("created_at", "retry_at", "started_at", "finished_at", "host"),
+}
+"""Fields that a submission may give; the rest belongs to the task's life."""
+
+
+def submit(store: Store, session_id: str, specs: Sequence[Record], *, request: Request) -> list[Record]:
+    """Add tasks in one commit, all or none. A spec has the fields of a task that are the user's to give (`id` may be
+    absent); an unknown one is InvalidData. `after` may name tasks of the same call. NotFound for a dependency that does
+    not exist, InvalidData for a cycle, AlreadyExists for an id that is taken. Returns the tasks in the given order."""
+    named = [_named(dict(spec)) for spec in specs]
+    wanted = [spec["id"] for spec in named]
+    repeated = {task_id for task_id in wanted if wanted.count(task_id) > 1} if len(set(wanted)) < len(wanted) else None
+    if repeated:
+        raise InvalidData(f"the id {min(repeated)!r} stands twice in one submission", hint="give each task its own id")
+    _refuse_cycle(named)
+    outside = sorted({after for spec in named for after in spec["after"]} - set(wanted))
+    given_ids = [spec.get("id") for spec in specs]
+
+    def work(change: SessionChange) -> list[Record]:
+        tx = change.tx
+        tx.fetch(Nodes(change.name, TASKS, tuple(wanted)), Nodes(change.name, TASKS, tuple(outside)))
+        for task_id, found in tx.nodes(change.name, TASKS, wanted).items():
+            if found.exists:
+                raise AlreadyExists(
+                    f"task {task_id} exists already",
+                    hint=f"see it with `coord task show {session_id} {task_id}`, or choose another id",
+                    task=task_id,
+                )
+        statuses: dict[str, str] = {}
+        for task_id, found in tx.nodes(change.name, TASKS, outside).items():
+            if not found.exists:
+                there = list(tx.fetch(AllNodes(change.name, TASKS))[0])
+                raise not_found("task", task_id, [*there, *wanted], "a dependency must exist, or come with the same call")
+            statuses[task_id] = found.value["status"]
+        return [_add(change, new_task(spec["id"], tx.now, **_own(spec)), statuses) for spec in named]
+
+    return change_session(
+        store, session_id, request, work, verb="task submit", arguments=[[*map(_plain, specs)], given_ids]
+    )
+
+
+def _named(spec: Record) -> Record:
+    unknown = sorted(spec.keys() - SETTABLE)
+    if unknown:
+        from difflib import get_close_matches
+
+        near = get_close_matches(unknown[0], SETTABLE, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(SETTABLE))}; your own go to `data`"
+        raise InvalidData(f"a submitted task has no field {ids.shown(unknown[0])}", hint=hint, field=unknown[0])
+    if spec.get("id") is None:
+        spec["id"] = f"task-{ids.new_suffix(6)}"
+    if not isinstance(spec["id"], str):
+        raise InvalidData(f"a task id is a string, not {spec['id']!r}", hint="put it into quotes")
+    ids.thing_id(spec["id"], "task")
+    spec = {name: as_given(name, value) for name, value in spec.items() if value is not None}
+    # the whole record is validated as it will be stored, before Redis is asked
+    validated = validate_task(new_task(spec["id"], "2000-01-01T00:00:00.000Z", **spec))
+    spec["after"] = list(dict.fromkeys(validated["after"]))
+    return spec
+
+
+def _plain(spec: Record) -> Record:
+    return {name: value for name, value in spec.items() if value is not None}
+
+
+def _own(spec: Record) -> Record:
+    return {name: value for name, value in spec.items() if name != "id"}
+
+
+def _refuse_cycle(specs: list[Record]) -> None:
+    cycle = graph.find_cycle({spec["id"]: spec["after"] for spec in specs})
+    if cycle:
+        raise InvalidData(
+            f"these tasks wait for each other: {' → '.join(cycle)}",
+            hint="take one of the dependencies away; nothing was submitted",
+            code="cycle",
+            cycle=cycle,
+        )
+
+
+def _add(change: SessionChange, record: Record, statuses: dict[str, str]) -> Record:
+    """Write one new task; `statuses` are those of the dependencies that existed before."""
+    tx, keys, task_id = change.tx, change.tx.keys, record["id"]
+    waiting = [after for after in record["after"] if statuses.get(after) != TaskStatus.COMPLETED]
+    for after in record["after"]:
+        tx.sadd(keys.dependants(change.name, after), task_id)
+    for after in waiting:
+        tx.sadd(keys.waiting(change.name, task_id), after)
+    failed = [after for after in waiting if statuses.get(after) in (TaskStatus.FAILED, TaskStatus.CANCELLED)]
+    if failed:
+        record["status"] = TaskStatus.BLOCKED.value
+        reason = f"{failed[0]} {statuses[failed[0]]}"
+        record["blocked_by"] = new_blocker(FAILED_DEPENDENCY, tx.now, reason=reason, tasks=failed)
+    task = HeldTask(record, None, 0, None, change.name)
+    return task_records.store(change, task, ready=not waiting, event="task:submitted", data={"after": record["after"]})
+
+
+def list_(
+    store: Store,
+    session_id: str,
+    *,
+    status: str | None = None,
+    team: str | None = None,
+    assignee: str | None = None,
+    ready: bool = False,
+    limit: int | None = None,
+) -> list[Record]:
+    """Tasks of a session, sorted by id, as `show` gives them but without their logs."""
+    project, name = ids.session_id(session_id)
+    reads = (Node(name, SESSION, RECORD), AllNodes(name, TASKS), AllLeases())
+    snapshot = store.project(project).fetch(*reads)
+    if not snapshot[reads[0]].exists:
+        raise session_not_found(store, session_id)
+    wanted = []
+    for task_id, found in snapshot[reads[1]].items():
+        record = found.value
+        if (
+            (status is not None and record["status"] != status)
+            or (team is not None and record["team"] != team)
+            or (assignee is not None and record["assignee"] != assignee)
+        ):
+            continue
+        lease = snapshot[reads[2]].get(task_member(name, task_id))
+        wanted.append(task_records.show(record, found.revision, lease and lease.deadline_ms))
+    if ready:
+        waits = _not_ready(store, project, name, wanted)
+        wanted = [task for task in wanted if task["id"] not in waits]
+    return wanted[:limit] if limit is not None else wanted
+
+
+def _not_ready(store: Store, project: str, name: str, tasks: list[Record]) -> set[str]:
+    resting = [task for task in tasks if task["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED)]
+    keys = store.project(project).keys
+    reads = {task["id"]: SetMembers(keys.waiting(name, task["id"])) for task in resting if task["after"]}
+    snapshot = store.project(project).fetch(*reads.values())
+    waiting = {task_id for task_id, read in reads.items() if snapshot[read]}
+    held = {task["id"] for task in resting if task["epoch"] is not None or task["retry_at"] is not None}
+    return waiting | held | ({task["id"] for task in tasks} - {task["id"] for task in resting})
+
+
+def show(store: Store, session_id: str, task_id: str) -> Record:
+    """One task with `runs` (its attempts), `waiting_for` (unmet dependencies), `dependants` and `orphan_results`."""
+    project, name = ids.session_id(session_id)
+    ids.thing_id(task_id, "task")
+    keys = store.project(project).keys
+    reads = (
+        Node(name, SESSION, RECORD),
+        Node(name, TASKS, task_id),
+        Leases((task_member(name, task_id),)),
+        Node(name, RUNS, task_id),
+        Node(name, ORPHANS, task_id),
+        SetMembers(keys.waiting(name, task_id)),
+        SetMembers(keys.dependants(name, task_id)),
+    )
+    snapshot = store.project(project).fetch(*reads)
+    session, task, leases, runs, orphans, waiting, dependants = (snapshot[read] for read in reads)
+    if not session.exists:
+        raise session_not_found(store, session_id)
+    if not task.exists:
+        there = store.project(project).fetch(AllNodes(name, TASKS))[AllNodes(name, TASKS)]
+        raise not_found("task", task_id, list(there), f"`coord task list {session_id}` shows what there is")
+    lease = leases[0]
+    return {
+        **task_records.show(task.value, task.revision, lease and lease.deadline_ms),
+        "runs": runs.value or [],
+        "orphan_results": orphans.value or [],
+        "waiting_for": waiting,
+        "dependants": dependants,
+    }
+
+
+def assign(store: Store, session_id: str, task_id: str, agent: str, *, request: Request) -> Record:
+    """Reserve a task for an agent or a role by name: no lease, never reaped, claimed by them alone. A held task must be
+    released first (WrongState)."""
+    ids.thing_id(task_id, "task")
+    name, _ = ids.agent_reference(agent)
+
+    def work(change: SessionChange) -> Record:
+        task = task_records.load(change, task_id)
+        lifecycle.require_epoch(task.record, task.held(change.tx.now_ms), what="assignee")
+        task.record["status"] = lifecycle.next_state(task.record["status"], TaskVerb.ASSIGN).value
+        task.record.update(assignee=name, epoch=None)
+        ready = task_records.is_unblocked(change, task_id)
+        return task_records.store(change, task, ready=ready, event="task:assigned")
+
+    return change_session(store, session_id, request, work, verb="task assign", arguments=[task_id, agent])
+
+
+def retry(store: Store, session_id: str, task_id: str, *, request: Request) -> Record:
+    """Bring a failed or cancelled task back with all its attempts; dependants that it blocked wait for it again."""
+    ids.thing_id(task_id, "task")
+
+    def work(change: SessionChange) -> Record:
+        task = task_records.load(change, task_id)
+        lifecycle.next_state(task.record["status"], TaskVerb.RETRY)
+        task.record.update(
+            assignee=None, epoch=None, attempts=0, error=None, result=None, progress=None, retry_at=None,
+            started_at=None, finished_at=None, host=None, blocked_by=None, status=TaskStatus.PENDING.value,
+        )  # fmt: skip
+        failed = _failed_dependencies(change, task.record["after"])
+        if failed:
+            task.record["status"] = TaskStatus.BLOCKED.value
+            task.record["blocked_by"] = new_blocker(
+                FAILED_DEPENDENCY, change.tx.now, reason="a dependency failed", tasks=failed
+            )
+        ready = not failed and task_records.is_unblocked(change, task_id)
+        dependencies.announce(change, task)
+        return task_records.store(change, task, ready=ready, event="task:requeued", data={"reason": "retry"})
+
+    return change_session(store, session_id, request, work, verb="task retry", arguments=[task_id])
+
+
+def _failed_dependencies(change: SessionChange, after: list[str]) -> list[str]:
+    found = change.tx.nodes(change.name, TASKS, after)
+    ended = (TaskStatus.FAILED, TaskStatus.CANCELLED)
+    return [task_id for task_id, node in found.items() if node.exists and node.value["status"] in ended]
+
+
+def cancel(store: Store, session_id: str, task_id: str, *, reason: str | None = None, request: Request) -> Record:
+    """End a task that is not finished. Whoever works on it is fenced; its dependants are blocked."""
+    ids.thing_id(task_id, "task")
+
+    def work(change: SessionChange) -> Record:
+        task = task_records.load(change, task_id)
+        status = lifecycle.next_state(task.record["status"], TaskVerb.CANCEL).value
+        if task.record["epoch"] is not None and task.record["started_at"] is not None:
+            task_records.log_run(
+                change,
+                task_id,
+                {"attempt": task.record["attempts"], "outcome": "cancelled", "finished_at": change.tx.now},
+            )
+        task.record.update(
+            status=status, epoch=None, blocked_by=None, retry_at=None, finished_at=change.tx.now,
+            error=None if reason is None else {"reason": "cancelled", "message": reason},
+        )  # fmt: skip
+        dependencies.announce(change, task)
+        return task_records.store(change, task, ready=False, event="task:cancelled", data={"reason": reason})
+
+    return change_session(store, session_id, request, work, verb="task cancel", arguments=[task_id, reason])
+
+
+def no_such_task(task_id: str) -> NotFound:
+    return NotFound(f"there is no task {ids.shown(task_id)}", hint="see `coord task list`", kind="task", id=task_id)
+
+
+def record_of(value: Any) -> Record:
+    """A shown task without what was derived for showing."""
+    return {name: item for name, item in value.items() if name not in TASK_DERIVED}

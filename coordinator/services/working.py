@@ -1,0 +1,270 @@
+"""What the holder of a task does with it: renew, report progress, complete, fail, block, release; and unblock.
+
+Every one is fenced by the task's epoch. A result that comes from a replaced holder is refused and kept as an orphan
+result, never applied.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from coordinator.models import ids
+from coordinator.models.clock import instant_ms, parse_instant_us
+from coordinator.models.errors import CoordError, Fenced, LeaseLost, WrongState
+from coordinator.models.jsontext import Json
+from coordinator.models.shapes import Record, new_blocker
+from coordinator.models.states import TaskStatus
+from coordinator.rules import lifecycle
+from coordinator.rules.lifecycle import TaskVerb
+from coordinator.services import dependencies, task_records
+from coordinator.services.claims import PULL_LEASE_MS
+from coordinator.services.dependencies import FAILED_DEPENDENCY
+from coordinator.services.holding import Holder, held_by, renew_agent
+from coordinator.services.request import Request, SessionChange, change_session
+from coordinator.services.task_records import HeldTask
+from coordinator.store.connection import Store
+from coordinator.store.documents import ORPHANS
+
+MAX_ORPHANS = 20
+
+
+def heartbeat(store: Store, session_id: str, task_id: str, holder: Holder, *, request: Request) -> Record:
+    """Renew the lease by its own length → `{lease_expires_at}`. LeaseLost when it ended or passed to somebody else."""
+
+    def work(change: SessionChange) -> Record:
+        task = held_by(change, task_id, holder)
+        assert task.lease is not None
+        if not task.held(change.tx.now_ms):
+            raise _lost(task_id)
+        change.tx.lease_to(task.member, task.record["epoch"], task.lease.ttl_ms)
+        return {"lease_expires_at": instant_ms(change.tx.now_ms + task.lease.ttl_ms)}
+
+    try:
+        return change_session(store, session_id, request, work, verb="task heartbeat", arguments=[task_id, holder.epoch])
+    except Fenced as error:
+        raise _lost(task_id, **error.facts) from error
+
+
+def _lost(task_id: str, **facts: Any) -> LeaseLost:
+    hint = "stop working on it: somebody else may have it already"
+    return LeaseLost(f"the lease on task {task_id} is lost", hint=hint, **{"task": task_id, **facts})
+
+
+def progress(
+    store: Store, session_id: str, task_id: str, holder: Holder, value: Json, *, request: Request
+) -> Record:
+    """Note how far it is (any JSON) and renew the lease."""
+
+    def work(change: SessionChange) -> Record:
+        task = held_by(change, task_id, holder)
+        task.record["progress"] = value
+        _renew(change, task)
+        return task_records.store(change, task, ready=False, event="task:progress", data={"progress": value})
+
+    return change_session(store, session_id, request, work, verb="task progress", arguments=[task_id, holder.epoch, value])
+
+
+def _renew(change: SessionChange, task: HeldTask) -> None:
+    ttl_ms = task.lease.ttl_ms if task.lease else PULL_LEASE_MS
+    change.tx.lease_to(task.member, task.record["epoch"], ttl_ms)
+
+
+def complete(
+    store: Store,
+    session_id: str,
+    task_id: str,
+    holder: Holder,
+    *,
+    result: Json = None,
+    evidence: list[str] | None = None,
+    run: Record | None = None,
+    request: Request,
+) -> Record:
+    """The work is done; dependants whose last dependency this was become ready in the same commit. `run` adds facts
+    about the attempt (exit code, output, duration) to its log. Fenced keeps the result as an orphan."""
+
+    def work(change: SessionChange) -> Record:
+        task = held_by(change, task_id, holder)
+        task.record.update(
+            status=lifecycle.next_state(task.record["status"], TaskVerb.COMPLETE).value,
+            result=result, error=None, finished_at=change.tx.now,
+        )  # fmt: skip
+        facts = {**(run or {}), **({"evidence": evidence} if evidence else {})}
+        _end_run(change, task, "completed", facts)
+        dependencies.announce(change, task)
+        data = {"result": task_records.travelling(result), "epoch": task.before and task.before["epoch"]}
+        return task_records.store(change, task, ready=False, event="task:completed", data=data)
+
+    arguments = [task_id, holder.agent, holder.epoch, result, evidence]
+    try:
+        return change_session(store, session_id, request, work, verb="task complete", arguments=arguments)
+    except Fenced as error:
+        _keep_orphan(store, session_id, task_id, holder, {"outcome": "completed", "result": result}, request, error)
+        raise
+
+
+def fail(
+    store: Store,
+    session_id: str,
+    task_id: str,
+    holder: Holder,
+    *,
+    reason: str | None = None,
+    error: Json = None,
+    counts: bool = True,
+    run: Record | None = None,
+    request: Request,
+) -> Record:
+    """The attempt failed: pending again after a pause, or failed at its limit of attempts, which blocks its dependants.
+    `counts` False (a quota, a lost Redis) takes the attempt back. Fenced keeps the failure as an orphan."""
+    jitter = random.random()  # noqa: S311 - spreading retries, no secret
+    problem = error if error is not None else {"reason": "failed", "message": reason}
+
+    def work(change: SessionChange) -> Record:
+        task = held_by(change, task_id, holder)
+        _end_run(change, task, "failed", {**(run or {}), "error": problem})
+        return set_back(change, task, problem, counts=counts, jitter=jitter)
+
+    arguments = [task_id, holder.agent, holder.epoch, reason, error]
+    try:
+        return change_session(store, session_id, request, work, verb="task fail", arguments=arguments)
+    except Fenced as refused:
+        _keep_orphan(store, session_id, task_id, holder, {"outcome": "failed", "error": problem}, request, refused)
+        raise
+
+
+def set_back(change: SessionChange, task: HeldTask, problem: Json, *, counts: bool, jitter: float) -> Record:
+    """After an attempt that did not complete: pending after a pause, or failed with `attempts_exhausted`."""
+    record = task.record
+    status = lifecycle.after_failure(record, counts=counts)
+    record["attempts"] = lifecycle.attempts_after_failure(record, counts=counts)
+    record.update(status=status.value, error=problem, epoch=None, assignee=None, progress=None)
+    if status == TaskStatus.FAILED:
+        record["finished_at"] = change.tx.now
+        if isinstance(problem, dict):
+            record["error"] = {**problem, "attempts_exhausted": True}
+        dependencies.announce(change, task)
+        return task_records.store(change, task, ready=False, event="task:failed", data={"error": problem})
+    pause_ms = lifecycle.backoff_ms(max(1, record["attempts"]), jitter)
+    retry_ms = change.tx.now_ms + pause_ms
+    record["retry_at"] = instant_ms(retry_ms)
+    change.tx.zadd(change.tx.keys.deadlines, retry_member(change.name, task.id), retry_ms)
+    data = {"reason": "failed", "error": problem, "retry_at": record["retry_at"]}
+    return task_records.store(change, task, ready=False, event="task:requeued", data=data)
+
+
+def retry_member(name: str, task_id: str) -> str:
+    return f"retry/{name}/{task_id}"
+
+
+def retry_due(change: SessionChange, task: HeldTask) -> bool:
+    """Whether its pause after a failed attempt is over."""
+    retry_at = task.record["retry_at"]
+    return retry_at is None or parse_instant_us(retry_at) <= change.tx.now_us
+
+
+def block(
+    store: Store, session_id: str, task_id: str, holder: Holder | None, *, reason: str | None, request: Request
+) -> Record:
+    """It cannot go on until somebody unblocks it. Its holder gives it up; one that nobody holds may be blocked by
+    anyone (`holder` None)."""
+
+    def work(change: SessionChange) -> Record:
+        task = task_records.load(change, task_id)
+        return block_task(change, task, holder, reason)
+
+    by = holder and holder.agent
+    return change_session(store, session_id, request, work, verb="task block", arguments=[task_id, by, reason])
+
+
+def block_task(change: SessionChange, task: HeldTask, holder: Holder | None, reason: str | None) -> Record:
+    """As `block`, inside a change that has read the task."""
+    if task.record["status"] == TaskStatus.RUNNING and holder is not None:
+        task = held_by(change, task.id, holder)
+        _end_run(change, task, "blocked", {"error": reason})
+    elif holder is not None:
+        renew_agent(change, holder.agent)
+    held = task.held(change.tx.now_ms) and task.record["status"] == TaskStatus.RUNNING
+    lifecycle.require_epoch(task.record, held and holder is None)
+    task.record["status"] = lifecycle.next_state(task.record["status"], TaskVerb.BLOCK).value
+    by = holder.agent if holder else change.tx.actor
+    task.record.update(
+        blocked_by=new_blocker("raised", change.tx.now, reason=reason, by=by), epoch=None, assignee=None, retry_at=None
+    )
+    return task_records.store(change, task, ready=False, event="task:blocked", data={"reason": reason, "by": by})
+
+
+def unblock(store: Store, session_id: str, task_id: str, *, request: Request) -> Record:
+    """What stood in its way is gone: pending again, ready when its dependencies are completed. A task that a failed
+    dependency blocks is freed by retrying that (WrongState)."""
+    ids.thing_id(task_id, "task")
+
+    def work(change: SessionChange) -> Record:
+        task = task_records.load(change, task_id)
+        lifecycle.next_state(task.record["status"], TaskVerb.UNBLOCK)
+        blocker = task.record["blocked_by"] or {}
+        if blocker.get("kind") == FAILED_DEPENDENCY:
+            at_fault = blocker["tasks"]
+            raise WrongState(
+                f"task {task_id} is blocked by {', '.join(at_fault)}",
+                hint=f"retry what failed: `coord task retry {change.session_id} {at_fault[0]}`",
+                blocked_by=at_fault,
+            )
+        task.record.update(status=task_records.resting(task.record), blocked_by=None)
+        ready = task_records.is_unblocked(change, task_id)
+        return task_records.store(change, task, ready=ready, event="task:unblocked")
+
+    return change_session(store, session_id, request, work, verb="task unblock", arguments=[task_id])
+
+
+def release(
+    store: Store, session_id: str, task_id: str, holder: Holder | None, *, reason: str | None = None, request: Request
+) -> Record:
+    """Give it back undone: pending, and the attempt does not count. A reservation may be released by anyone."""
+    ids.thing_id(task_id, "task")
+
+    def work(change: SessionChange) -> Record:
+        task = task_records.load(change, task_id)
+        if task.record["status"] == TaskStatus.RUNNING and holder is not None:
+            task = held_by(change, task_id, holder)
+        lifecycle.require_epoch(task.record, holder is None and task.held(change.tx.now_ms), what="assignee")
+        running = task.record["status"] == TaskStatus.RUNNING
+        task.record["status"] = lifecycle.next_state(task.record["status"], TaskVerb.RELEASE).value
+        if running:
+            _end_run(change, task, "released", {"error": reason})
+            task.record["attempts"] = lifecycle.attempts_after_failure(task.record, counts=False)
+        task.record.update(epoch=None, assignee=None, started_at=None, progress=None)
+        ready = task_records.is_unblocked(change, task_id)
+        data = {"reason": "released", "message": reason}
+        return task_records.store(change, task, ready=ready, event="task:requeued", data=data)
+
+    by = holder and holder.agent
+    return change_session(store, session_id, request, work, verb="task release", arguments=[task_id, by, reason])
+
+
+def _end_run(change: SessionChange, task: HeldTask, outcome: str, facts: Record) -> None:
+    """Close the attempt in the log. Its epoch goes too, but for a completed task, whose last it remains."""
+    entry = {"attempt": task.record["attempts"], "outcome": outcome, "finished_at": change.tx.now}
+    task_records.log_run(change, task.id, {**entry, **facts})
+    if outcome != "completed":
+        task.record["epoch"] = None
+
+
+def _keep_orphan(
+    store: Store, session_id: str, task_id: str, holder: Holder, kept: Record, request: Request, error: CoordError
+) -> None:
+    """A result from a replaced holder: beside the task, where `task show` lists it."""
+
+    def work(change: SessionChange) -> None:
+        orphans = list(change.tx.node(change.name, ORPHANS, task_id).value or [])
+        entry = {"at": change.tx.now, "agent": holder.agent, "epoch": holder.epoch, "why": error.message, **kept}
+        change.tx.put(change.name, ORPHANS, task_id, [*orphans, entry][-MAX_ORPHANS:])
+
+    part = Request(id=request.part(2).id, wait_ms=request.wait_ms, system=True)
+    try:
+        change_session(store, session_id, part, work, verb="orphan result", arguments=[task_id, kept], closed_too=False)
+    except CoordError as not_kept:
+        error.facts["orphan_result"] = f"not kept: {not_kept.message}"
+    else:
+        error.facts["orphan_result"] = "kept: see `coord task show`"
