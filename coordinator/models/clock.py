@@ -37,9 +37,9 @@ def instant_ms(ms: int | float) -> str:
 def parse_instant_us(text: str) -> int:
     """RFC 3339 with a zone → microseconds since the epoch. InvalidData when malformed."""
     try:
-        moment = datetime.fromisoformat(text)
+        moment: datetime | None = datetime.fromisoformat(text)
     except ValueError:
-        moment = None  # type: ignore[assignment]
+        moment = None
     if moment is None or moment.tzinfo is None:
         raise InvalidData(f"{text!r} is not an instant", hint="write RFC 3339 with a zone: 2026-01-31T12:00:00.000Z")
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)

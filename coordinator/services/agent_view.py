@@ -30,8 +30,8 @@ KEPT_BY_COORD = frozenset({"incarnation", "project", "kind", "ttl_ms", "register
 def read_with_agents(project_store: ProjectStore, session_id: str, *more: Any) -> tuple[Any, Record]:
     """(snapshot, view): the reads `more` and the session's `execution.agents` in one MULTI.
 
-    The view is `{"active": [ids of live agents], "<id>": {…}}` of the agents that are registered with this session, hold
-    one of its tasks, or were set in it by hand.
+    The view is `{"active": [ids of live agents], "<id>": {…}}` of the agents that are registered with this session,
+    hold one of its tasks, or were set in it by hand.
     """
     snapshot, everybody = agents.read_agents(project_store, *more)
     mine = [agent for agent in everybody if belongs(agent, session_id)]

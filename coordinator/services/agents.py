@@ -57,13 +57,17 @@ def register(
     if session_id is not None:
         session_project, session_name = ids.session_id(session_id)
         if session_project != project:
-            raise WrongState(
-                f"session {session_id} is not of project {project}", hint="give the session's own project"
-            )
+            raise WrongState(f"session {session_id} is not of project {project}", hint="give the session's own project")
     fields = {
-        "project": project, "team": team, "session": session_id, "capabilities": sorted(set(capabilities or [])),
-        "slots": slots, "kind": kind.value, "host": host, "ttl_ms": ttl_ms,
-    }  # fmt: skip
+        "project": project,
+        "team": team,
+        "session": session_id,
+        "capabilities": sorted(set(capabilities or [])),
+        "slots": slots,
+        "kind": kind.value,
+        "host": host,
+        "ttl_ms": ttl_ms,
+    }
     validate_agent(new_agent(agent, "2000-01-01T00:00:00.000Z", **fields))
 
     def work(tx: Transaction) -> Record:
@@ -94,7 +98,9 @@ def register(
 
 
 def heartbeat(store: Store, project: str, agent: str, *, load: Record | None = None, request: Request) -> Record:
-    """More time for an agent → `{agent, expires_at}`. A bare name means the current life. Fenced when that has ended."""
+    """More time for an agent → `{agent, as, expires_at}`. A bare name means the current life.
+
+    LeaseLost when that life has ended."""
     name, incarnation = ids.agent_reference(agent)
     del request  # renewing is safe to repeat by itself
     project_store = existing_project(store, project)
@@ -129,7 +135,7 @@ def drain(store: Store, project: str, agent: str, *, request: Request) -> Record
 def deregister(store: Store, project: str, agent: str, *, force: bool = False, request: Request) -> Record:
     """End this life of the agent. Refused while it holds tasks, unless `force`: they go back to pending."""
 
-    def change(tx: Transaction, record: Record, lease: LeaseFound) -> str:  # noqa: ARG001
+    def change(tx: Transaction, record: Record, _lease: LeaseFound) -> str:
         name = record["id"]
         held = tx.fetch(SetMembers(tx.keys.holding(name)))[0]
         if held and not force:
@@ -252,7 +258,7 @@ def show(
     now_ms: int,
     leases: dict[str, LeaseFound] | None = None,
 ) -> Record:
-    """The agent as people and programs see it. It is lost when its time is over and no lease that it holds still runs."""
+    """The agent as people and programs see it: lost when its time is over and no lease that it holds still runs."""
     status = record["status"]
     if record["kind"] != AgentKind.MANUAL and status != AgentStatus.LOST:
         still = [lease_of for mark in held if (lease_of := (leases or {}).get(f"task/{mark}"))]
@@ -286,4 +292,3 @@ def _event(tx: Transaction, type_: str, record: Record, before: Record | None) -
         "changes": task_records.changes_of(path, before, record),
     }
     tx.event(type_, session=record["session"], subject=path, data=data)
-

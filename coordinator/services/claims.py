@@ -45,16 +45,19 @@ def next_(
     `wait_ms`, waits for work that long and then raises WaitedInVain.
     """
     ids.agent_reference(agent)
-    take = _claim_next if claim else _look_next
+
+    def take() -> Record | None:
+        return _claim(store, session_id, agent, lease_ms, request) if claim else _look(store, session_id, agent)
+
     if wait_ms is None:
-        return take(store, session_id, agent, lease_ms, request)
+        return take()
     from coordinator.store.wakeups import Bell
 
     deadline = time.monotonic() + wait_ms / 1000
     project, _ = ids.session_id(session_id)
     bell = Bell(store, project)  # remembers where the stream ends before the first look, so nothing is missed
     while True:
-        task = take(store, session_id, agent, lease_ms, request)
+        task = take()
         if task is not None:
             return task
         left = deadline - time.monotonic()
@@ -75,9 +78,12 @@ def start(
         task = task_records.load(change, task_id)
         if task.record["epoch"] != epoch or task.record["status"] != TaskStatus.ASSIGNED:
             raise Fenced(
-                f"the assignment {epoch} of task {task_id} is over", hint="nothing to do: it was a late bell",
-                task=task_id, epoch=task.record["epoch"], status=task.record["status"],
-            )  # fmt: skip
+                f"the assignment {epoch} of task {task_id} is over",
+                hint="nothing to do: it was a late bell",
+                task=task_id,
+                epoch=task.record["epoch"],
+                status=task.record["status"],
+            )
         change.tx.fence(task.member, epoch)
         _refuse_when_paused(change)
         return _take(change, task, agent, lease_ms, host)
@@ -85,7 +91,7 @@ def start(
     return change_session(store, session_id, request, work, verb="task start", arguments=[task_id, epoch])
 
 
-def _claim_next(store: Store, session_id: str, agent: str, lease_ms: int, request: Request) -> Record | None:
+def _claim(store: Store, session_id: str, agent: str, lease_ms: int, request: Request) -> Record | None:
     def work(change: SessionChange) -> Record | None:
         record, lease = registered(change, agent)
         if record["status"] == AgentStatus.DRAINING or change.record["status"] == SessionStatus.PAUSED:
@@ -100,11 +106,17 @@ def _claim_next(store: Store, session_id: str, agent: str, lease_ms: int, reques
         return _take(change, task, f"{name}#{lease.token}", lease_ms, record["host"])
 
     return change_session(
-        store, session_id, request, work, verb="task claim", arguments=[agent], first=_agent_reads(store, session_id, agent)
+        store,
+        session_id,
+        request,
+        work,
+        verb="task claim",
+        arguments=[agent],
+        first=_agent_reads(store, session_id, agent),
     )
 
 
-def _look_next(store: Store, session_id: str, agent: str, lease_ms: int, request: Request) -> Record | None:  # noqa: ARG001
+def _look(store: Store, session_id: str, agent: str) -> Record | None:
     def work(change: SessionChange) -> Record | None:
         record, _ = registered(change, agent)
         task = _candidate(change, record)
@@ -185,21 +197,38 @@ def _take(change: SessionChange, task: HeldTask, agent: str, lease_ms: int, host
     runs = tx.node(change.name, RUNS, task.id).value
     record.update(
         status=lifecycle.next_state(record["status"], TaskVerb.CLAIM).value,
-        assignee=name, holder=agent, attempts=record["attempts"] + 1, started_at=tx.now, finished_at=None,
-        retry_at=None, progress=None, error=None, host=host,
-    )  # fmt: skip
+        assignee=name,
+        holder=agent,
+        attempts=record["attempts"] + 1,
+        started_at=tx.now,
+        finished_at=None,
+        retry_at=None,
+        progress=None,
+        error=None,
+        host=host,
+    )
     task_records.log_run(
         change,
         task.id,
         {
-            "attempt": record["attempts"], "agent": agent, "host": host, "epoch": tx.mark, "started_at": tx.now,
-            "finished_at": None, "outcome": None,
-        },  # fmt: skip
+            "attempt": record["attempts"],
+            "agent": agent,
+            "host": host,
+            "epoch": tx.mark,
+            "started_at": tx.now,
+            "finished_at": None,
+            "outcome": None,
+        },
     )
     shown = task_records.store(
-        change, task, ready=False, lease_ms=lease_ms, holder=name, event="task:started",
+        change,
+        task,
+        ready=False,
+        lease_ms=lease_ms,
+        holder=name,
+        event="task:started",
         data={"agent": agent, "attempt": record["attempts"], "epoch": tx.mark},
-    )  # fmt: skip
+    )
     return {**shown, "last_attempt": runs[-1] if runs else None}
 
 

@@ -1,8 +1,8 @@
-"""What the end of a task means for those that depend on it, in the same commit: the last completed dependency makes them
-ready, a failed or cancelled one blocks them, a retry takes that back.
+"""What the end of a task means for those that depend on it, in the same commit: the last completed dependency makes
+them ready, a failed or cancelled one blocks them, a retry takes that back.
 
-A task with more dependants than one commit should carry puts itself into the deadlines as `spread/<session>/<task>`, and
-any sweep finishes it in bounded commits.
+A task with more dependants than one commit should carry puts itself into the deadlines as `spread/<session>/<task>`,
+and any sweep finishes it in bounded commits.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from coordinator.models import ids
 from coordinator.models.errors import Fenced, WrongState
+from coordinator.models.shapes import Record
 from coordinator.models.states import TaskStatus
 from coordinator.services import task_records
 from coordinator.services.request import SessionChange
@@ -73,6 +74,6 @@ def renew_agent(change: SessionChange, agent: str | None) -> None:
         change.tx.lease_to(agent_member(name), lease.token, lease.ttl_ms)
 
 
-def _same_life(record: task_records.Record, name: str, incarnation: int | None) -> bool:
+def _same_life(record: Record, name: str, incarnation: int | None) -> bool:
     has_name, has_incarnation = ids.agent_reference(record["holder"])
     return has_name == name and incarnation in (None, has_incarnation)

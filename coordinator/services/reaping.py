@@ -1,6 +1,6 @@
 """Finding what has ended without a word: leases that ran out, agents that are silent, sessions whose owner is gone,
-pauses that are over. It needs no leader: anyone may sweep, and two sweeps at once do each thing once, since every commit
-is guarded by the record's revision and by the deadline that was seen."""
+pauses that are over. It needs no leader: anyone may sweep, and two sweeps at once do each thing once, since every
+commit is guarded by the record's revision and by the deadline that was seen."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ CLOSED = (SessionStatus.COMPLETED, SessionStatus.FAILED)
 
 @dataclass(frozen=True)
 class Request:
-    """`id` makes a change safe to repeat (made up when None). `actor` is `name` or `name#incarnation`, the latter fenced
-    to that life of the agent. `locks` are name → token, fenced. `system` changes (sweeps, balancing, snapshots) never
+    """`id` makes a change safe to repeat (made up when None). `actor` is `name` or `name#incarnation`, the latter
+    fenced to that life of the agent. `locks` are name → token, fenced. `system` changes (sweeps, balancing, snapshots) never
     renew a session. Conflicts and locks are retried for `wait_ms`."""
 
     id: str | None = None
@@ -198,5 +198,7 @@ def not_found(kind: str, wanted: str, there: Sequence[str], otherwise: str) -> N
 def _check_request(request: Request) -> None:
     if request.id is not None and not _REQUEST_ID.match(request.id):
         raise InvalidData(
-            f"{shown(request.id)} is not a request id", hint="letters, digits and . _ : / - , at most 128", code="invalid_id"
+            f"{shown(request.id)} is not a request id",
+            hint="letters, digits and . _ : / - , at most 128",
+            code="invalid_id",
         )

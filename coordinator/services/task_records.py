@@ -94,7 +94,8 @@ def task_not_found(change: SessionChange, task_id: str) -> Exception:
 
 def rank(record: Record) -> int:
     """Its place in a ready line, lowest first: priority, then age."""
-    return (HIGHEST_PRIORITY - record["priority"]) * 10**13 + parse_instant_us(record["created_at"]) // 1000
+    priority: int = record["priority"]
+    return (HIGHEST_PRIORITY - priority) * 10**13 + parse_instant_us(record["created_at"]) // 1000
 
 
 def line(record: Record) -> str:
@@ -115,7 +116,8 @@ def store(
     """Write the task back with its indexes, and append `event` with what changed.
 
     `ready`: it may be claimed now. `lease_ms`: give it a lease with this commit's revision as its epoch, held by the
-    agent `holder` (a name); without, a lease stays as it is, and ends with an epoch of None or with the completion. Returns the task as commands print it (its revision is the commit's).
+    agent `holder` (a name); without, a lease stays as it is, and ends with an epoch of None or with the completion.
+    Returns the task as commands print it (its revision is the commit's).
     """
     tx, keys, record, before = change.tx, change.tx.keys, task.record, task.before
     _count(change, before, -1)

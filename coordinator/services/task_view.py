@@ -28,7 +28,7 @@ from coordinator.store.documents import ORPHANS, RUNS, TASKS
 from coordinator.store.reads import LeaseFound, SetMembers
 
 MISSING: Any = object()
-"""As a field's value: take the field away (from the task's `data`; a field of every task becomes what a new one has)."""
+"""As a field's value: take it away from the task's `data`; a field of every task becomes what a new one has."""
 
 KEPT_BY_COORD = frozenset(
     {"holder", "epoch", "attempts", "created_at", "retry_at", "started_at", "finished_at", "host"}
@@ -111,7 +111,9 @@ def _with_fields(change: SessionChange, task: HeldTask, fields: dict[str, Json])
     own, extra = split_fields(fields, TASK_FIELDS, TASK_DERIVED)
     record = dict(task.record)
     if "id" in own and own["id"] != task.id:
-        raise InvalidData(f"task {task.id} cannot get the id {own['id']!r}", hint="a task's id is its place in the tree")
+        raise InvalidData(
+            f"task {task.id} cannot get the id {own['id']!r}", hint="a task's id is its place in the tree"
+        )
     blank = new_task(task.id, record["created_at"])
     for name, value in own.items():
         if name in KEPT_BY_COORD:

@@ -57,7 +57,9 @@ def submit(store: Store, session_id: str, specs: Sequence[Record], *, request: R
         for task_id, found in tx.nodes(change.name, TASKS, outside).items():
             if not found.exists:
                 there = list(tx.fetch(AllNodes(change.name, TASKS))[0])
-                raise not_found("task", task_id, [*there, *wanted], "a dependency must exist, or come with the same call")
+                raise not_found(
+                    "task", task_id, [*there, *wanted], "a dependency must exist, or come with the same call"
+                )
             statuses[task_id] = found.value["status"]
         return [_add(change, new_task(spec["id"], tx.now, **_own(spec)), statuses) for spec in named]
 
@@ -221,9 +223,19 @@ def retry(store: Store, session_id: str, task_id: str, *, request: Request) -> R
         task = task_records.load(change, task_id)
         lifecycle.next_state(task.record["status"], TaskVerb.RETRY)
         task.record.update(
-            assignee=None, epoch=None, attempts=0, error=None, result=None, progress=None, retry_at=None,
-            started_at=None, finished_at=None, host=None, blocked_by=None, status=TaskStatus.PENDING.value,
-        )  # fmt: skip
+            assignee=None,
+            epoch=None,
+            attempts=0,
+            error=None,
+            result=None,
+            progress=None,
+            retry_at=None,
+            started_at=None,
+            finished_at=None,
+            host=None,
+            blocked_by=None,
+            status=TaskStatus.PENDING.value,
+        )
         failed = _failed_dependencies(change, task.record["after"])
         if failed:
             task.record["status"] = TaskStatus.BLOCKED.value
@@ -257,9 +269,13 @@ def cancel(store: Store, session_id: str, task_id: str, *, reason: str | None = 
                 {"attempt": task.record["attempts"], "outcome": "cancelled", "finished_at": change.tx.now},
             )
         task.record.update(
-            status=status, epoch=None, blocked_by=None, retry_at=None, finished_at=change.tx.now,
+            status=status,
+            epoch=None,
+            blocked_by=None,
+            retry_at=None,
+            finished_at=change.tx.now,
             error=None if reason is None else {"reason": "cancelled", "message": reason},
-        )  # fmt: skip
+        )
         dependencies.announce(change, task)
         return task_records.store(change, task, ready=False, event="task:cancelled", data={"reason": reason})
 

@@ -41,7 +41,9 @@ def heartbeat(store: Store, session_id: str, task_id: str, holder: Holder, *, re
         return {"lease_expires_at": instant_ms(change.tx.now_ms + task.lease.ttl_ms)}
 
     try:
-        return change_session(store, session_id, request, work, verb="task heartbeat", arguments=[task_id, holder.epoch])
+        return change_session(
+            store, session_id, request, work, verb="task heartbeat", arguments=[task_id, holder.epoch]
+        )
     except Fenced as error:
         raise _lost(task_id, **error.facts) from error
 
@@ -51,9 +53,7 @@ def _lost(task_id: str, **facts: Any) -> LeaseLost:
     return LeaseLost(f"the lease on task {task_id} is lost", hint=hint, **{"task": task_id, **facts})
 
 
-def progress(
-    store: Store, session_id: str, task_id: str, holder: Holder, value: Json, *, request: Request
-) -> Record:
+def progress(store: Store, session_id: str, task_id: str, holder: Holder, value: Json, *, request: Request) -> Record:
     """Note how far it is (any JSON) and renew the lease."""
 
     def work(change: SessionChange) -> Record:
@@ -62,7 +62,9 @@ def progress(
         _renew(change, task)
         return task_records.store(change, task, ready=False, event="task:progress", data={"progress": value})
 
-    return change_session(store, session_id, request, work, verb="task progress", arguments=[task_id, holder.epoch, value])
+    return change_session(
+        store, session_id, request, work, verb="task progress", arguments=[task_id, holder.epoch, value]
+    )
 
 
 def _renew(change: SessionChange, task: HeldTask) -> None:
@@ -88,8 +90,10 @@ def complete(
         task = held_by(change, task_id, holder)
         task.record.update(
             status=lifecycle.next_state(task.record["status"], TaskVerb.COMPLETE).value,
-            result=result, error=None, finished_at=change.tx.now,
-        )  # fmt: skip
+            result=result,
+            error=None,
+            finished_at=change.tx.now,
+        )
         facts = {**(run or {}), **({"evidence": evidence} if evidence else {})}
         _end_run(change, task, "completed", facts)
         dependencies.announce(change, task)
@@ -118,7 +122,7 @@ def fail(
 ) -> Record:
     """The attempt failed: pending again after a pause, or failed at its limit of attempts, which blocks its dependants.
     `counts` False (a quota, a lost Redis) takes the attempt back. Fenced keeps the failure as an orphan."""
-    jitter = random.random()  # noqa: S311 - spreading retries, no secret
+    jitter = random.random()
     problem = error if error is not None else {"reason": "failed", "message": reason}
 
     def work(change: SessionChange) -> Record:

@@ -25,6 +25,8 @@ TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 3.0
 REPEATS = 3
 BLOCK_MARGIN_S = 5.0
+MAX_BLOCK_S = 5.0
+"""No call of the blocking client waits longer in the server than this; a caller that wants more asks again."""
 
 
 class Store:
@@ -69,7 +71,7 @@ class Store:
         from coordinator.store.keys import PROJECTS
 
         with self.translated():
-            return sorted(self.commands.smembers(PROJECTS))
+            return sorted(str(project) for project in self.commands.smembers(PROJECTS))
 
     @contextlib.contextmanager
     def translated(self) -> Iterator[None]:
@@ -102,7 +104,7 @@ def connect(config: Config, notify: Callable[[str], None] | None = None) -> Stor
         return store_at(config.redis_url)
     from coordinator.store.embedded import ensure_running
 
-    return store_at(ensure_running(notify=notify or (lambda _text: None)))
+    return store_at(ensure_running(notify=notify))
 
 
 def store_at(url: str) -> Store:
@@ -143,7 +145,7 @@ def _options(purpose: str) -> dict[str, Any]:
     if purpose == "commands":
         options["socket_timeout"] = TIMEOUT_S
     elif purpose == "blocking":
-        options["socket_timeout"] = None  # the caller's block time bounds it; see events.follow
+        options["socket_timeout"] = MAX_BLOCK_S + BLOCK_MARGIN_S  # a frozen server must not hold us for ever
         options["health_check_interval"] = 15
     else:
         options["socket_timeout"] = None

@@ -114,7 +114,7 @@ class ProjectStore:
         while True:
             snapshot = self.fetch(*first, request_id=request_id if given else None)
             if snapshot.remembered is not None:
-                return self._remembered(snapshot.remembered, digest, request_id)
+                return self._remembered(snapshot.remembered, digest, request_id)  # type: ignore[no-any-return]
             tx = Transaction(self, snapshot, actor, locks or {})
             answer = work(tx)
             if tx.is_empty:
@@ -126,7 +126,7 @@ class ProjectStore:
                 if again.error is not None and time.monotonic() >= deadline:
                     raise again.error from None
                 attempt += again.error is not None
-            time.sleep(random.uniform(0, min(0.25, 0.001 * 2 ** min(attempt, 8))))  # noqa: S311 - jitter
+            time.sleep(random.uniform(0, min(0.25, 0.001 * 2 ** min(attempt, 8))))
 
     def renew(self, member: str, token: int, *, ttl_ms: int | None = None, load: dict[str, Any] | None = None) -> int:
         """More time for a lease, by its holder: the new deadline in ms of the server's clock, or raises LeaseLost.
@@ -159,7 +159,7 @@ class ProjectStore:
         if word == "OK":
             return _filled(text, tx.mark, facts[0])  # type: ignore[no-any-return]
         if word == "SEEN":
-            return self._remembered(facts[0], digest, request_id)
+            return self._remembered(facts[0], digest, request_id)  # type: ignore[no-any-return]
         if word == "RESTARTED":
             self._adopt(known=facts[0], server=facts[1], revision=int(facts[2]))
             raise _Again(None)
@@ -234,7 +234,9 @@ class ProjectStore:
             return Fenced(
                 f"the {facts[0]} on {facts[1]} was lost: it ended or passed to somebody else",
                 hint="stop; read the state again before you go on",
-                **{facts[0]: facts[1], "current": int(facts[2]) if facts[2] else None},
+                kind=facts[0],
+                name=facts[1],
+                current=int(facts[2]) if facts[2] else None,
             )
         if word == "FULL":
             return LimitReached(f"no room: the limit of {facts[1]} is reached", hint="wait until something ends")

@@ -118,6 +118,20 @@ class AllNodes:
 
 
 @dataclass(frozen=True, slots=True)
+class Names:
+    """The names of a section's nodes → sorted list."""
+
+    doc: str
+    section: str
+
+    def send(self, pipe: Any, keys: Keys) -> None:
+        pipe.hkeys(keys.nodes(self.doc, self.section))
+
+    def parse(self, reply: Any) -> list[str]:
+        return sorted(reply)
+
+
+@dataclass(frozen=True, slots=True)
 class Times:
     """Leaf times of one node → dict of relative path → microseconds."""
 
@@ -203,7 +217,7 @@ class SetMembers:
 
     key: str
 
-    def send(self, pipe: Any, keys: Keys) -> None:  # noqa: ARG002 - every read takes the same arguments
+    def send(self, pipe: Any, keys: Keys) -> None:
         pipe.smembers(self.key)
 
     def parse(self, reply: Any) -> list[str]:
@@ -218,7 +232,7 @@ class SortedSetHead:
     start: int = 0
     stop: int = -1
 
-    def send(self, pipe: Any, keys: Keys) -> None:  # noqa: ARG002
+    def send(self, pipe: Any, keys: Keys) -> None:
         pipe.zrange(self.key, self.start, self.stop)
 
     def parse(self, reply: Any) -> list[str]:
@@ -231,7 +245,7 @@ class Counts:
 
     key: str
 
-    def send(self, pipe: Any, keys: Keys) -> None:  # noqa: ARG002
+    def send(self, pipe: Any, keys: Keys) -> None:
         pipe.hgetall(self.key)
 
     def parse(self, reply: Any) -> dict[str, int]:
@@ -267,9 +281,21 @@ class Loads:
 
 
 Read = (
-    Node | Nodes | AllNodes | Times | Sections | Section | Leases | AllLeases | Expired | SetMembers | SortedSetHead
-    | Counts | Locks | Loads
-)  # fmt: skip
+    Node
+    | Nodes
+    | AllNodes
+    | Times
+    | Sections
+    | Section
+    | Leases
+    | AllLeases
+    | Expired
+    | SetMembers
+    | SortedSetHead
+    | Counts
+    | Locks
+    | Loads
+)
 
 
 @dataclass(slots=True)
