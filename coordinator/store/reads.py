@@ -284,6 +284,7 @@ Read = (
     Node
     | Nodes
     | AllNodes
+    | Names
     | Times
     | Sections
     | Section
