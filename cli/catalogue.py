@@ -5,12 +5,11 @@ A group's module has `app` with the group's commands. A single command's module 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from importlib.util import find_spec
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One word after `coord`: the module that has it, its line in `coord --help`, and under which heading it stands."""
 
     module: str
@@ -60,4 +59,4 @@ def find(name: str) -> Entry | None:
 
 
 def _is_there(entry: Entry) -> bool:
-    return Path(__file__).with_name(entry.module.rpartition(".")[2] + ".py").exists()
+    return find_spec(entry.module) is not None

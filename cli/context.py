@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -23,7 +24,10 @@ class CommandContext:
     @cached_property
     def config(self) -> Config:
         """Argument, environment and coord.toml as one; UsageError or InvalidData when one of them is malformed."""
-        return load(overrides=self.overrides)
+        config = load(overrides=self.overrides)
+        if config.server_binary:  # the embedded server is found by the environment; a coord.toml reaches it like this
+            os.environ["COORD_SERVER_BINARY"] = config.server_binary
+        return config
 
     @cached_property
     def store(self) -> Store:

@@ -6,9 +6,8 @@ here, before Redis is asked. What one command alone has is declared in that comm
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +16,9 @@ from coordinator.models import ids
 from coordinator.models.clock import duration_ms, parse_instant_us
 from coordinator.models.config import parse_locks
 from coordinator.models.errors import UsageError
+
+if TYPE_CHECKING:
+    from coordinator.services.request import Request
 
 FROM_CONFIG = ""
 """The default of an option whose value is taken from the environment or coord.toml where it is not given."""
@@ -36,6 +38,17 @@ def session_of(text: str) -> str:
 def locks_of(given: list[str] | None) -> dict[str, int]:
     """Lock name → fencing token, of `--lock` and of COORD_LOCKS; the option wins where both name a lock."""
     return dict(context().config.locks) | dict(lock for text in given or () for lock in parse_locks(text, "--lock"))
+
+
+def request_of(
+    request_id: str | None, agent: str | None = None, lock: list[str] | None = None, wait_ms: int | None = None
+) -> Request:
+    """What every changing service is given: the request id (made up by the store when None), who acts, the locks that
+    the command carries, how long to try."""
+    from coordinator.services.request import Request
+    from coordinator.store.project import WAIT_MS
+
+    return Request(request_id, agent, locks_of(lock), WAIT_MS if wait_ms is None else wait_ms)
 
 
 def _project_argument(text: str | None) -> str | None:
@@ -68,8 +81,8 @@ def _agent_needed(text: str) -> str:
     return chosen
 
 
-def _request_id(text: str | None) -> str:
-    return secrets.token_hex(8) if text is None else ids.thing_id(text, "request")
+def _request_id(text: str | None) -> str | None:
+    return None if text is None else ids.thing_id(text, "request")
 
 
 def _thing(kind: str) -> object:

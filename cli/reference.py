@@ -1,6 +1,6 @@
 """Writes docs/reference.md out of the commands' own help, so that the reference cannot say what the commands do not.
 
-`python -m cli.reference docs/reference.md` (that is `make docs`); a test compares the file with what this makes.
+`python -m cli.reference docs/reference.md` (that is `make docs`), without a name to stdout; a test compares the two.
 """
 
 from __future__ import annotations
@@ -44,4 +44,7 @@ def _sections(command: Command, name: str, parent: Context | None, mark: str) ->
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(reference(), encoding="utf-8")
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(reference(), encoding="utf-8")
+    else:
+        sys.stdout.write(reference())

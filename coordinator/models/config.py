@@ -27,7 +27,7 @@ Locks = tuple[tuple[str, int], ...]
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)  # what is not generated need not be compiled at each start
 class Config:
     """Everything that can be set from outside. None: not set. `file` is the coord.toml that was read, if any.
 
@@ -52,6 +52,10 @@ class Config:
     def address(self) -> str:
         """Where the state lives, fit for a message: the masked address, or `embedded`."""
         return mask(self.redis_url) if self.redis_url else "embedded"
+
+    def __repr__(self) -> str:
+        """Without values: a configuration that ends up in a log or a traceback must not show a password."""
+        return f"Config({', '.join(f'{name} from {origin}' for name, origin in self.origins.items())})"
 
 
 def load(
@@ -98,7 +102,7 @@ def parse_locks(text: str, origin: str) -> Locks:
     found: list[tuple[str, int]] = []
     position = 0
     while position < len(text.rstrip(" ,\n\t")):
-        match = _LOCK.match(text, position)
+        match = re.compile(_LOCK, re.DOTALL).match(text, position)
         if match is None:
             raise UsageError(f"{origin} has no NAME=TOKEN at {shown(text[position:])}", hint="write NAME=TOKEN")
         found.append((match[1], int(match[2])))
@@ -113,13 +117,16 @@ def format_locks(locks: Mapping[str, int]) -> str:
 
 def mask(text: str) -> str:
     """`text` with the password of every address in it replaced by `***`; also of passwords given as `?password=`."""
-    return _QUERY_SECRET.sub(r"\1***", _USERINFO.sub(_without_password, text))
+    if "://" not in text:
+        return text
+    return re.sub(_QUERY_SECRET, r"\1***", re.sub(_USERINFO, _without_password, text), flags=re.IGNORECASE)
 
 
-_LOCK = re.compile(r"[\s,]*([^\s,=].*?)=(\d{1,16})(?:[\s,]+|\Z)", re.DOTALL)
+# Patterns as text: most commands use none of them, and compiling takes longer than looking them up in re's cache.
+_LOCK = r"[\s,]*([^\s,=].*?)=(\d{1,16})(?:[\s,]+|\Z)"
 # To the last @ of the word: a password with a raw @ or / in it must not show either.
-_USERINFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s'\"<>]*)@")
-_QUERY_SECRET = re.compile(r"([?&][^=&\s]*(?:pass|secret|token|auth)[^=&\s]*=)[^&\s'\"<>]*", re.IGNORECASE)
+_USERINFO = r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s'\"<>]*)@"
+_QUERY_SECRET = r"([?&][^=&\s]*(?:pass|secret|token|auth)[^=&\s]*=)[^&\s'\"<>]*"
 
 
 def _without_password(match: re.Match[str]) -> str:
@@ -188,13 +195,11 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, Any], Locks]:
     return values, tables, locks
 
 
-@dataclass(frozen=True)
 class _Place:
     """One key of a coord.toml, with what it takes to say where it stands."""
 
-    file: Path
-    source: str
-    key: str
+    def __init__(self, file: Path, source: str, key: str) -> None:
+        self.file, self.source, self.key = file, source, key
 
     def text(self, name: str, value: Any) -> str:
         if not isinstance(value, str) or not value:

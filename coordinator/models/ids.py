@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 
 from coordinator.models.errors import InvalidId
 
@@ -56,6 +55,8 @@ def agent_reference(text: str) -> tuple[str, int | None]:
 
 def new_suffix(length: int = 4) -> str:
     """A short random name, readable aloud: 31**length values."""
+    import secrets  # late: it loads OpenSSL, 5 ms that only the maker of a new name has to pay
+
     return "".join(secrets.choice(_SUFFIX_ALPHABET) for _ in range(length))
 
 
