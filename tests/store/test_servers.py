@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from tests.keyleaks import leaked_keys
-from tests.servers import RunningServer
+from tests.servers import RunningServer, missing
 
 VERSIONS = {"valkey-9": "9.", "redis-8": "8.", "redis-7": "7."}
 
@@ -63,3 +63,12 @@ def test_a_private_server_has_its_own_settings_and_comes_back_after_a_kill(
         server.kill()
         server.start_again()
         assert client.get("kept") == "yes"
+
+
+def test_what_is_missing_skips_on_a_laptop_and_fails_under_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="jq is missing"):
+        missing("jq")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="jq is missing"):
+        missing("jq")
