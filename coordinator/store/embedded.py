@@ -16,7 +16,6 @@ from typing import Any
 from coordinator.models.errors import ServerUnavailable
 from coordinator.store.embedded_folder import (
     DATA,
-    LOCK,
     LOG,
     NOTIFIED,
     PID,
@@ -37,6 +36,7 @@ from coordinator.store.embedded_wire import Answer, ask, info, ping
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
 _ANSWER_TIMEOUT_S = 2.0
+_STARTING_S = 1.0
 _POLL_S = 0.01
 
 
@@ -125,7 +125,7 @@ def _start(folder: Path, timeout_s: float) -> str:
         lock = try_lock(folder) if answer is Answer.ABSENT else None
         if lock is not None:
             try:
-                log_start = _start_holding(folder, lock, log_start)
+                log_start = _start_holding(folder, lock, log_start, time.monotonic() >= deadline)
             finally:
                 os.close(lock)  # the server has it open too, so it stays locked
         elif time.monotonic() >= deadline:
@@ -133,11 +133,11 @@ def _start(folder: Path, timeout_s: float) -> str:
         time.sleep(_POLL_S)
 
 
-def _start_holding(folder: Path, lock: int, log_start: int | None) -> int:
-    from coordinator.store.embedded_process import find_binary, launch, start_failed
+def _start_holding(folder: Path, lock: int, log_start: int | None, is_late: bool) -> int:
+    from coordinator.store.embedded_process import could_start, find_binary, launch, start_failed
 
-    if log_start is not None:
-        # It had gone to the background with the lock in its hands, and the lock is free again.
+    # When the lock of a server that was launched before is free again, that one has died, unless somebody stopped it.
+    if log_start is not None and (is_late or not could_start(folder, log_start)):
         raise start_failed(folder, read_note(folder).get("binary", ""), log_start, "it ended at once")
     binary = find_binary()
     path = choose_socket(folder)
@@ -162,46 +162,52 @@ def _not_in_time(folder: Path, path: str | None, answer: Answer, timeout_s: floa
 
 
 def _stop(folder: Path, timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    path = known_socket(folder)
-    facts = info(path, min(timeout_s, _ANSWER_TIMEOUT_S)) if path else {}
-    pid = _number(facts, "process_id") or noted_pid(folder)
-    if not facts and not lock_is_held(folder):
-        return False
-    if path and facts:
-        reply = _shut_down(path)
-        if reply.startswith("-"):
-            raise _will_not_stop(folder, pid, f"it answered: {reply[1:]}")
-    else:
-        _terminate(folder, pid)
-    while not _is_gone(folder, path, pid):
+    """Ask the server that is found first, once, and wait for its end; whoever else stops or starts one meanwhile."""
+    asked_at = time.monotonic()
+    deadline = asked_at + timeout_s
+    # One that is just starting has no socket yet; it gets the time to answer before it gets a signal.
+    patience = asked_at + min(_STARTING_S, timeout_s / 2)
+    target: int | None = None
+    asked = False
+    while True:
+        path = known_socket(folder)
+        facts = info(path, min(timeout_s, _ANSWER_TIMEOUT_S)) if path else {}
+        if not facts and not lock_is_held(folder):
+            return asked
+        pid = _number(facts, "process_id") or noted_pid(folder)
+        if asked and pid is not None and pid != target:
+            return True  # a command has started the next one already
+        if not asked and pid is not None:
+            if path and facts:
+                asked = _shut_down(folder, path, pid)
+            elif time.monotonic() >= patience:
+                asked = _terminate(folder, pid)
+            target = pid
         if time.monotonic() >= deadline:
-            raise _will_not_stop(folder, pid, f"it still runs after {timeout_s:g} s")
+            why = f"it still runs after {timeout_s:g} s" if asked else f"no answer, and {folder / PID} does not name it"
+            raise _will_not_stop(folder, pid if asked else None, why)
         time.sleep(_POLL_S)
+
+
+def _shut_down(folder: Path, path: str, pid: int) -> bool:
+    try:
+        reply = ask(path, "SHUTDOWN", _ANSWER_TIMEOUT_S).decode(errors="replace").strip()
+    except (FileNotFoundError, TimeoutError, ConnectionError):
+        return True  # another stop came first, or this one takes its time
+    if reply.startswith("-"):
+        raise _will_not_stop(folder, pid, f"it answered: {reply[1:]}")
     return True
 
 
-def _shut_down(path: str) -> str:
-    try:
-        return ask(path, "SHUTDOWN", _ANSWER_TIMEOUT_S).decode(errors="replace").strip()
-    except (FileNotFoundError, TimeoutError, ConnectionError):
-        return ""  # another stop came first, or this one takes its time
-
-
-def _terminate(folder: Path, pid: int | None) -> None:
+def _terminate(folder: Path, pid: int) -> bool:
     import signal
 
     from coordinator.store.embedded_process import is_the_server
 
-    if pid is None or not is_the_server(pid, folder):
-        raise _will_not_stop(folder, pid, f"it does not answer, and {folder / PID} does not name it")
+    if not is_the_server(pid, folder):
+        return False
     os.kill(pid, signal.SIGTERM)
-
-
-def _is_gone(folder: Path, path: str | None, pid: int | None) -> bool:
-    if noted_pid(folder) not in (None, pid):
-        return True  # a command has started the next one already
-    return not lock_is_held(folder) and (path is None or ping(path, _ANSWER_TIMEOUT_S) is Answer.ABSENT)
+    return True
 
 
 def _will_not_stop(folder: Path, pid: int | None, why: str) -> ServerUnavailable:
@@ -246,6 +252,3 @@ def _version(facts: dict[str, str]) -> str | None:
     if "valkey_version" in facts:
         return f"Valkey {facts['valkey_version'].strip()}"
     return f"Redis {facts['redis_version'].strip()}" if "redis_version" in facts else None
-
-
-__all__ = ["LOCK", "START_TIMEOUT_S", "STOP_TIMEOUT_S", "ensure_running", "start", "status", "stop"]

@@ -213,6 +213,14 @@ def last_log_line(folder: Path, start: int = 0) -> str | None:
     return next((line for line in reversed(said) if line), None)
 
 
+def could_start(folder: Path, start: int) -> bool:
+    """Whether the server that began to log at this position served, or was told to end before it did."""
+    with open(folder / LOG, "rb") as log:
+        log.seek(start)
+        said = log.read()
+    return b"Ready to accept connections" in said or b"is now ready to exit" in said
+
+
 def is_the_server(pid: int, folder: Path) -> bool:
     """Whether this process is the server that holds the folder's lock, and not another that got its old process id."""
     files = Path(f"/proc/{pid}/fd")

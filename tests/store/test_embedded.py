@@ -189,6 +189,25 @@ def test_the_server_outlives_its_starter_and_keeps_none_of_its_files(home: Path)
     assert not environment.exists() or b"ANTHROPIC" not in environment.read_bytes()
 
 
+def test_a_server_that_is_ended_while_others_start_and_stop_it_is_nobodys_error(home: Path) -> None:
+    code = """
+import os, signal, sys
+from coordinator.store import embedded, embedded_process
+for turn in range(8):
+    embedded.ensure_running()
+    found = embedded.status()
+    if (turn + int(sys.argv[1])) % 2:
+        embedded.stop()
+    elif found["state"] == "serving" and embedded_process.is_the_server(found["pid"], embedded.state_folder()):
+        try:
+            os.kill(found["pid"], signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(n)], cwd=REPOSITORY) for n in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+
+
 def test_a_second_start_uses_the_server_that_runs(home: Path) -> None:
     embedded.start()
     assert embedded.start()["pid"] == embedded.start()["pid"]
@@ -330,7 +349,7 @@ def test_stop_ends_nobody_when_it_cannot_tell_the_server(home: Path, bystander: 
     (home / "server.pid").write_text(f"{bystander.pid}\n")
     try:
         with pytest.raises(ServerUnavailable, match="does not name it"):
-            embedded.stop()
+            embedded.stop(timeout_s=0.3)
         assert bystander.poll() is None
     finally:
         (home / "server.pid").write_text(pid_file)
