@@ -28,8 +28,8 @@ CLOSED = (SessionStatus.COMPLETED, SessionStatus.FAILED)
 @dataclass(frozen=True)
 class Request:
     """`id` makes a change safe to repeat (made up when None). `actor` is `name` or `name#incarnation`, the latter
-    fenced to that life of the agent. `locks` are name → token, fenced. `system` changes (sweeps, balancing, snapshots) never
-    renew a session. Conflicts and locks are retried for `wait_ms`."""
+    fenced to that life of the agent. `locks` are name → token, fenced. `system` changes (sweeps, balancing,
+    snapshots) never renew a session. Conflicts and locks are retried for `wait_ms`."""
 
     id: str | None = None
     actor: str | None = None

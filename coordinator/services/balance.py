@@ -1,0 +1,234 @@
+"""Placing work: read tasks and agents, let `rules.balancing` decide, commit the assignments, ring the bells.
+
+An assignment is a lease of 30 s on the task: an agent that does not claim in time loses it. The bells (RQ jobs) carry
+nothing but the epoch; a lost one is rung again by `ring_again`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coordinator.models import ids
+from coordinator.models.errors import Conflict, Fenced, LimitReached
+from coordinator.models.shapes import Record
+from coordinator.models.states import AgentKind, SessionStatus, TaskStatus
+from coordinator.rules import lifecycle
+from coordinator.rules.balancing import AgentOffer, Placement, Plan, TaskNeed, plan
+from coordinator.rules.lifecycle import TaskVerb
+from coordinator.services import agents, task_records
+from coordinator.services.request import Request, SessionChange, change_session, session_not_found
+from coordinator.store.connection import Store
+from coordinator.store.documents import RECORD, SESSION, TASKS
+from coordinator.store.keys import SHARED, agent_member
+from coordinator.store.project import ProjectStore
+from coordinator.store.reads import AllNodes, Counts, Node, Nodes, SetMembers, SortedSetHead
+
+CLAIM_WITHIN_MS = 30_000
+BATCH = 50
+REPLANS = 3
+LINE_HEAD = 2_000
+"""How far down each team's ready line the balancer looks; more than the slots of any machine park it serves."""
+DEFAULT_RUNNER = "runner:default"
+
+
+def rebalance(store: Store, session_id: str, *, dry_run: bool = False, request: Request | None = None) -> Record:
+    """Place the ready tasks of a session on live worker agents → `{session, dry_run, placements, moves, unplaced}`,
+    each with its reason; placements that were committed have their `epoch`. With `dry_run` nothing is committed, and the
+    tasks that are not ready are explained too."""
+    project, name = ids.session_id(session_id)
+    project_store = store.project(project)
+    made = Plan()
+    placed: list[Record] = []
+    for _ in range(REPLANS):
+        made = _plan(store, project_store, session_id, name, everything=dry_run)
+        if dry_run or not made.placements:
+            break
+        committed, all_done = _commit(store, session_id, made, request or Request(system=True))
+        placed += committed
+        if all_done:
+            break
+    if dry_run:
+        placed = made.as_json()["placements"]
+    _ring(store, project, placed, dry_run)
+    rest = made.as_json()
+    return {
+        "session": session_id,
+        "dry_run": dry_run,
+        "placements": placed,
+        "moves": rest["moves"],
+        "unplaced": rest["unplaced"],
+    }
+
+
+def rebalance_project(store: Store, project: str) -> int:
+    """Place the ready work of every open session of a project. Returns how many tasks were placed."""
+    from coordinator.store.reads import AllLeases
+
+    leases = store.project(project).fetch(AllLeases())[AllLeases()]
+    sessions = [f"{project}.{member.partition('/')[2]}" for member in leases if member.startswith("session/")]
+    return sum(len(rebalance(store, session_id)["placements"]) for session_id in sorted(sessions))
+
+
+def ring_again(store: Store, project: str) -> int:
+    """Ring for every assignment whose bell may have been lost: leased, not claimed, and no RQ job of it is left."""
+    from coordinator.store import bells
+    from coordinator.store.reads import AllLeases
+
+    project_store = store.project(project)
+    leases = project_store.fetch(AllLeases())[AllLeases()]
+    marks = [member.partition("/")[2] for member in leases if member.startswith("task/")]
+    rung = 0
+    for mark in marks:
+        name, _, task_id = mark.partition("/")
+        record = project_store.fetch(Node(name, TASKS, task_id))[Node(name, TASKS, task_id)].value
+        if record and record["status"] == TaskStatus.ASSIGNED and record["holder"] and record["epoch"]:
+            session_id = f"{project}.{name}"
+            rung += bells.ring(store, project, record["assignee"], session_id, task_id, record["epoch"], again=True)
+    return rung
+
+
+def need_of(record: Record, session_id: str, waits_for: tuple[str, ...] = ()) -> TaskNeed:
+    """A task as the balancer sees it. Where it can run is a need like any other: its runner, or a command line, or a
+    worker that has a default runner."""
+    runner = f"runner:{record['runner']}" if record["runner"] else None
+    runner = runner or ("runner:argv" if record["command"] else DEFAULT_RUNNER)
+    return TaskNeed(
+        id=record["id"],
+        session=session_id,
+        team=record["team"],
+        needs=frozenset((*record["needs"], runner)),
+        priority=record["priority"],
+        submitted_at=record["created_at"],
+        status=record["status"],
+        assignee=record["assignee"],
+        waits_for=waits_for,
+        retry_at=record["retry_at"],
+    )
+
+
+def offer_of(agent: Record) -> AgentOffer:
+    """A shown agent as the balancer sees it."""
+    return AgentOffer(
+        id=agent["id"],
+        incarnation=agent["incarnation"],
+        team=agent["team"],
+        capabilities=frozenset(agent["capabilities"]),
+        slots=agent["slots"],
+        in_use=agent["in_use"],
+        status=agent["status"],
+        kind=agent["kind"],
+    )
+
+
+def _plan(store: Store, project_store: ProjectStore, session_id: str, name: str, *, everything: bool) -> Plan:
+    snapshot, everybody = agents.read_agents(
+        project_store, Node(name, SESSION, RECORD), Counts(project_store.keys.counts(name))
+    )
+    session = snapshot[Node(name, SESSION, RECORD)].value
+    if session is None:
+        raise session_not_found(store, session_id)
+    if session["status"] != SessionStatus.ACTIVE:
+        return Plan()
+    offers = [offer_of(agent) for agent in everybody]
+    if not everything and not any(offer.kind == AgentKind.PUSH and offer.live for offer in offers):
+        return Plan()
+    counts = snapshot[Counts(project_store.keys.counts(name))]
+    needs = (
+        _every_need(project_store, session_id, name) if everything else _ready(project_store, session_id, name, counts)
+    )
+    from coordinator.models.clock import instant
+
+    return plan(needs, offers, instant(snapshot.now_us))
+
+
+def _ready(project_store: ProjectStore, session_id: str, name: str, counts: dict[str, int]) -> list[TaskNeed]:
+    teams = sorted({field.rpartition(":")[0] for field in counts if field.endswith(f":{TaskStatus.PENDING}")})
+    heads = [SortedSetHead(project_store.keys.ready(name, team), 0, LINE_HEAD - 1) for team in teams]
+    snapshot = project_store.fetch(*heads)
+    ready = tuple(task_id for head in heads for task_id in snapshot[head])
+    if not ready:
+        return []
+    found = project_store.fetch(Nodes(name, TASKS, ready))[Nodes(name, TASKS, ready)]
+    return [need_of(node.value, session_id) for node in found if node.exists]
+
+
+def _every_need(project_store: ProjectStore, session_id: str, name: str) -> list[TaskNeed]:
+    nodes = project_store.fetch(AllNodes(name, TASKS))[AllNodes(name, TASKS)]
+    waiting = {
+        task_id: SetMembers(project_store.keys.waiting(name, task_id))
+        for task_id, found in nodes.items()
+        if found.value["status"] == TaskStatus.PENDING and found.value["after"]
+    }
+    snapshot = project_store.fetch(*waiting.values())
+    return [
+        need_of(found.value, session_id, tuple(snapshot[waiting[task_id]]) if task_id in waiting else ())
+        for task_id, found in nodes.items()
+    ]
+
+
+def _commit(store: Store, session_id: str, made: Plan, request: Request) -> tuple[list[Record], bool]:
+    """Commit the plan in batches → (what was placed, whether the plan was good to its end)."""
+    placed: list[Record] = []
+    for start in range(0, len(made.placements), BATCH):
+        batch = made.placements[start : start + BATCH]
+        part = request.part(start // BATCH + 1)
+        try:
+            placed += change_session(store, session_id, part, _assign(batch), verb="rebalance", arguments=None)
+        except (Conflict, Fenced, LimitReached):
+            return placed, False  # an agent filled up or went away meanwhile: plan again
+    return placed, True
+
+
+def _assign(batch: list[Placement]) -> Any:
+    def work(change: SessionChange) -> list[Record]:
+        if change.record["status"] != SessionStatus.ACTIVE:
+            return []
+        tasks = task_records.load_many(change, [one.task for one in batch])
+        placed = []
+        for one in batch:
+            task = tasks[one.task]
+            if task is None or task.record["status"] != TaskStatus.PENDING or task.record["assignee"]:
+                continue  # claimed, cancelled or reserved since the plan was made
+            keys, tx = change.tx.keys, change.tx
+            tx.fence(agent_member(one.agent), one.incarnation or 0)
+            task.record["status"] = lifecycle.next_state(task.record["status"], TaskVerb.ASSIGN).value
+            holder = f"{one.agent}#{one.incarnation}"
+            task.record.update(assignee=one.agent, holder=holder, retry_at=None)
+            data = {"agent": holder, "reason": one.reason, "epoch": tx.mark}
+            tx.guard_size(keys.waiting(change.name, task.id), 0)
+            task_records.store(
+                change,
+                task,
+                ready=False,
+                lease_ms=CLAIM_WITHIN_MS,
+                holder=one.agent,
+                event="task:assigned",
+                data=data,
+            )
+            placed.append(
+                {"session": one.session, "task": one.task, "agent": one.agent, "reason": one.reason, "epoch": tx.mark}
+            )
+        _leave_room(change, placed)
+        return placed
+
+    return work
+
+
+def _leave_room(change: SessionChange, placed: list[Record]) -> None:
+    """The agents' slots hold at the commit too: checked as the sets are before this batch is added."""
+    by_agent: dict[str, int] = {}
+    for one in placed:
+        by_agent[one["agent"]] = by_agent.get(one["agent"], 0) + 1
+    nodes = change.tx.nodes(SHARED, agents.AGENTS, sorted(by_agent))
+    for agent, number in by_agent.items():
+        slots = nodes[agent].value["slots"]
+        change.tx.room(change.tx.keys.holding(agent), slots - number + 1, "")
+
+
+def _ring(store: Store, project: str, placed: list[Record], dry_run: bool) -> None:
+    if dry_run or not placed:
+        return
+    from coordinator.store import bells
+
+    for one in placed:
+        bells.ring(store, project, one["agent"], one["session"], one["task"], one["epoch"])

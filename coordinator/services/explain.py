@@ -1,0 +1,55 @@
+"""`task why`: why a task is not running, in sentences, from the same rules that place it."""
+
+from __future__ import annotations
+
+from coordinator.models import ids
+from coordinator.models.clock import instant
+from coordinator.models.shapes import Record
+from coordinator.models.states import SessionStatus, TaskStatus
+from coordinator.rules.balancing import why
+from coordinator.services import agents, balance
+from coordinator.services.request import not_found, session_not_found
+from coordinator.store.connection import Store
+from coordinator.store.documents import RECORD, SESSION, TASKS
+from coordinator.store.reads import AllNodes, Node, SetMembers
+
+
+def why_not_running(store: Store, session_id: str, task_id: str) -> Record:
+    """→ `{task, status, reasons: [sentence], waiting_for: [{id, status}]}`. NotFound."""
+    project, name = ids.session_id(session_id)
+    ids.thing_id(task_id, "task")
+    project_store = store.project(project)
+    waiting = SetMembers(project_store.keys.waiting(name, task_id))
+    tasks, session = AllNodes(name, TASKS), Node(name, SESSION, RECORD)
+    snapshot, everybody = agents.read_agents(project_store, session, tasks, waiting)
+    if not snapshot[session].exists:
+        raise session_not_found(store, session_id)
+    nodes = snapshot[tasks]
+    if task_id not in nodes:
+        raise not_found("task", task_id, list(nodes), f"`coord task list {session_id}` shows what there is")
+    record = nodes[task_id].value
+    statuses = {other: found.value["status"] for other, found in nodes.items()}
+    others = [
+        balance.need_of(found.value, session_id)
+        for other, found in nodes.items()
+        if other != task_id and found.value["status"] == TaskStatus.PENDING and not found.value["after"]
+    ]
+    need = balance.need_of(record, session_id, tuple(snapshot[waiting]))
+    blocker = record["blocked_by"] or {}
+    reasons = why(
+        need,
+        [balance.offer_of(agent) for agent in everybody],
+        instant(snapshot.now_us),
+        others=others,
+        statuses=statuses,
+        blocked=blocker.get("reason"),
+    )
+    status = snapshot[session].value["status"]
+    if status != SessionStatus.ACTIVE and record["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED):
+        reasons = [f"the session is {status}: nothing new starts", *reasons]
+    return {
+        "task": task_id,
+        "status": record["status"],
+        "reasons": reasons,
+        "waiting_for": [{"id": other, "status": statuses.get(other)} for other in snapshot[waiting]],
+    }

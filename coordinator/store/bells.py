@@ -1,0 +1,111 @@
+"""Ringing: RQ jobs that say no more than "look at this". The records say what is true, so a bell that is lost is rung
+again, and one that comes late or twice is fenced by its epoch.
+
+An agent is one queue, named by its id; system jobs go to the queue `:system` (no agent can have this name). Jobs are
+JSON and name a function of `workers.jobs`; the worker class runs nothing else. RQ's keys live under the project's own
+prefix: for ringing by subclasses here, for the workers by RQ_KEY_PREFIX, which RQ reads at import.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from coordinator.store.keys import Keys
+
+if TYPE_CHECKING:
+    from rq import Queue
+
+    from coordinator.store.connection import Store
+
+SYSTEM_QUEUE = ":system"
+RUN_TASK = "workers.jobs.run_task"
+BELL_TTL_S = 60
+RESULT_TTL_S = 60
+FAILURE_TTL_S = 3_600
+AGAIN_S = 10
+"""An assignment that nobody claims is rung for again at most once in this time."""
+
+
+def ring(
+    store: Store, project: str, agent: str, session_id: str, task_id: str, epoch: int, *, again: bool = False
+) -> bool:
+    """Tell an agent's workers that a task was assigned to it. False when this time slot has been rung in already."""
+    number = int(time.time() // AGAIN_S) if again else 0
+    if again and not _first(store, project, f"bell-{_digest(session_id, task_id, epoch)}", number, AGAIN_S):
+        return False
+    arguments = [project, session_id, task_id, epoch]
+    _enqueue(store, project, agent, RUN_TASK, arguments, _digest(*arguments, number))
+    return True
+
+
+def ring_system(store: Store, project: str, job: str, *, slot_s: float, arguments: list[Any] | None = None) -> bool:
+    """Ring for a system job (`rebalance`, `sweep`, `sync`, `snapshot`), once per time slot of `slot_s` seconds however
+    many tickers run. False when the slot was taken."""
+    number = int(time.time() / slot_s)
+    given = arguments or [project]
+    word = _digest(job, *given)
+    if not _first(store, project, f"{job}-{word[:8]}", number, slot_s):
+        return False
+    _enqueue(store, project, SYSTEM_QUEUE, f"workers.jobs.{job}", given, f"{job}-{word}-{number}")
+    return True
+
+
+def system_workers(store: Store, project: str) -> int:
+    """How many live workers listen to the project's system queue (RQ's own registration, expired ones left out)."""
+    with store.translated():
+        names: Any = store.commands.smembers(f"{Keys(project).rq_prefix}:workers:{SYSTEM_QUEUE}")
+        return sum(bool(store.commands.exists(name)) for name in names)
+
+
+def queued(store: Store, project: str, agent: str) -> int:
+    """How many bells wait in an agent's queue."""
+    with store.translated():
+        length: Any = store.commands.llen(f"{Keys(project).rq_prefix}:queue:{agent}")
+        return int(length)
+
+
+@cache
+def _classes(prefix: str) -> tuple[type, type[Queue]]:
+    from rq import Queue
+    from rq.job import Job
+
+    job = type("ProjectJob", (Job,), {"redis_job_namespace_prefix": f"{prefix}:job:"})
+    names = {
+        "job_class": job,
+        "redis_queue_namespace_prefix": f"{prefix}:queue:",
+        "redis_queues_keys": f"{prefix}:queues",
+    }
+    return job, type("ProjectQueue", (Queue,), names)
+
+
+def _enqueue(store: Store, project: str, queue: str, function: str, arguments: list[Any], job_id: str) -> None:
+    from rq.serializers import JSONSerializer
+
+    job_class, queue_class = _classes(Keys(project).rq_prefix)
+    with store.translated():
+        rq_queue = queue_class(queue, connection=store.raw, job_class=job_class, serializer=JSONSerializer)
+        rq_queue.enqueue_call(
+            function,
+            args=arguments,
+            timeout=-1,  # the task's own time limit rules, in the guard; RQ's would kill without a word
+            ttl=BELL_TTL_S,
+            result_ttl=RESULT_TTL_S,
+            failure_ttl=FAILURE_TTL_S,
+            job_id=job_id,
+            description=function,
+        )
+
+
+def _first(store: Store, project: str, job: str, number: int, slot_s: float) -> bool:
+    with store.translated():
+        taken: Any = store.commands.set(
+            Keys(project).slot(job, number), "rung", nx=True, px=max(1_000, int(slot_s * 2_000))
+        )
+        return bool(taken)
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:32]
