@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 
@@ -11,12 +12,11 @@ from typer._click.exceptions import UsageError as TyperUsageError
 
 from cli import output
 from coordinator.models.config import mask
-from coordinator.models.errors import CoordError, UsageError
+from coordinator.models.errors import CommandFailed, CoordError, UsageError
 
 INTERRUPTED = 130
 NOBODY_READS = 141
 """As a shell shows a program that SIGPIPE ended; `coord … | head` ends like this, quietly."""
-DEFECT = 1
 
 
 def guarded(work: Callable[[], None]) -> int:
@@ -38,7 +38,7 @@ def _code_of(work: Callable[[], None]) -> int:
     except (typer.Exit, SystemExit) as end:
         code = end.exit_code if isinstance(end, typer.Exit) else end.code
         return code if isinstance(code, int) else int(code is not None)
-    except (KeyboardInterrupt, typer.Abort, EOFError):
+    except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except NoArgsIsHelpError as error:
         return _help_instead(error)
@@ -99,11 +99,8 @@ def _told(error: CoordError) -> int:
 def _defect(error: Exception) -> int:
     import traceback
 
-    from coordinator.models.errors import CommandFailed
-
     # Plain, without local variables: those may hold secrets.
-    print(mask("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(mask("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     name = type(error).__name__
-    told = CommandFailed(f"this is a defect of coord: {name}: {error}", hint="please report it", code="defect")
-    output.report(told)
-    return DEFECT
+    return _told(CommandFailed(f"this is a defect of coord: {name}: {error}", hint="please report it", code="defect"))

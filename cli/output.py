@@ -6,10 +6,11 @@ in it would act there. How a table looks is decided in `tables`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
 from coordinator.models.config import mask
@@ -82,7 +83,7 @@ def stream_line(value: Any, *, text: Callable[[Any], str] | None = None) -> None
 
 def say(text: str) -> None:
     """A remark to the person at the keyboard, on stderr. Passwords in addresses are masked."""
-    _write(harmless(mask(text)), sys.stderr)
+    _tell(harmless(mask(text)))
 
 
 def report(error: CoordError) -> None:
@@ -91,10 +92,10 @@ def report(error: CoordError) -> None:
         body = error.as_json()
         body["message"] = mask(error.message)
         body["hint"] = mask(error.hint) if error.hint else error.hint
-        _write(json.dumps({"error": body}, ensure_ascii=False, default=str), sys.stderr)
+        _tell(json.dumps({"error": body}, ensure_ascii=False, default=str))
         return
     hint = f" {sentence(error.hint)}" if error.hint else ""
-    _write(harmless(mask(f"coord: {sentence(error.message, capital=False)}{hint}")), sys.stderr)
+    _tell(harmless(mask(f"coord: {sentence(error.message, capital=False)}{hint}")))
 
 
 def json_line(value: Any) -> str:
@@ -120,16 +121,9 @@ def sentence(text: str, *, capital: bool = True) -> str:
 
 def flush() -> None:
     """Send what was written; CommandFailed when it cannot be (a full disk), BrokenPipeError when nobody reads."""
-    try:
+    with _delivering():
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        silence()
-        raise CommandFailed(
-            f"the answer could not be written: {error.strerror}", hint="look at where it goes"
-        ) from None
 
 
 def silence() -> None:
@@ -140,16 +134,37 @@ def silence() -> None:
         sys.stdout = None
 
 
-def _write(text: str, stream: TextIO | None = None) -> None:
-    stream = sys.stdout if stream is None else stream
+def _write(text: str) -> None:
+    with _delivering():
+        _send(text, sys.stdout)
+
+
+def _tell(text: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads stderr; the exit code still tells
+        _send(text, sys.stderr)
+
+
+def _send(text: str, stream: TextIO | None) -> None:
     if stream is None:  # closed by the caller: `coord … >&-`
         return
     try:
         stream.write(text + "\n")
     except UnicodeEncodeError:  # a terminal that is not UTF-8, or half a character in the data
-        stream.write(
-            text.encode(stream.encoding or "ascii", "backslashreplace").decode(stream.encoding or "ascii") + "\n"
-        )
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+@contextlib.contextmanager
+def _delivering() -> Iterator[None]:
+    """A full disk is an error of its own; that nobody reads any more (BrokenPipeError) is left to `failures`."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        silence()
+        said = f"the answer could not be written: {error.strerror}"
+        raise CommandFailed(said, hint="look at where it goes") from None
 
 
 def _configured_form() -> str | None:

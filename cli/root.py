@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +18,7 @@ from cli import context as contexts
 from cli.commands import CoordGroup
 from cli.failures import guarded
 from coordinator import __version__
-from coordinator.models.errors import InvalidJson
+from coordinator.models.errors import InvalidJson, UsageError
 
 EXIT_CODES = (
     (0, "done"),
@@ -55,6 +56,15 @@ class RootGroup(CoordGroup):
         if cmd_name not in self.commands:
             self.commands[cmd_name] = load(cmd_name, entry)
         return self.commands[cmd_name]
+
+    def unknown(self, ctx: Context, word: str) -> UsageError:
+        error = super().unknown(ctx, word)
+        if get_close_matches(word, self.list_commands(ctx)):
+            return error
+        groups = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        homes = [name for name, made in groups if isinstance(made, CoordGroup) and word in made.list_commands(ctx)]
+        meant = " or ".join(f"`coord {name} {word}`" for name in homes)
+        return UsageError(error.message, hint=f"did you mean {meant}?") if meant else error
 
     def shell_complete(self, ctx: Context, incomplete: str) -> list[CompletionItem]:
         names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
