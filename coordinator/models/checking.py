@@ -30,7 +30,7 @@ _WORDS = {
 }
 
 
-def check(noun: str, record: dict[str, Any]) -> None:
+def check(noun: str, record: Any) -> None:
     """Nothing when `record` is a valid `noun`, a key of MODELS. InvalidData else: the first fault in its message, all
     of them in its fact `problems` as `{path, what}`, with paths relative to the record."""
     try:
@@ -42,10 +42,10 @@ def check(noun: str, record: dict[str, Any]) -> None:
         _refuse(noun, record, [{"path": "", "what": error.message}])
 
 
-def _refuse(noun: str, record: dict[str, Any], problems: list[dict[str, str]]) -> Never:
+def _refuse(noun: str, record: Any, problems: list[dict[str, str]]) -> Never:
     unique = list({(problem["path"], problem["what"]): problem for problem in problems}.values())
     first = unique[0]
-    name = record.get("id", record.get("name"))
+    name = record.get("id", record.get("name")) if isinstance(record, dict) else None
     subject = f"{noun} {ids.shown(name)}" if isinstance(name, str) else noun
     more = f" (and {len(unique) - 1} more)" if len(unique) > 1 else ""
     where = f"{first['path']} " if first["path"] else ""
@@ -57,7 +57,7 @@ def _refuse(noun: str, record: dict[str, Any], problems: list[dict[str, str]]) -
     )
 
 
-def _problem(noun: str, record: dict[str, Any], entry: dict[str, Any]) -> dict[str, str]:
+def _problem(noun: str, record: Any, entry: dict[str, Any]) -> dict[str, str]:
     """One entry of pydantic's list → a path in our notation and words that name no library."""
     kind, context = entry["type"], entry.get("ctx", {})
     if kind == "missing":

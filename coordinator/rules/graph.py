@@ -51,13 +51,18 @@ def require_no_cycle(edges: Edges) -> None:
     cycle = find_cycle(edges)
     if cycle is None:
         return
-    shown = [*cycle, cycle[0]] if len(cycle) <= 8 else [*cycle[:4], "…", *cycle[-3:], cycle[0]]
     raise InvalidData(
-        f"tasks would wait for each other: {' → '.join(shown)}",
+        f"tasks would wait for each other: {shown_cycle(cycle)}",
         hint="take one of these dependencies away",
         code="cycle",
         cycle=cycle,
     )
+
+
+def shown_cycle(cycle: list[str]) -> str:
+    """`a → b → a`, with the middle left out where it is long."""
+    shown = cycle if len(cycle) <= 8 else [*cycle[:4], "…", *cycle[-3:]]
+    return " → ".join([*shown, cycle[0]])
 
 
 def unmet(task: Mapping[str, Any], statuses: Mapping[str, str]) -> list[str]:

@@ -1,0 +1,87 @@
+"""What validation works on and what it finds: the snapshot, the findings, and the records that can be relied on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+from coordinator.rules.path_text import render
+
+Record = dict[str, Any]
+
+MEND = "run `coord state validate {session} --fix`"
+
+
+class Lease(TypedDict):
+    """A task's lease as the index has it: whose (the epoch) and until when by the server's clock."""
+
+    token: int
+    deadline_ms: int
+
+
+class Snapshot(TypedDict):
+    """One session, read at one revision. An index that is None was not read and is not checked.
+
+    `agents` are those of the project, by id. `ready` has the ready task ids of each team (`""` for none), `waiting`
+    the unmet dependencies of each task that waits, `counts` the number of tasks under `<team>:<status>`.
+    """
+
+    session: str
+    now_ms: int
+    tasks: dict[str, Record]
+    agents: dict[str, Record]
+    leases: dict[str, Lease] | None
+    ready: dict[str, list[str]] | None
+    waiting: dict[str, list[str]] | None
+    counts: dict[str, int] | None
+
+
+class Finding(TypedDict):
+    """`code` is one stable word for what `--fix` may mend; `fix` is the next step in words."""
+
+    path: str
+    code: str
+    what: str
+    fix: str
+
+
+class Verdict(TypedDict):
+    """`valid` when there are no errors; warnings do not count."""
+
+    valid: bool
+    errors: list[Finding]
+    warnings: list[Finding]
+
+
+class Findings:
+    """Collects errors and warnings; `{session}` in a fix becomes the session's id."""
+
+    def __init__(self, session: str) -> None:
+        self.session = session
+        self.errors: list[Finding] = []
+        self.warnings: list[Finding] = []
+
+    def error(self, path: str, code: str, what: str, fix: str = MEND) -> None:
+        """Something that must not be; `coord state validate` ends with exit 5."""
+        self.errors.append({"path": path, "code": code, "what": what, "fix": fix.replace("{session}", self.session)})
+
+    def warning(self, path: str, code: str, what: str, fix: str) -> None:
+        """Something to know."""
+        self.warnings.append({"path": path, "code": code, "what": what, "fix": fix.replace("{session}", self.session)})
+
+
+class Sound:
+    """The snapshot after its records were checked: `tasks` are the valid ones, `statuses` those of all that exist."""
+
+    def __init__(self, snapshot: Snapshot, broken: set[str]) -> None:
+        self.snapshot = snapshot
+        self.tasks = {name: task for name, task in snapshot["tasks"].items() if name not in broken}
+        self.statuses: Mapping[str, str] = {
+            name: str(task.get("status")) if isinstance(task, dict) else "" for name, task in snapshot["tasks"].items()
+        }
+        self.complete = not broken
+
+
+def task_path(name: str, field: str | None = None) -> str:
+    """Where a task, or one field of it, stands in the session's tree."""
+    return render(("execution", "tasks", name)) + (f".{field}" if field else "")

@@ -1,0 +1,119 @@
+"""What to do next, out of real problems, most urgent first, each with the command that acts on it. Pure.
+
+Order: what stops everything (no owner), what stops others (failures and blocks, those that most tasks wait for first),
+what waits for a person, what waits for agents, what only wants to be looked at, and last the ordinary next step.
+"""
+
+from __future__ import annotations
+
+from coordinator.models.states import SessionStatus
+from coordinator.rules.placement_words import counted
+from coordinator.rules.report_facts import Action, Facts
+
+
+def next_actions(facts: Facts) -> list[Action]:
+    """Every action that the facts ask for, none where nothing is known. Titles and reasons stand as given."""
+    return [
+        *_about_the_session(facts),
+        *_about_failures(facts),
+        *_about_blocks(facts),
+        *_about_approvals(facts),
+        *_about_agents(facts),
+        *_about_conflicts(facts),
+        *_ordinary(facts),
+    ]
+
+
+def _about_the_session(facts: Facts) -> list[Action]:
+    session = facts["session"]
+    if session["status"] == SessionStatus.INTERRUPTED:
+        return [_do("Take over the session: its owner is gone", f"coord session recover {session['id']}")]
+    if session["status"] == SessionStatus.PAUSED:
+        return [
+            _do("Resume the session: while it is paused nothing is started", f"coord session resume {session['id']}")
+        ]
+    return []
+
+
+def _about_failures(facts: Facts) -> list[Action]:
+    failed = sorted(facts["problems"]["failed"] or [], key=lambda task: (-task["waiting"], task["id"]))
+    actions = []
+    for task in failed:
+        number = task["waiting"]
+        waiting = f", and {counted(number, 'task waits', 'tasks wait')} for it" if number else ""
+        cause = f" ({task['error']})" if task["error"] else ""
+        text = (
+            f"Retry or drop {_named(task['id'], task['title'])}: it failed after {counted(task['attempts'], 'attempt')}"
+        )
+        actions.append(_do(f"{text}{cause}{waiting}", f"coord task retry {facts['session']['id']} {task['id']}"))
+    return actions
+
+
+def _about_blocks(facts: Facts) -> list[Action]:
+    blocked = sorted(facts["problems"]["blocked"] or [], key=lambda task: (-task["waiting"], task["id"]))
+    return [
+        _do(
+            f"Clear what blocks {_named(task['id'], task['title'])}: {task['reason'] or 'no reason was given'}",
+            f"coord task unblock {facts['session']['id']} {task['id']}",
+        )
+        for task in blocked
+    ]
+
+
+def _about_approvals(facts: Facts) -> list[Action]:
+    approvals = sorted(facts["problems"]["approvals"] or [], key=lambda one: -one["waiting_ms"])
+    return [
+        _do(
+            f"Decide on phase {one['phase']} of workflow {one['workflow']}",
+            f"coord workflow approve {facts['session']['id']} {one['workflow']} {one['phase']} --by NAME",
+        )
+        for one in approvals
+    ]
+
+
+def _about_agents(facts: Facts) -> list[Action]:
+    project = facts["session"]["project"]
+    actions = []
+    unplaced = sorted(facts["problems"]["unplaced"] or [], key=lambda one: (-one["tasks"], one["team"] or ""))
+    for one in unplaced:
+        able = "".join(f" --capability {name}" for name in one["capabilities"] if not name.startswith("runner:"))
+        runs = "".join(
+            f" --runner {name.removeprefix('runner:')}" for name in one["capabilities"] if name.startswith("runner:")
+        )
+        text = f"Bring an agent for {counted(one['tasks'], 'task')}: {one['reason']}"
+        actions.append(_do(text, f"coord worker --project {project} --team {one['team'] or 'TEAM'}{able}{runs}"))
+    for agent in facts["problems"]["lost_agents"] or []:
+        team = f" of team {agent['team']}" if agent["team"] else ""
+        command = f"coord agent show {agent['id']} --project {project}"
+        actions.append(_do(f"See what became of agent {agent['id']}{team}: it stopped renewing", command))
+    return actions
+
+
+def _about_conflicts(facts: Facts) -> list[Action]:
+    conflicts = facts["problems"]["conflicts"]
+    if not conflicts:
+        return []
+    text = f"Look at {counted(conflicts, 'losing value')} of merges"
+    return [_do(text, f"coord state conflicts {facts['session']['id']} list")]
+
+
+def _ordinary(facts: Facts) -> list[Action]:
+    problems, session = facts["problems"], facts["session"]
+    if session["status"] in (SessionStatus.COMPLETED, SessionStatus.FAILED):
+        return []
+    if problems["total"] == 0:
+        return [_do("Submit the first task", f"coord task submit {session['id']} --title TITLE")]
+    if problems["unfinished"] == 0:
+        return [_do("Close the session: every task has ended", f"coord session close {session['id']}")]
+    if problems["ready"]:
+        text = f"Start {counted(problems['ready'], 'task')} that nothing holds back"
+        return [_do(text, f"coord rebalance {session['id']}")]
+    return []
+
+
+def _named(task_id: str, title: str | None) -> str:
+    return f"task {task_id}" if title in (None, "", task_id) else f"task {task_id} ({title})"
+
+
+def _do(action: str, command: str | None) -> Action:
+    return {"action": action, "command": command}

@@ -1,0 +1,156 @@
+"""Facts → the Orchestration Status report as Markdown: fixed headings, bullets and order; `unknown` for what was not
+measured. Pure: what the facts are stands in `report_facts`, what to do about them in `next_actions`."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from coordinator.rules.next_actions import next_actions
+from coordinator.rules.report_facts import Action, EngineeringFacts, Facts, TaskLine
+
+__all__ = ["duration", "markdown", "next_actions", "safe"]
+
+UNKNOWN = "unknown"
+MAX_TEXT = 120
+MAX_LISTED = 10
+MAX_ACTIONS = 3
+
+
+def markdown(facts: Facts) -> str:
+    """The report, ending in a newline. At most ten entries of a list and three actions; the JSON form has all."""
+    session, epic, sprint = facts["session"], facts["epic"], facts["sprint"]
+    product, qa, resources = facts["product"], facts["qa"], facts["resources"]
+    lines = [
+        "# Orchestration Status",
+        "",
+        "## Session Information",
+        f"- **Session ID**: {_text(session['id'])}",
+        f"- **Mode**: {_text(session['mode'])}",
+        f"- **Project**: {_text(session['project'])}",
+        f"- **Duration**: {duration(session['duration_ms'])}",
+        "",
+        "## Active Work",
+        "### Current Epic",
+        f"- **ID**: {_text(epic['id'])}",
+        f"- **Status**: {_text(epic['status'])}",
+        f"- **Progress**: {_percent(epic['progress_percent'])}",
+        "",
+        "### Current Sprint",
+        f"- **ID**: {_text(sprint['id'])}",
+        f"- **Velocity**: {_number(sprint['velocity'])}",
+        f"- **Tasks**: {_ratio(sprint['tasks_completed'], sprint['tasks_total'])}",
+        "",
+        "## Team Status",
+        *_engineering(facts["engineering"]),
+        "",
+        "### Product",
+        f"- **Planning Status**: {_text(product['planning_status'])}",
+        f"- **Pending Decisions**: {_number(product['pending_decisions'])}",
+        "",
+        "### QA",
+        f"- **Test Coverage**: {_percent(qa['test_coverage_percent'])}",
+        f"- **Active Tests**: {_number(qa['active_tests'])}",
+        "",
+        "## Resource Utilization",
+        f"- **Total Agents**: {_ratio(resources['agents_active'], resources['agents_available'])}",
+        f"- **CPU Usage**: {_percent(resources['cpu_percent'])}",
+        f"- **State Size**: {_megabytes(resources['state_bytes'])}",
+        "",
+        "## Next Actions",
+        *_actions(facts),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def safe(text: str, limit: int = MAX_TEXT) -> str:
+    """A user's text as one line of Markdown that shows it and does nothing else: line breaks and control characters
+    become spaces, what Markdown or HTML would act on gets a backslash, and what is longer than `limit` is cut. It has
+    to stand behind something of ours on its line, where `#` and `-` mean nothing."""
+    visible = "".join(_SEEN_AS.get(unicodedata.category(sign), sign) for sign in text)
+    line = " ".join(visible.split())
+    if len(line) > limit:
+        line = line[: limit - 1].rstrip() + "…"
+    return _ACTED_ON.sub(r"\\\g<0>", line)
+
+
+_SEEN_AS = {"Cc": " ", "Zl": " ", "Zp": " ", "Cf": "", "Cs": ""}  # Cf turns the direction of text, or hides in it
+_ACTED_ON = re.compile(r"[\\`*\[\]<>|~&]|(?<!\w)_|_(?!\w)")  # inside a word an underscore is only itself
+
+
+def duration(ms: int | None) -> str:
+    """`2d 3h`, `3h 5m`, `5m 9s`, `9s`: the two largest units; `unknown` for None."""
+    if ms is None:
+        return UNKNOWN
+    seconds = max(0, ms) // 1000
+    parts = [("d", seconds // 86_400), ("h", seconds // 3600 % 24), ("m", seconds // 60 % 60), ("s", seconds % 60)]
+    while len(parts) > 1 and parts[0][1] == 0:
+        parts.pop(0)
+    return " ".join(f"{count}{unit}" for unit, count in parts[:2])
+
+
+def _engineering(team: EngineeringFacts) -> list[str]:
+    return [
+        "### Engineering",
+        f"- **Active Agents**: {_number(team['active_agents'])}",
+        f"- **Current Tasks**: {_listed(team['current_tasks'])}",
+        f"- **Blockers**: {_listed(team['blockers'])}",
+    ]
+
+
+def _listed(tasks: list[TaskLine] | None) -> str:
+    if tasks is None:
+        return UNKNOWN
+    if not tasks:
+        return "none"
+    more = f", and {len(tasks) - MAX_LISTED} more" if len(tasks) > MAX_LISTED else ""
+    return ", ".join(_task(task) for task in tasks[:MAX_LISTED]) + more
+
+
+def _task(task: TaskLine) -> str:
+    line = safe(task["id"])
+    if task["title"] and task["title"] != task["id"]:
+        line += f" {safe(task['title'])}"
+    if task["reason"]:
+        line += f": {safe(task['reason'])}"
+    if task["agent"]:
+        line += f" ({safe(task['agent'])})"
+    return line
+
+
+def _actions(facts: Facts) -> list[str]:
+    actions = next_actions(facts)
+    if not actions:
+        looked = all(found is not None for found in facts["problems"].values())
+        return ["1. Nothing asks for attention" if looked else f"1. {UNKNOWN}"]
+    return [f"{number}. {_action(action)}" for number, action in enumerate(actions[:MAX_ACTIONS], start=1)]
+
+
+def _action(action: Action) -> str:
+    command = action["command"]
+    text = safe(action["action"], limit=2 * MAX_TEXT)
+    return text if command is None else f"{text}: `{' '.join(command.replace('`', ' ').split())}`"
+
+
+def _text(text: str | None) -> str:
+    return UNKNOWN if text is None else safe(text)
+
+
+def _number(number: float | None) -> str:
+    return UNKNOWN if number is None else f"{round(number, 1):.1f}".removesuffix(".0")
+
+
+def _percent(number: float | None) -> str:
+    return UNKNOWN if number is None else f"{_number(number)}%"
+
+
+def _ratio(part: int | None, whole: int | None) -> str:
+    return UNKNOWN if part is None and whole is None else f"{_number(part)}/{_number(whole)}"
+
+
+def _megabytes(size: int | None) -> str:
+    """In millions of bytes, with enough digits that a small state does not read as nothing."""
+    if size is None:
+        return UNKNOWN
+    digits = 6 if size < 10_000 else 3 if size < 10_000_000 else 1
+    return f"{size / 1_000_000:.{digits}f}".rstrip("0").rstrip(".") + "MB"
