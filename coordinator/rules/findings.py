@@ -75,9 +75,10 @@ class Sound:
 
     def __init__(self, snapshot: Snapshot, broken: set[str]) -> None:
         self.snapshot = snapshot
+        stored: dict[str, Any] = snapshot["tasks"]  # a broken one may be no object at all
         self.tasks = {name: task for name, task in snapshot["tasks"].items() if name not in broken}
         self.statuses: Mapping[str, str] = {
-            name: str(task.get("status")) if isinstance(task, dict) else "" for name, task in snapshot["tasks"].items()
+            name: str(task.get("status")) if isinstance(task, dict) else "" for name, task in stored.items()
         }
         self.complete = not broken
 

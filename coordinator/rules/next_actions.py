@@ -7,7 +7,7 @@ what waits for a person, what waits for agents, what only wants to be looked at,
 from __future__ import annotations
 
 from coordinator.models.states import SessionStatus
-from coordinator.rules.placement_words import counted
+from coordinator.rules.placement_words import RUNNER, counted
 from coordinator.rules.report_facts import Action, Facts
 
 
@@ -76,12 +76,9 @@ def _about_agents(facts: Facts) -> list[Action]:
     actions = []
     unplaced = sorted(facts["problems"]["unplaced"] or [], key=lambda one: (-one["tasks"], one["team"] or ""))
     for one in unplaced:
-        able = "".join(f" --capability {name}" for name in one["capabilities"] if not name.startswith("runner:"))
-        runs = "".join(
-            f" --runner {name.removeprefix('runner:')}" for name in one["capabilities"] if name.startswith("runner:")
-        )
+        options = "".join(map(_worker_option, one["capabilities"]))
         text = f"Bring an agent for {counted(one['tasks'], 'task')}: {one['reason']}"
-        actions.append(_do(text, f"coord worker --project {project} --team {one['team'] or 'TEAM'}{able}{runs}"))
+        actions.append(_do(text, f"coord worker --project {project} --team {one['team'] or 'TEAM'}{options}"))
     for agent in facts["problems"]["lost_agents"] or []:
         team = f" of team {agent['team']}" if agent["team"] else ""
         command = f"coord agent show {agent['id']} --project {project}"
@@ -109,6 +106,14 @@ def _ordinary(facts: Facts) -> list[Action]:
         text = f"Start {counted(problems['ready'], 'task')} that nothing holds back"
         return [_do(text, f"coord rebalance {session['id']}")]
     return []
+
+
+def _worker_option(capability: str) -> str:
+    """What gives a worker this capability; a worker's default runner needs no option."""
+    if not capability.startswith(RUNNER):
+        return f" --capability {capability}"
+    runner = capability.removeprefix(RUNNER)
+    return {"argv": " --allow-commands", "default": ""}.get(runner, f" --runner {runner}")
 
 
 def _named(task_id: str, title: str | None) -> str:

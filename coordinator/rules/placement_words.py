@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+RUNNER = "runner:"
+"""What the name of a capability begins with that says where a task can run, not who can do it."""
+
 
 @dataclass(slots=True)
 class Crowd:
@@ -40,9 +43,13 @@ def no_place(team: str | None, needs: frozenset[str], crowds: Sequence[Crowd]) -
         return "no agent is registered" if team is None else f"no agent of team {team} is registered"
     subject = "no live agent" if team is None else f"no live agent of team {team}"
     if not able:
-        return f"{subject} has {_missing(needs, of_team)}"
-    having = f"{subject} has {capabilities(needs)}" if needs else subject
-    return f"{having}; {', '.join(_kept_away(able))}"
+        subject = f"{subject} has {_missing(needs, of_team)}"
+    elif needs:
+        subject = f"{subject} has {capabilities(needs)}"
+    # Who pulls does the work without a runner: those needs are for workers only.
+    by_themselves = frozenset(need for need in needs if not need.startswith(RUNNER))
+    pulling = sorted(name for crowd in of_team if by_themselves <= crowd.capabilities for name in crowd.pulling)
+    return "; ".join([subject, *_kept_away(able, pulling)])
 
 
 def wanted(team: str | None, needs: frozenset[str]) -> str:
@@ -78,19 +85,18 @@ def _missing(needs: frozenset[str], of_team: Sequence[Crowd]) -> str:
     return capabilities(nowhere) if nowhere else f"{capabilities(needs)} together"
 
 
-def _kept_away(able: Sequence[Crowd]) -> list[str]:
+def _kept_away(able: Sequence[Crowd], pulling: Sequence[str]) -> list[str]:
     draining, lost = sum(crowd.draining for crowd in able), sum(crowd.lost for crowd in able)
-    pulling = sorted(name for crowd in able for name in crowd.pulling)
     by_hand = sorted(name for crowd in able for name in crowd.by_hand)
     told = []
     if draining:
         told.append(_such(draining, "draining"))
     if lost:
         told.append(_such(lost, "lost"))
-    if pulling:
-        told.append(f"{_names(pulling)} could take it with `coord task next`")
     if by_hand:
         told.append(f"{_names(by_hand)} was set by hand and takes no work")
+    if pulling:
+        told.append(f"{_names(pulling)} could take it with `coord task next`")
     return told
 
 

@@ -244,6 +244,11 @@ REASONS: dict[str, tuple[TaskNeed, list[AgentOffer], str]] = {
         [agent("ann", kind="pull")],
         "no live agent of team qa; ann could take it with `coord task next`",
     ),
+    "pulling needs no runner": (
+        task("t", needs=frozenset({"runner:default"})),
+        [agent("ann", kind="pull"), agent("bob", kind="pull", team="eng")],
+        "no live agent of team qa has capability runner:default; ann could take it with `coord task next`",
+    ),
     "by hand": (
         task("t"),
         [agent("a", kind="manual")],

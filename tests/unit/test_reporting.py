@@ -173,6 +173,16 @@ def test_other_teams_are_not_in_the_fixed_headings() -> None:
     assert markdown(facts(other_teams=other)) == ALL_UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("capability", "option"),
+    [("gpu", " --capability gpu"), ("runner:aider", " --runner aider"), ("runner:argv", " --allow-commands")],
+)
+def test_the_worker_to_bring_has_what_the_tasks_need(capability: str, option: str) -> None:
+    one = {"team": "qa", "capabilities": [capability], "reason": "no live agent", "tasks": 1}
+    made = next_actions(facts(problems={"unplaced": [one]}))
+    assert made[0]["command"] == f"coord worker --project shop --team qa{option}"
+
+
 def test_actions_come_most_urgent_first_each_with_its_command() -> None:
     made = next_actions(
         facts(
