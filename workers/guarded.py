@@ -160,8 +160,6 @@ class GuardedCommand:
             self._control.close()  # the guard takes that for our end
         for pipe in (self._pipe("stdin"), self._pipe("stdout"), self._pipe("stderr")):
             pipe.close()
-        if self._report_pipe.closed and self.ended is None and self.failed is None:
-            self.force()
         try:
             self.guard.wait(QUICK_GRACE_S + KILL_S + _PATIENCE_S)
         except subprocess.TimeoutExpired:
@@ -169,6 +167,8 @@ class GuardedCommand:
             self.guard.wait()
         finally:
             self._report_pipe.close()
+        if self.guard.returncode != 0:  # killed, perhaps before it could end anything
+            self.force()
 
     def _pipe(self, name: str) -> IO[bytes]:
         pipe: IO[bytes] | None = getattr(self.guard, name)
@@ -214,6 +214,8 @@ class GuardedCommand:
         chunk = os.read(self._report_pipe.fileno(), _CHUNK)
         if not chunk:
             self._unwatch(self._report_pipe)
+            if self.ended is None and self.failed is None:
+                self.force()
             return
         *lines, self._report = (self._report + chunk).split(b"\n")
         for line in lines:
