@@ -59,8 +59,8 @@ def usage_error(error: ClickException) -> UsageError:
     page = f"`{context.command_path if context else 'coord'} --help`"
     hint = f"see {page}"
     if isinstance(error, NoSuchOption):
-        close = " or ".join(sorted(error.possibilities or ()))
-        hint = f"did you mean {close}?" if close else f"see {page}; a value that begins with - stands after --"
+        close = list(error.possibilities or ())
+        hint = f"did you mean {close[0]}?" if close else f"see {page}; a value that begins with - stands after --"
         return UsageError(f"there is no option {error.option_name}", hint=hint)
     if isinstance(error, MissingParameter) and error.param is not None:
         choices = " ".join((error.param.get_missing_message(error.ctx) or "").split())

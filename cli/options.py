@@ -51,10 +51,6 @@ def request_of(
     return Request(request_id, agent, locks_of(lock), WAIT_MS if wait_ms is None else wait_ms)
 
 
-def _project_argument(text: str | None) -> str | None:
-    return None if text is None else ids.project_id(text)
-
-
 def _project_option(text: str) -> str:
     chosen = text or context().config.project
     if chosen is None:

@@ -7,6 +7,7 @@ in it would act there. How a table looks is decided in `tables`.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -27,6 +28,9 @@ _forced: str | None = None
 def begin(arguments: Sequence[str]) -> None:
     """Forget the last command line (tests run several in one process); note `--json` or `--table` before parsing,
     so that an error of parsing is said in the right form."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # JSON is UTF-8 whatever the locale says; half a character in the data is shown, never sent as a raw byte.
+        sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="backslashreplace")
     force(None)
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
     for form in ("json", "table"):
@@ -145,13 +149,8 @@ def _tell(text: str) -> None:
 
 
 def _send(text: str, stream: TextIO | None) -> None:
-    if stream is None:  # closed by the caller: `coord … >&-`
-        return
-    try:
+    if stream is not None:  # else it was closed by the caller: `coord … >&-`
         stream.write(text + "\n")
-    except UnicodeEncodeError:  # a terminal that is not UTF-8, or half a character in the data
-        encoding = stream.encoding or "ascii"
-        stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 @contextlib.contextmanager
