@@ -101,7 +101,7 @@ def _with_names(store: Store, found: TreeFound, path: Path) -> Json:
         if parts := section_parts(section):
             tree = paths.assign(tree, parts, entry.value if entry.is_value else {})
     if where.section is not None and where.field is not None:
-        siblings = {sibling: {} for sibling in snapshot[names]}
+        siblings: Json = {sibling: {} for sibling in snapshot[names]}
         if siblings:
             tree = paths.assign(tree, section_parts(where.section), siblings)
         here = (*section_parts(where.section), where.field)

@@ -1,0 +1,165 @@
+"""What one change sees of a document's tree and what it makes of it: the parts that were loaded, edited as one tree,
+and in the end the difference as node writes. Later edits see earlier ones.
+
+Only what an edit touches is guarded: the node, and a section as a whole only where it is replaced as a whole. So
+writers of different nodes never conflict, nor does a writer with somebody who adds a node beside it. Left to others:
+sections of records that have rules of their own (session_draft).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from coordinator.models.errors import TooLarge
+from coordinator.models.jsontext import MAX_BYTES, Json, dumps, equal
+from coordinator.rules import paths
+from coordinator.rules.paths import MISSING, Path
+from coordinator.store.documents import place, section_parts
+from coordinator.store.reads import AllNodes, Found, Node, Read, Section, SectionFound, Times
+from coordinator.store.transaction import Transaction
+
+
+class Edited(NamedTuple):
+    """What an edit did to the value at its path; MISSING where nothing was, or is."""
+
+    old: Json
+    new: Json
+
+
+class Draft:
+    """One attempt's view of the document `doc`. `tree` holds what was loaded, as the edits left it."""
+
+    def __init__(self, tx: Transaction, doc: str) -> None:
+        self.tx = tx
+        self.doc = doc
+        self.tree: Json = {}
+        self.line: int | None = None
+        """Which line of a batch is being carried out: an error that comes up only in `finish` names it."""
+        self.lines: dict[tuple[str, str | None], int | None] = {}
+        self._nodes: dict[tuple[str, str], Found] = {}
+        self._sections: dict[str, tuple[SectionFound, dict[str, Found]]] = {}
+
+    # -- looking and editing --------------------------------------------------------------------------------------
+
+    def load(self, path: Path) -> None:
+        """Bring what is at `path` into the tree, guarded. Not for the root and other groups of sections."""
+        where = place(path)
+        assert where.section is not None
+        self.lines[where.section, where.field] = self.line
+        if where.field is None:
+            self._load_section(where.section)
+        else:
+            self._load_node(where.section, where.field)
+
+    def find(self, path: Path) -> Json:
+        """The value at `path` as the edits left it, or MISSING. InvalidPath as in `rules.paths`."""
+        self.load(path)
+        return paths.find(self.tree, path)
+
+    def edit(self, path: Path, change: Callable[[Json], Json]) -> Edited:
+        """Replace the tree by `change(tree)`, which may differ from it at `path` alone."""
+        old = self.find(path)
+        self.tree = change(self.tree)
+        return Edited(old, paths.find(self.tree, path))
+
+    def revision(self, path: Path) -> int:
+        """The revision of a node, or of a section as a whole, as it was read; 0 where nothing was."""
+        self.load(path)
+        where = place(path)
+        assert where.section is not None
+        if where.field is not None and (where.section, where.field) in self._nodes:
+            return self._nodes[where.section, where.field].revision
+        entry, nodes = self._sections[where.section]
+        if where.field is not None and not entry.is_value:
+            return nodes[where.field].revision if where.field in nodes else 0
+        return entry.changed
+
+    def _load_node(self, section: str, field: str) -> None:
+        if section in self._sections or (section, field) in self._nodes:
+            return
+        entry, node, _ = self.tx.fetch(*node_reads(self.doc, section, field))
+        if entry.is_value:  # nothing can be below it, and the error should say what it is
+            self._load_section(section)
+            return
+        self._nodes[section, field] = self.tx.node(self.doc, section, field)
+        if node.exists:
+            self.tree = paths.assign(self.tree, (*section_parts(section), field), node.value)
+
+    def _load_section(self, section: str) -> None:
+        if section in self._sections:
+            return
+        entry, nodes = self._sections[section] = self.tx.section(self.doc, section)
+        parts = section_parts(section)
+        if entry.is_value:
+            self.tree = paths.assign(self.tree, parts, entry.value)
+        elif entry.exists:
+            edited = paths.find(self.tree, parts)
+            value = {name: node.value for name, node in nodes.items() if (section, name) not in self._nodes}
+            self.tree = paths.assign(self.tree, parts, value | ({} if edited is MISSING else edited))
+
+    # -- writing ----------------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Write what the edits changed. TooLarge for a node of more than 1 MiB."""
+        for section, (entry, nodes) in self._sections.items():
+            self.line = self.lines.get((section, None))
+            self._write_section(section, entry, nodes)
+        for (section, field), node in self._nodes.items():
+            if section not in self._sections:
+                self.line = self.lines.get((section, field))
+                value = paths.find(self.tree, (*section_parts(section), field))
+                if not _same(node.value if node.exists else MISSING, value):
+                    self._write_node(section, field, node, value)
+
+    def _write_node(self, section: str, field: str, node: Found, value: Json) -> None:
+        if value is MISSING:
+            self.tx.drop(self.doc, section, field)
+            return
+        if not node.exists:
+            self.tx.guard_object(self.doc, section)
+        _require_size(value, (*section_parts(section), field))
+        self.tx.put(self.doc, section, field, value)
+
+    def _write_section(self, section: str, entry: SectionFound, nodes: dict[str, Found]) -> None:
+        value = paths.find(self.tree, section_parts(section))
+        if value is MISSING:
+            if entry.exists:
+                self.tx.drop_section(self.doc, section)
+        elif isinstance(value, dict):
+            if entry.is_value or not (entry.exists or value):
+                self.tx.put_section(self.doc, section)
+            for name in nodes.keys() - value.keys():
+                self.tx.drop(self.doc, section, name)
+            for name, inner in value.items():
+                if name not in nodes or not _same(nodes[name].value, inner):
+                    _require_size(inner, (*section_parts(section), name))
+                    self.tx.put(self.doc, section, name, inner)
+        elif not (entry.is_value and _same(entry.value, value)):
+            if entry.exists and not entry.is_value:
+                self.tx.drop_section(self.doc, section)
+            _require_size(value, section_parts(section))
+            self.tx.put_section_value(self.doc, section, value)
+
+
+def node_reads(doc: str, section: str, field: str) -> tuple[Read, Read, Read]:
+    """What editing in one node has to read: fetched ahead, it costs no round trip of its own."""
+    return Section(doc, section), Node(doc, section, field), Times(doc, section, field)
+
+
+def section_reads(doc: str, section: str) -> tuple[Read, Read]:
+    """As `node_reads`, for a section as a whole."""
+    return Section(doc, section), AllNodes(doc, section)
+
+
+def _same(old: Json, new: Json) -> bool:
+    return old is new or (old is not MISSING and new is not MISSING and equal(old, new))
+
+
+def _require_size(value: Json, path: Path) -> None:
+    if len(text := dumps(value)) > MAX_BYTES // 4 and len(text.encode()) > MAX_BYTES:
+        raise TooLarge(
+            f"{paths.render(path)} would be larger than {MAX_BYTES:,} bytes",
+            hint="split it into several, or keep a reference to a file",
+            path=paths.render(path),
+        )

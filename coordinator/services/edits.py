@@ -1,0 +1,193 @@
+"""One edit of a session's tree (set, merge, append, increment, delete) carried out in a draft, and what it changed.
+
+What is set or merged on a group of sections or on a record is taken apart into its members. Paths, values and sizes are
+checked before Redis is asked; what a member means is decided by the draft.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Never
+
+from coordinator.models.errors import InvalidData, InvalidPath, Refused, TooLarge
+from coordinator.models.jsontext import MAX_BYTES, MAX_DEPTH, Json, check, dumps, equal
+from coordinator.models.shapes import SESSION_DERIVED
+from coordinator.rules import paths
+from coordinator.rules.paths import MISSING, Path
+from coordinator.services.changes import ChangeLog
+from coordinator.services.session_draft import KINDS, SessionDraft, as_stored, is_container, session_is_not_set
+from coordinator.store.documents import AGENTS, GROUP, SESSION, TASKS, place
+from coordinator.store.reads import Names, Section
+
+KINDS_OF_EDIT = ("set", "merge", "append", "increment", "delete")
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """`kind` is one of KINDS_OF_EDIT; `at_us` is a merge's time in µs; `line` is that of a batch, from 1."""
+
+    kind: str
+    path: Path
+    value: Json = None
+    at_us: int | None = None
+    line: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The path as answers and events show it."""
+        return paths.render(self.path)
+
+
+def checked(edit: Edit) -> Edit:
+    """The edit, if its value can be stored at its path: InvalidData, InvalidJson or TooLarge otherwise."""
+    if edit.kind == "merge" and not isinstance(edit.value, dict):
+        raise InvalidData(f"what is merged into {edit.text} is {paths.kind(edit.value)}", hint="give an object")
+    levels = len(edit.path) + (edit.kind == "append")
+    check(edit.value, what=f"the value for {edit.text}", max_depth=MAX_DEPTH - levels)
+    if len(text := dumps(edit.value)) > MAX_BYTES // 4 and len(text.encode()) > MAX_BYTES:
+        raise TooLarge(
+            f"the value for {edit.text} is larger than {MAX_BYTES:,} bytes", hint="keep a reference to a file instead"
+        )
+    return edit
+
+
+class Editor:
+    """Carries out edits in one draft. `log` is what they changed, `lost` the values that lost a merge by time."""
+
+    def __init__(self, draft: SessionDraft) -> None:
+        self.draft = draft
+        self.log = ChangeLog()
+        self.touched: list[str] = []
+
+    def apply(self, edit: Edit) -> Json:
+        """Carry out an edit. Returns the new value at its path, or MISSING (also where it was taken apart)."""
+        self.draft.line = edit.line
+        if is_container(edit.path):
+            self._apply_to_members(edit)
+            return MISSING
+        return self._apply_to_value(edit)
+
+    # -- one value --------------------------------------------------------------------------------------------------
+
+    def _apply_to_value(self, edit: Edit) -> Json:
+        draft = self.draft
+        path = draft.place_of(edit.path)
+        draft.load(path)
+        path = _without_negative(draft.tree, path)
+        if edit.kind == "delete" and draft.find(path) is MISSING:
+            raise paths.not_found(draft.tree, path)
+        edited = draft.edit(path, lambda tree: _changed(tree, path, edit, draft.tx.now))
+        draft.edited(path)
+        self._note(edit, path, edited.old, edited.new)
+        return edited.new
+
+    def _note(self, edit: Edit, path: Path, old: Json, new: Json) -> None:
+        self.touched.append(paths.render(path))
+        if edit.kind == "append" and old is not MISSING:
+            self.log.add((*path, len(old)), MISSING, edit.value)
+        elif edit.kind == "merge":
+            self.log.add_leaves(path, old, new)
+        else:
+            self.log.add(path, old, new)
+
+    # -- groups of sections, and records --------------------------------------------------------------------------
+
+    def _apply_to_members(self, edit: Edit) -> None:
+        if edit.kind == "delete":
+            self._delete_members(edit)
+            return
+        if edit.kind not in ("set", "merge"):
+            _changed(paths.assign({}, edit.path, {}), edit.path, edit, "")  # it is an object: says so
+        if not isinstance(edit.value, dict):
+            raise InvalidData(
+                f"{edit.text} is always an object, not {paths.kind(edit.value)}",
+                hint="give an object: each of its members is set",
+                path=edit.text,
+            )
+        is_record = len(edit.path) == 3
+        is_new = is_record and self.draft.find(edit.path) is MISSING
+        outer, self.log = self.log, ChangeLog() if is_new else self.log
+        for name in self._members(edit.path, edit.value):
+            value = edit.value[name]
+            kind = "merge" if edit.kind == "merge" and isinstance(value, dict) else "set"
+            self.apply(Edit(kind, (*edit.path, name), value, edit.at_us, edit.line))
+        if is_record:
+            self.draft.edit_record(edit.path, set())
+            self.touched.append(edit.text)
+        if is_new:
+            outer.add(edit.path, MISSING, edit.value)
+        self.log = outer
+
+    def _members(self, path: Path, value: dict[str, Json]) -> Sequence[str]:
+        """The members to set: what is derived is left out, so that what was read can be set again."""
+        section = place(path).section
+        if path == (SESSION,):
+            record = self.draft.change.record
+            for name in value.keys() - {"goal"} - set(SESSION_DERIVED) - {"status"}:
+                if name not in record or not equal(value[name], record[name]):
+                    raise session_is_not_set((SESSION, name))
+            return [name for name in value if name == "goal"]
+        derived = KINDS[section].derived if len(path) == 3 and section in KINDS else frozenset()
+        if section == AGENTS and len(path) == 2:
+            derived = frozenset({"active"})
+        return [name for name in value if name not in derived]
+
+    def _delete_members(self, edit: Edit) -> None:
+        draft = self.draft
+        if len(edit.path) == 3:
+            old = draft.find(edit.path)
+            draft.edit_record(edit.path, {"id"})
+            draft.tree = paths.remove(draft.tree, edit.path)
+            self.touched.append(edit.text)
+            self.log.add(edit.path, old, MISSING)
+        elif edit.path == (GROUP, "tasks"):
+            entry, names = draft.tx.fetch(Section(draft.doc, TASKS), Names(draft.doc, TASKS))
+            draft.tx.guard_section(draft.doc, TASKS, entry.structure)
+            for name in names:
+                self._delete_members(Edit("delete", (*edit.path, name), line=edit.line))
+        elif not edit.path:
+            raise InvalidPath("the root cannot be deleted", hint="`coord session delete` removes a session")
+        else:
+            raise Refused(
+                f"{edit.text} is always there, it cannot be deleted", hint="name what is to go", path=edit.text
+            )
+
+
+def _changed(tree: Json, path: Path, edit: Edit, now: str) -> Json:
+    if edit.kind == "set":
+        return paths.assign(tree, path, as_stored(path, edit.value, now))
+    if edit.kind == "append":
+        return paths.append(tree, path, edit.value)
+    if edit.kind == "increment":
+        return paths.increment(tree, path, edit.value)
+    if edit.kind == "delete":
+        return paths.remove(tree, path)
+    return _merged(tree, path, edit.value)
+
+
+def _merged(tree: Json, path: Path, data: Json) -> Json:
+    from coordinator.rules.merging import merge
+
+    old = paths.find(tree, path)
+    return paths.assign(tree, path, merge(old if isinstance(old, dict) else {}, data))
+
+
+def _without_negative(tree: Json, path: Path) -> Path:
+    """The path with indexes counted from the front, as locks and history compare them."""
+    if not any(isinstance(part, int) and part < 0 for part in path):
+        return path
+    made: list[str | int] = []
+    for part in path:
+        above = paths.find(tree, tuple(made))
+        made.append(part % len(above) if isinstance(part, int) and isinstance(above, list) and above else part)
+    return tuple(made)
+
+
+def in_line(error: Any, line: int | None) -> Never:
+    """Raise the error again, naming the line of a batch in which it came up."""
+    if line is not None:
+        error.message = f"line {line}: {error.message}"
+        error.args = (error.message,)
+        error.facts["line"] = line
+    raise error

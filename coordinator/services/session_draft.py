@@ -1,0 +1,213 @@
+"""The draft of a session's tree: its plain sections, and the records in it that have rules of their own.
+
+What is edited in a task or an agent becomes named fields for `task_view` and `agent_view`, so that the rules of the task
+commands hold here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from coordinator.models import ids
+from coordinator.models.errors import Refused
+from coordinator.models.jsontext import Json, equal
+from coordinator.models.shapes import (
+    AGENT_DERIVED,
+    AGENT_FIELDS,
+    SESSION_DERIVED,
+    TASK_DERIVED,
+    TASK_FIELDS,
+    as_given,
+    validate_session,
+)
+from coordinator.rules import paths
+from coordinator.rules.paths import MISSING, Path
+from coordinator.services import agent_view, task_view
+from coordinator.services.draft import Draft, node_reads
+from coordinator.services.request import SessionChange
+from coordinator.store.documents import AGENTS, GROUP, RECORD, SESSION, TASKS, place
+from coordinator.store.keys import SHARED, agent_member, task_member
+from coordinator.store.reads import Found, Leases, Node, Read
+
+
+class Kind(NamedTuple):
+    """A section whose nodes are records: what is theirs, and how they are written."""
+
+    noun: str
+    own: frozenset[str]
+    derived: frozenset[str]
+    write: Callable[[SessionChange, str, dict[str, Json]], bool]
+    delete: Callable[[SessionChange, str], None]
+
+
+KINDS = {
+    TASKS: Kind("task", frozenset(TASK_FIELDS), frozenset(TASK_DERIVED), task_view.write_task, task_view.delete_task),
+    AGENTS: Kind(
+        "agent", frozenset(AGENT_FIELDS), frozenset(AGENT_DERIVED), agent_view.write_agent, agent_view.delete_agent
+    ),
+}
+
+
+@dataclass
+class EditedRecord:
+    """A task or agent that edits touched. `fields` are those named by them, `data` the keys of its data."""
+
+    found: Found
+    line: int | None
+    fields: set[str] = field(default_factory=set)
+    data: set[str] = field(default_factory=set)
+
+
+class SessionDraft(Draft):
+    """`Draft` for a session. The paths that it takes are those of the tree as it is shown."""
+
+    def __init__(self, change: SessionChange) -> None:
+        super().__init__(change.tx, change.name)
+        self.change = change
+        self._records: dict[tuple[str, str], EditedRecord] = {}
+
+    def load(self, path: Path) -> None:
+        where = place(path)
+        if where.section == SESSION:
+            self.lines[SESSION, RECORD] = self.line
+            self.tree = {SESSION: {"goal": self.change.record["goal"]}} | self.tree
+        elif where.section in KINDS:
+            assert where.field is not None
+            self._load_record(where.section, where.field)
+        else:
+            super().load(path)
+
+    def place_of(self, path: Path) -> Path:
+        """Where the draft keeps what the tree shows at `path`: a task's own data shows at its top level too.
+        Refused for what is derived or belongs to the session's own commands."""
+        where = place(path)
+        if where.section == SESSION and where.field != "goal":
+            raise session_is_not_set(path)
+        if where.section not in KINDS or not where.inner:
+            return path
+        kind, name = KINDS[where.section], where.inner[0]
+        if name in kind.derived:
+            raise Refused(
+                f"{paths.render(path)} is derived, it cannot be set",
+                hint=f"see `coord {kind.noun} --help` for what changes it",
+                path=paths.render(path),
+            )
+        return path if name in kind.own else (*path[:3], "data", *path[3:])
+
+    def revision(self, path: Path) -> int:
+        where = place(path)
+        self.load(path)
+        if where.section == SESSION:
+            return self.tx.node(self.doc, SESSION, RECORD).revision
+        if where.section in KINDS and where.field is not None:
+            return self._records[where.section, where.field].found.revision
+        return super().revision(path)
+
+    def edit_record(self, path: Path, names: set[str]) -> None:
+        """Note that fields (or keys of the data) of the record at `path[:3]` were named, also when nothing changes:
+        naming its epoch proves a holder. An empty set makes the record when it is not there."""
+        self.load(path)
+        where = place(path)
+        assert where.section is not None
+        assert where.field is not None
+        record = self._records[where.section, where.field]
+        record.line = self.line
+        if not names and paths.find(self.tree, path[:3]) is MISSING:
+            self.tree = paths.assign(self.tree, path[:3], {})
+        record.fields |= names
+
+    def edited(self, path: Path) -> None:
+        """Note what an edit at `path`, as `place_of` gave it, named."""
+        where = place(path)
+        if where.section in KINDS and where.field is not None and where.inner:
+            record = self._records[where.section, where.field]
+            record.line = self.line
+            if where.inner[0] == "data" and len(where.inner) > 1:
+                record.data.add(str(where.inner[1]))
+            else:
+                record.fields.add(str(where.inner[0]))
+
+    def finish(self) -> None:
+        super().finish()
+        if SESSION in self.tree:
+            self.line = self.lines.get((SESSION, RECORD))
+            self._write_goal(self.tree[SESSION].get("goal"))
+        for (section, name), record in self._records.items():
+            self.line = record.line
+            self._write_record(KINDS[section], (*section.split("."), name), record)
+
+    def _load_record(self, section: str, name: str) -> None:
+        if (section, name) in self._records:
+            return
+        if section == AGENTS and name == "active":
+            raise Refused(
+                "execution.agents.active is derived, it cannot be set",
+                hint="it lists the agents that live; set one with `coord state set SID execution.agents.NAME …`",
+            )
+        ids.thing_id(name, KINDS[section].noun)
+        if section == AGENTS:
+            found = self.tx.node(SHARED, "agents", name)
+        else:
+            found = self.tx.node(self.doc, TASKS, name)
+        self._records[section, name] = EditedRecord(found, self.line)
+        if found.exists:
+            self.tree = paths.assign(self.tree, (*section.split("."), name), found.value)
+
+    def _write_record(self, kind: Kind, path: tuple[str, ...], record: EditedRecord) -> None:
+        value = paths.find(self.tree, path)
+        if value is MISSING:
+            if record.found.exists:
+                kind.delete(self.change, path[-1])
+            return
+        named = record.fields | ({"data"} if record.data & kind.own else set())
+        fields = {name: value.get(name, task_view.MISSING) for name in named}
+        if "data" not in fields:
+            data = value.get("data", {})
+            fields |= {name: data.get(name, task_view.MISSING) for name in record.data}
+        if fields or not record.found.exists:
+            kind.write(self.change, path[-1], fields)
+
+    def _write_goal(self, goal: Json) -> None:
+        record = self.change.record
+        if not equal(goal, record["goal"]):
+            self.tx.put(self.doc, SESSION, RECORD, validate_session({**record, "goal": goal}))
+
+
+def as_stored(path: Path, value: Json, now: str) -> Json:
+    """A value as a record keeps it, where people write it in words: `high` for a priority."""
+    where = place(path)
+    return as_given(str(where.inner[0]), value, now) if where.section == TASKS and len(where.inner) == 1 else value
+
+
+def session_is_not_set(path: Path) -> Refused:
+    """The error for writing to the session's own record."""
+    return Refused(
+        f"{paths.render(path)} is not written through the state (only session.goal is)",
+        hint="`coord session pause | resume | close | handoff` change a session",
+        path=paths.render(path),
+    )
+
+
+SESSION_SHOWN = frozenset(SESSION_DERIVED)
+
+
+def reads_for(name: str, path: Path) -> list[Read]:
+    """What editing at `path` has to read, to be fetched ahead in the first round trip."""
+    where = place(path)
+    if where.section is None or where.section == SESSION or where.field is None:
+        return []
+    if where.section == TASKS:
+        return [Node(name, TASKS, where.field), Leases((task_member(name, where.field),))]
+    if where.section == AGENTS:
+        return [Node(SHARED, "agents", where.field), Leases((agent_member(where.field),))]
+    return list(node_reads(name, where.section, where.field))
+
+
+def is_container(path: Path) -> bool:
+    """Whether what is set or merged at `path` is taken apart into its members: no single record is kept there."""
+    section = place(path).section
+    if section is None or path == (SESSION,) or path in ((GROUP, "tasks"), (GROUP, "agents")):
+        return True
+    return section in KINDS and len(path) == 3
