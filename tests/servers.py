@@ -90,6 +90,7 @@ class RunningServer:
             from fakeredis import FakeStrictRedis
 
             made: redis.Redis = FakeStrictRedis(server=self._fake, **options)
+            made.reads_shebang = False  # type: ignore[attr-defined]  # see coordinator.store.scripts
             return made
         import redis
 

@@ -1,7 +1,7 @@
 """The draft of a session's tree: its plain sections, and the records in it that have rules of their own.
 
-What is edited in a task or an agent becomes named fields for `task_view` and `agent_view`, so that the rules of the task
-commands hold here too.
+What is edited in a task or an agent becomes named fields for `task_view` and `agent_view`, so that the rules of the
+task commands hold here too.
 """
 
 from __future__ import annotations

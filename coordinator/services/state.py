@@ -64,7 +64,7 @@ def set_(
     """Put a value at a path, making missing parents → `{path, revision}`. Setting what is already so does nothing.
 
     On a task or an agent the named fields are set, on `$`, `execution` and their like the named members. Raises
-    Conflict (facts `current`, `revision`) when the path has not `if_revision`, InvalidPath through what is no container.
+    Conflict (facts `current`, `revision`) when the path has not `if_revision`, InvalidPath through no container.
     """
     return _change_one(store, session_id, _edit("set", path, value), request, if_revision)
 
@@ -103,7 +103,7 @@ def increment(
     request: Request,
     if_revision: int | None = None,
 ) -> Record:
-    """Add to the number at a path, nothing counts as 0 → `{path, revision, value}`. InvalidData when it is no number."""
+    """Add to the number at a path, nothing counts as 0 → `{path, revision, value}`. InvalidData when it is none."""
     return _change_one(store, session_id, _edit("increment", path, amount), request, if_revision)
 
 
