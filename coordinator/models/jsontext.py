@@ -19,7 +19,7 @@ MAX_DEPTH = 64
 MAX_DIGITS = 4300
 
 
-def loads(text: str, *, what: str = "the value", max_bytes: int = MAX_BYTES) -> Json:
+def loads(text: str, *, what: str = "the value", max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Json:
     """Parse `text` as JSON. InvalidJson or TooLarge says what is wrong, with line and column where known."""
     if len(text) > max_bytes or len(text.encode("utf-8", "surrogatepass")) > max_bytes:
         raise TooLarge(f"{what} is larger than {max_bytes:,} bytes", hint="split it, or keep a reference to a file")
@@ -31,8 +31,8 @@ def loads(text: str, *, what: str = "the value", max_bytes: int = MAX_BYTES) -> 
             hint="check the quotes; in a shell, put the JSON into single quotes",
         ) from None
     except RecursionError:
-        raise TooLarge(f"{what} is nested too deeply", hint=f"at most {MAX_DEPTH} levels") from None
-    check(value, what=what)
+        raise TooLarge(f"{what} is nested too deeply", hint=f"at most {max_depth} levels") from None
+    check(value, what=what, max_depth=max_depth)
     return value
 
 

@@ -147,6 +147,20 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True)
+class AllTimes:
+    """Leaf times of a whole section → dict of field → as `Times`."""
+
+    doc: str
+    section: str
+
+    def send(self, pipe: Any, keys: Keys) -> None:
+        pipe.hgetall(keys.times(self.doc, self.section))
+
+    def parse(self, reply: Any) -> dict[str, dict[str, int]]:
+        return {name: dict(json.loads(reply[name])) for name in sorted(reply)}
+
+
+@dataclass(frozen=True, slots=True)
 class Sections:
     """The list of a document's sections → dict of section → SectionFound, sorted."""
 
@@ -286,6 +300,7 @@ Read = (
     | AllNodes
     | Names
     | Times
+    | AllTimes
     | Sections
     | Section
     | Leases
