@@ -33,8 +33,8 @@ DEFAULT_RUNNER = "runner:default"
 
 def rebalance(store: Store, session_id: str, *, dry_run: bool = False, request: Request | None = None) -> Record:
     """Place the ready tasks of a session on live worker agents → `{session, dry_run, placements, moves, unplaced}`,
-    each with its reason; placements that were committed have their `epoch`. With `dry_run` nothing is committed, and the
-    tasks that are not ready are explained too."""
+    each with its reason; placements that were committed have their `epoch`. With `dry_run` nothing is committed,
+    and the tasks that are not ready are explained too."""
     project, name = ids.session_id(session_id)
     project_store = store.project(project)
     made = Plan()

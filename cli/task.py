@@ -1,0 +1,236 @@
+"""`coord task …`: handing work out and looking at it. The agent's own commands are in task_work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.commands import command
+from cli.context import context
+from cli.input import json_or_none, read_file, text_argument
+from cli.options import (
+    AgentArg,
+    AgentOpt,
+    CommandLine,
+    DataOpt,
+    Limit,
+    Quiet,
+    Reason,
+    RequestId,
+    SessionArg,
+    TaskArg,
+    TeamOpt,
+    request_of,
+)
+from cli.output import emit, emit_bare, stream_line
+from cli.task_work import RECORD, app
+from coordinator.models.clock import duration_ms
+from coordinator.models.errors import UsageError
+from coordinator.models.states import TaskStatus, priority_number
+
+LISTED = ("id", "status", "team", "priority", "assignee", "title")
+
+
+def _resource(text: str) -> tuple[str, int]:
+    name, mark, number = text.partition("=")
+    if not name or not mark or not number.isdigit():
+        raise UsageError(f"{text!r} is not NAME=N", hint="write --resource gpu=1")
+    return name, int(number)
+
+
+@command(
+    app,
+    examples=[
+        "coord task submit shop.k3f9 --id lint --title 'Lint the code' --team engineering --priority high",
+        "coord task submit shop.k3f9 --id size --title 'Count lines' --after lint --timeout 2m -- wc -l README.md",
+        "echo '[{id: one}, {id: two, after: one}]' | coord task submit shop.k3f9 -f -",
+    ],
+)
+def submit(
+    session: SessionArg,
+    argv: CommandLine = None,
+    title: Annotated[str | None, typer.Option("--title", metavar="T", help="What it is, in a line.")] = None,
+    task_id: Annotated[str | None, typer.Option("--id", metavar="TID", help="Its id (made up when absent).")] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", metavar="T", help="What to do; @FILE reads a file, - stdin.")
+    ] = None,
+    team: TeamOpt = None,
+    priority: Annotated[
+        int | None,
+        typer.Option("--priority", metavar="P", parser=priority_number, help="urgent, high, normal, low, or 0-9."),
+    ] = None,
+    after: Annotated[
+        list[str] | None, typer.Option("--after", metavar="TID", help="It waits for this task; repeatable.")
+    ] = None,
+    needs: Annotated[
+        list[str] | None, typer.Option("--needs", metavar="C", help="A capability that it needs; repeatable.")
+    ] = None,
+    resource: Annotated[
+        list[str] | None, typer.Option("--resource", metavar="NAME=N", help="A resource that it uses; repeatable.")
+    ] = None,
+    output: Annotated[
+        list[str] | None, typer.Option("--output", metavar="T", help="What it must leave behind; repeatable.")
+    ] = None,
+    runner: Annotated[
+        str | None, typer.Option("--runner", metavar="R", help="What runs it on the worker: a name of its coord.toml.")
+    ] = None,
+    timeout: Annotated[
+        int | None, typer.Option("--timeout", metavar="DURATION", parser=duration_ms, help="How long it may run.")
+    ] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option("--max-attempts", metavar="N", min=1, help="How often it may start (3).")
+    ] = None,
+    points: Annotated[float | None, typer.Option("--points", metavar="N", min=0, help="Its size in points.")] = None,
+    epic: Annotated[str | None, typer.Option("--epic", metavar="E", help="The epic that it belongs to.")] = None,
+    sprint: Annotated[str | None, typer.Option("--sprint", metavar="S", help="The sprint that it belongs to.")] = None,
+    parent: Annotated[
+        str | None, typer.Option("--parent", metavar="TID", help="The task that it is a part of.")
+    ] = None,
+    data: DataOpt = None,
+    file: Annotated[
+        Path | None, typer.Option("-f", "--file", metavar="F", help="Tasks from YAML or JSON lines, in one commit.")
+    ] = None,
+    agent: AgentOpt = None,
+    request_id: RequestId = None,
+    quiet: Quiet = False,
+) -> None:
+    """Add a task, or with -f all tasks of a file in one commit.
+
+    What stands after -- is the task's command line; a worker runs it when it was started with --allow-commands.
+    """
+    from coordinator.services import task_files, tasks
+
+    given = {
+        "id": task_id,
+        "title": title,
+        "prompt": text_argument(prompt, what="the prompt"),
+        "team": team,
+        "priority": priority,
+        "after": after,
+        "needs": needs,
+        "resources": dict(map(_resource, resource)) if resource else None,
+        "outputs": output,
+        "runner": runner,
+        "command": argv or None,
+        "timeout_s": None if timeout is None else timeout / 1000,
+        "max_attempts": max_attempts,
+        "points": points,
+        "epic": epic,
+        "sprint": sprint,
+        "parent": parent,
+        "data": json_or_none(data, what="the data"),
+    }
+    spec = {name: value for name, value in given.items() if value is not None}
+    if file is not None:
+        if spec:
+            raise UsageError("a file brings its tasks whole", hint="leave the other options out, or write them there")
+        specs = task_files.parse(read_file(file, what="the task file"), name=file.name)
+    elif title is None:
+        raise UsageError("a task needs a title", hint="write --title T, or -f FILE for several tasks")
+    else:
+        specs = [spec]
+    made = tasks.submit(context().store, session, specs, request=request_of(request_id, agent))
+    if quiet:
+        for task in made:
+            emit_bare(task["id"])
+    elif file is not None:
+        emit(made, table=LISTED)
+    else:
+        emit(made[0], table=RECORD)
+
+
+@command(
+    app,
+    examples=["coord task list shop.k3f9 --status pending --ready", "coord task list @ --fields id,status --limit 5"],
+)
+def list_(
+    session: SessionArg,
+    status: Annotated[TaskStatus | None, typer.Option("--status", help="Only these.")] = None,
+    team: TeamOpt = None,
+    assignee: Annotated[str | None, typer.Option("--assignee", metavar="A", help="Only those of this agent.")] = None,
+    ready: Annotated[bool, typer.Option("--ready", help="Only those that could be claimed now.")] = False,
+    limit: Limit = None,
+    fields: Annotated[str | None, typer.Option("--fields", metavar="A,B", help="Only these fields of each.")] = None,
+) -> None:
+    """Tasks of a session, sorted by id."""
+    from coordinator.services import tasks
+
+    found = tasks.list_(
+        context().store,
+        session,
+        status=None if status is None else status.value,
+        team=team,
+        assignee=assignee,
+        ready=ready,
+        limit=limit,
+    )
+    if fields is None:
+        emit(found, table=LISTED)
+        return
+    names = [name.strip() for name in fields.split(",") if name.strip()]
+    if not names:
+        raise UsageError("--fields names no field", hint="write --fields id,status")
+    emit([{name: task.get(name) for name in names} for task in found], table=tuple(names))
+
+
+@command(app, examples=["coord task show shop.k3f9 build"])
+def show(session: SessionArg, task: TaskArg) -> None:
+    """One task with its attempts, what it waits for, and results that came too late to count."""
+    from coordinator.services import tasks
+
+    emit(tasks.show(context().store, session, task))
+
+
+@command(app, examples=["coord task logs shop.k3f9 build"])
+def logs(
+    session: SessionArg,
+    task: TaskArg,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the attempt ends.")] = False,
+) -> None:
+    """What the task's command wrote, of its last attempt: JSON lines in a pipe, the text itself on a terminal."""
+    from coordinator.services import logs as output
+
+    for chunk in output.read_output(context().store, session, task, follow=follow):
+        stream_line(chunk, text=lambda one: one["text"])
+
+
+@command(app, examples=["coord task why shop.k3f9 build"])
+def why(session: SessionArg, task: TaskArg) -> None:
+    """Why a task is not running."""
+    from coordinator.services import explain
+
+    emit(
+        explain.why_not_running(context().store, session, task),
+        table=lambda found: "\n".join(found["reasons"]),
+    )
+
+
+@command(app, examples=["coord task assign shop.k3f9 docs engineering-lead"])
+def assign(
+    session: SessionArg, task: TaskArg, to: AgentArg, agent: AgentOpt = None, request_id: RequestId = None
+) -> None:
+    """Reserve a task for an agent or a role; they claim it with `coord task next --claim`."""
+    from coordinator.services import tasks
+
+    emit(tasks.assign(context().store, session, task, to, request=request_of(request_id, agent)), table=RECORD)
+
+
+@command(app, examples=["coord task cancel shop.k3f9 docs --reason 'not needed'"])
+def cancel(
+    session: SessionArg, task: TaskArg, reason: Reason = None, agent: AgentOpt = None, request_id: RequestId = None
+) -> None:
+    """End a task that is not finished, also while somebody works on it."""
+    from coordinator.services import tasks
+
+    request = request_of(request_id, agent)
+    emit(tasks.cancel(context().store, session, task, reason=reason, request=request), table=RECORD)
+
+
+@command(app, examples=["coord task retry shop.k3f9 docs"])
+def retry(session: SessionArg, task: TaskArg, agent: AgentOpt = None, request_id: RequestId = None) -> None:
+    """Bring back a task that failed or was cancelled, with all its attempts."""
+    from coordinator.services import tasks
+
+    emit(tasks.retry(context().store, session, task, request=request_of(request_id, agent)), table=RECORD)

@@ -1,0 +1,232 @@
+"""`coord task next … release`: what the agent that works on a task says about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.commands import command, group
+from cli.context import context
+from cli.input import json_or_none
+from cli.options import FROM_CONFIG, AgentNeeded, AgentOpt, FromFile, Reason, RequestId, SessionArg, TaskArg, request_of
+from cli.output import emit
+from coordinator.models.clock import duration_ms
+
+if TYPE_CHECKING:
+    from coordinator.services.holding import Holder
+
+app = group("Tasks: submit, take, finish, and why one is not running.")
+
+RECORD = ("id", "title", "status", "team", "priority", "assignee", "epoch", "attempts", "lease_expires_at", "error")
+
+Epoch = Annotated[
+    int | None,
+    typer.Option("--epoch", metavar="N", min=1, help="The claim that is meant (else the agent's present one)."),
+]
+ResultOpt = Annotated[
+    str | None, typer.Option("--result", metavar="JSON", help="What came out, as JSON; - reads it from stdin.")
+]
+
+
+def _holder(agent: str, epoch: int | None) -> Holder:
+    from coordinator.services.holding import Holder
+
+    return Holder(agent, epoch)
+
+
+def _holder_or_none(agent: str | None, epoch: int | None) -> Holder | None:
+    return None if agent is None else _holder(agent, epoch)
+
+
+@command(
+    app,
+    examples=[
+        "coord task next shop.k3f9 --agent lead-1",
+        "coord task next shop.k3f9 --agent lead-1 --claim --lease 15m",
+    ],
+)
+def next_(
+    session: SessionArg,
+    agent: AgentNeeded = FROM_CONFIG,
+    claim: Annotated[bool, typer.Option("--claim", help="Take it: it is running and yours.")] = False,
+    lease: Annotated[
+        int | None,
+        typer.Option("--lease", metavar="DURATION", parser=duration_ms, help="How long without a sign of life (15m)."),
+    ] = None,
+    wait: Annotated[
+        int | None,
+        typer.Option("--wait", metavar="DURATION", parser=duration_ms, help="Wait for one this long, then exit 7."),
+    ] = None,
+    request_id: RequestId = None,
+) -> None:
+    """The highest ready task that this agent can do, or null.
+
+    With --claim the task is running and held with the printed `epoch`; null also when the agent's slots are full.
+    """
+    from coordinator.services import claims, opportunity
+
+    store = context().store
+    opportunity.sweep(store, session)
+    task = claims.next_(
+        store,
+        session,
+        agent,
+        claim=claim,
+        lease_ms=lease or claims.PULL_LEASE_MS,
+        wait_ms=wait,
+        request=request_of(request_id, agent),
+    )
+    emit(task, table=RECORD if task else None)
+
+
+@command(app, examples=["coord task heartbeat shop.k3f9 build --agent lead-1"])
+def heartbeat(
+    session: SessionArg,
+    task: TaskArg,
+    agent: AgentNeeded = FROM_CONFIG,
+    epoch: Epoch = None,
+    request_id: RequestId = None,
+) -> None:
+    """Keep the lease on a task that you hold. Exit 4 with `lease_lost` when it is over."""
+    from coordinator.services import working
+
+    emit(
+        working.heartbeat(context().store, session, task, _holder(agent, epoch), request=request_of(request_id, agent))
+    )
+
+
+@command(app, examples=["coord task progress shop.k3f9 build --agent lead-1 --result '{\"percent\": 40}'"])
+def progress(
+    session: SessionArg,
+    task: TaskArg,
+    agent: AgentNeeded = FROM_CONFIG,
+    epoch: Epoch = None,
+    result: ResultOpt = None,
+    from_file: FromFile = None,
+    reason: Reason = None,
+    request_id: RequestId = None,
+) -> None:
+    """Say how far a task is, in words or as JSON; this also keeps the lease."""
+    from coordinator.services import working
+
+    value = json_or_none(result, from_file, what="the progress")
+    if reason is not None:
+        value = {**value, "message": reason} if isinstance(value, dict) else {"message": reason, "value": value}
+    emit(
+        working.progress(
+            context().store, session, task, _holder(agent, epoch), value, request=request_of(request_id, agent)
+        ),
+        table=(*RECORD, "progress"),
+    )
+
+
+@command(
+    app, examples=["coord task complete shop.k3f9 build --agent lead-1 --result '{\"size\": 12}' --evidence dist/x.whl"]
+)
+def complete(
+    session: SessionArg,
+    task: TaskArg,
+    agent: AgentNeeded = FROM_CONFIG,
+    epoch: Epoch = None,
+    result: ResultOpt = None,
+    from_file: FromFile = None,
+    evidence: Annotated[
+        list[str] | None, typer.Option("--evidence", metavar="T", help="What proves it: a file, a link; repeatable.")
+    ] = None,
+    request_id: RequestId = None,
+) -> None:
+    """The task is done. Tasks that waited for it alone become ready at once."""
+    from coordinator.services import working
+
+    emit(
+        working.complete(
+            context().store,
+            session,
+            task,
+            _holder(agent, epoch),
+            result=json_or_none(result, from_file, what="the result"),
+            evidence=evidence,
+            request=request_of(request_id, agent),
+        ),
+        table=(*RECORD, "result"),
+    )
+
+
+@command(app, examples=["coord task fail shop.k3f9 docs --agent lead-1 --reason 'no network'"])
+def fail(
+    session: SessionArg,
+    task: TaskArg,
+    agent: AgentNeeded = FROM_CONFIG,
+    epoch: Epoch = None,
+    reason: Reason = None,
+    result: ResultOpt = None,
+    from_file: FromFile = None,
+    request_id: RequestId = None,
+) -> None:
+    """This attempt failed. The task comes back after a pause, until its attempts are used up."""
+    from coordinator.services import working
+
+    facts = json_or_none(result, from_file, what="the result")
+    error = None if facts is None else {"reason": "failed", "message": reason, "result": facts}
+    emit(
+        working.fail(
+            context().store,
+            session,
+            task,
+            _holder(agent, epoch),
+            reason=reason,
+            error=error,
+            request=request_of(request_id, agent),
+        ),
+        table=(*RECORD, "retry_at"),
+    )
+
+
+@command(app, examples=["coord task block shop.k3f9 notes --reason 'waiting for the design'"])
+def block(
+    session: SessionArg,
+    task: TaskArg,
+    agent: AgentOpt = None,
+    epoch: Epoch = None,
+    reason: Reason = None,
+    request_id: RequestId = None,
+) -> None:
+    """The task cannot go on until somebody unblocks it."""
+    from coordinator.services import working
+
+    holder = _holder_or_none(agent, epoch)
+    emit(
+        working.block(context().store, session, task, holder, reason=reason, request=request_of(request_id, agent)),
+        table=(*RECORD, "blocked_by"),
+    )
+
+
+@command(app, examples=["coord task unblock shop.k3f9 notes"])
+def unblock(session: SessionArg, task: TaskArg, agent: AgentOpt = None, request_id: RequestId = None) -> None:
+    """What stood in its way is gone."""
+    from coordinator.services import working
+
+    emit(working.unblock(context().store, session, task, request=request_of(request_id, agent)), table=RECORD)
+
+
+@command(
+    app,
+    examples=["coord task next @ --agent lead-1 --claim", "coord task release shop.k3f9 notes --agent lead-1"],
+)
+def release(
+    session: SessionArg,
+    task: TaskArg,
+    agent: AgentOpt = None,
+    epoch: Epoch = None,
+    reason: Reason = None,
+    request_id: RequestId = None,
+) -> None:
+    """Give a task back undone; the attempt does not count."""
+    from coordinator.services import working
+
+    holder = _holder_or_none(agent, epoch)
+    emit(
+        working.release(context().store, session, task, holder, reason=reason, request=request_of(request_id, agent)),
+        table=RECORD,
+    )
