@@ -127,9 +127,9 @@ def _session(store: Store, project: str, member: str, name: str, deadline_ms: in
     session_id = f"{project}.{name}"
     status = store.project(project).fetch(Node(name, SESSION, RECORD))[Node(name, SESSION, RECORD)].value
     if status is not None and status["status"] in CLOSED:
-        from coordinator.services import sessions
+        from coordinator.services import removal
 
-        sessions.delete(store, session_id, request=Request(system=True))
+        removal.delete_session(store, session_id, request=Request(system=True))
         return "pruned"
 
     def work(tx: Transaction) -> None:

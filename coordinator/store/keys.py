@@ -133,6 +133,10 @@ class Keys:
     def output(self, doc: str, task: str, epoch: int) -> str:
         return f"coord:{{{self.project}}}:output:{doc}:{task}:{epoch}"
 
+    def of_session(self, doc: str) -> tuple[str, ...]:
+        """What the keys that belong to one session alone begin with."""
+        return f"{self.prefix}doc:{doc}:", f"{self.prefix}output:{doc}:"
+
     @property
     def rq_prefix(self) -> str:
         return f"coord:{{{self.project}}}:rq"

@@ -1,0 +1,263 @@
+"""Events as people and programs meet them: emit by hand, list, and follow without a gap and without a repeat.
+
+Every change appends its own events in its commit; this module writes only those that somebody emits. What an emitted
+event sets in motion is in `reactions`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from coordinator.models import ids
+from coordinator.models.clock import duration_ms
+from coordinator.models.errors import InvalidData, NotFound, Refused, UsageError
+from coordinator.models.jsontext import Json, check
+from coordinator.rules import lifecycle
+from coordinator.services.request import (
+    Request,
+    SessionChange,
+    change_project,
+    change_session,
+    existing_project,
+    session_not_found,
+    session_reads,
+)
+from coordinator.store.connection import Store
+from coordinator.store.events import BEGINNING, PAGE, Entry, EventStream, after_revision
+from coordinator.store.transaction import Transaction
+
+Event = dict[str, Any]
+
+TRIMMED = "coord:trimmed"
+"""Type of the one line in `follow` that is no event: what followed the last line may have been trimmed away."""
+ACTED_ON = ("team:ready", "resource:available", "task:completed", "blocker:raised")
+"""Names of ours that anyone may emit."""
+RESERVED = frozenset(
+    name
+    for family, names in {
+        "session": "started paused resumed interrupted recovered closed",
+        "workflow": "started phase_completed completed failed",
+        "state": "changed synced conflict",
+        "lock": "acquired released expired",
+        "resource": "allocated released exhausted",
+        "task": "submitted assigned started progress failed blocked unblocked requeued cancelled",
+        "agent": "registered lost drained",
+        "alert": "raised",
+        "coord": "trimmed",
+    }.items()
+    for name in (f"{family}:{word}" for word in names.split())
+)
+"""Names that only coord itself gives to events: whoever reads one may believe it."""
+LIST_LIMIT = 1000
+_POSITION = re.compile(r"(\d{1,20})(?:-(\d{1,20}))?\Z")
+
+
+def emit(
+    store: Store,
+    type_: str,
+    *,
+    project: str | None = None,
+    session_id: str | None = None,
+    data: Json = None,
+    request: Request,
+) -> Event:
+    """Append an event to a session (which renews it) or to a project, marked `source: user`, and act on it at once when
+    it is one of ACTED_ON. Returns the event.
+
+    Refused for a name that is coord's own; InvalidData for data that is no object; for `blocker:raised`, which needs a
+    session and `{task, reason}`: NotFound for the task, WrongState when it has ended.
+    """
+    ids.thing_id(type_, "event type")
+    if type_ in RESERVED:
+        raise Refused(
+            f"{type_} is said by coord alone, when it has happened",
+            hint=f"emit a name of your own, or one of {', '.join(ACTED_ON)}",
+            code="reserved_event",
+            type=type_,
+        )
+    data = _object(data)
+    if session_id is None and project is None:
+        raise UsageError("an event belongs to a session or a project", hint="write --session SID or --project P")
+    if type_ == "blocker:raised":
+        _check_blocker(data, session_id)
+
+    def in_session(change: SessionChange) -> Event:
+        if type_ == "blocker:raised":
+            _refuse_when_ended(change, data["task"])
+        change.tx.event(type_, session=session_id, subject=_subject(data), data=data, source="user")
+        return change.tx.events[-1]
+
+    def in_project(tx: Transaction) -> Event:
+        tx.event(type_, subject=_subject(data), data=data, source="user")
+        return tx.events[-1]
+
+    if session_id is not None:
+        event = change_session(store, session_id, request, in_session, verb="event emit", arguments=[type_, data])
+    else:
+        assert project is not None
+        event = change_project(store, project, request, in_project, verb="event emit", arguments=[type_, data])
+    if type_ in ACTED_ON:
+        from coordinator.services.reactions import react
+
+        react(store, event)
+    return event
+
+
+def list_(
+    store: Store,
+    project: str,
+    *,
+    types: str | None = None,
+    session_id: str | None = None,
+    since: str | None = None,
+    limit: int = LIST_LIMIT,
+) -> list[Event]:
+    """Events, oldest first; `types` is a glob. With `since` the first `limit` that follow it, without it the newest.
+
+    `since` is exclusive: a revision, an event's id, or a duration before now. NotFound (`trimmed`) when events that
+    followed it are gone.
+    """
+    stream, start = _open(store, project, session_id, since)
+    wanted: list[Event] = []
+    if start is not None:
+        _refuse_trimmed(stream, start)
+        while len(wanted) < limit and (page := stream.page(start)):
+            wanted += [entry.event for entry in page if _fits(entry, types, session_id)]
+            start = page[-1].id
+        return wanted[:limit]
+    before: str | None = None
+    while len(wanted) < limit and (page := stream.newest(before=before)):
+        wanted += [entry.event for entry in page if _fits(entry, types, session_id)]
+        before = page[-1].id
+    return wanted[:limit][::-1]
+
+
+def follow(
+    store: Store,
+    project: str,
+    *,
+    types: str | None = None,
+    session_id: str | None = None,
+    since: str | None = None,
+    count: int | None = None,
+    timeout_ms: int | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Iterator[Event]:
+    """What is kept, or what followed `since`, and then what comes, until `count` were given, `timeout_ms` passed with
+    nothing more to give, or `stop()` is true (asked at least every 5 s).
+
+    A reader that is resumed with the id of the last event it saw misses nothing and sees nothing twice. One that asks
+    for what is gone gets NotFound (`trimmed`) before the first event; one that is overtaken by the trimming while it
+    follows gets a line of type TRIMMED with `after` and `oldest`.
+    """
+    stream, start = _open(store, project, session_id, since)
+    if start is not None:
+        _refuse_trimmed(stream, start)
+    return _following(stream, start or BEGINNING, types, session_id, count, timeout_ms, stop)
+
+
+def _following(
+    stream: EventStream,
+    position: str,
+    types: str | None,
+    session_id: str | None,
+    count: int | None,
+    timeout_ms: int | None,
+    stop: Callable[[], bool] | None,
+) -> Iterator[Event]:
+    end = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
+    given = 0
+    while True:
+        page = stream.page(position) or stream.wait(position, 5.0 if end is None else end - time.monotonic())
+        if page and position != BEGINNING and (oldest := stream.was_trimmed_after(position)):
+            yield {"type": TRIMMED, "source": "coord", "after": position, "oldest": oldest}
+        for entry in page:
+            if _fits(entry, types, session_id):
+                yield entry.event
+                given += 1
+                if given == count:
+                    return
+        if page:
+            position = page[-1].id
+        caught_up = len(page) < PAGE
+        if (caught_up and end is not None and time.monotonic() >= end) or (stop is not None and stop()):
+            return
+
+
+def position_of(since: str, now_us: int) -> str:
+    """The stream's position that `since` means: a revision (bare number), an event's id, or a duration before now."""
+    match = _POSITION.match(since.strip())
+    if match is not None:
+        return since.strip() if match[2] is not None else after_revision(int(match[1]))
+    try:
+        return after_revision(max(0, now_us - duration_ms(since) * 1000))
+    except UsageError:
+        raise UsageError(
+            f"{ids.shown(since)} is no revision, event id or duration", hint="write --since 1767225600000000, or 10m"
+        ) from None
+
+
+def _open(store: Store, project: str, session_id: str | None, since: str | None) -> tuple[EventStream, str | None]:
+    """The stream of a project that exists, and where to start in it."""
+    project_store = existing_project(store, project)
+    if session_id is not None:
+        of_project, name = ids.session_id(session_id)
+        if of_project != project:
+            raise UsageError(f"session {session_id} is not of project {project}", hint="give the session's own project")
+        reads = session_reads(name)
+        if not project_store.fetch(*reads)[reads[0]].exists:
+            raise session_not_found(store, session_id)
+    start = None if since is None else position_of(since, project_store.fetch().now_us)
+    return EventStream(store, project), start
+
+
+def _refuse_trimmed(stream: EventStream, position: str) -> None:
+    oldest = stream.was_trimmed_after(position)
+    if oldest is not None:
+        raise NotFound(
+            "events after that point have been trimmed away",
+            hint=f"the oldest that is kept is {oldest}; read the records, then follow from now",
+            code="trimmed",
+            since=position,
+            oldest=oldest,
+        )
+
+
+def _fits(entry: Entry, types: str | None, session_id: str | None) -> bool:
+    return (session_id is None or entry.session == session_id) and (types is None or fnmatchcase(entry.type, types))
+
+
+def _object(data: Json) -> Event:
+    if data is None:
+        return {}
+    check(data, what="the event's data")
+    if not isinstance(data, dict):
+        raise InvalidData("an event's data is an object", hint='write --data \'{"key": "value"}\'')
+    return data
+
+
+def _subject(data: Event) -> str | None:
+    task = data.get("task")
+    return f"execution.tasks.{task}" if isinstance(task, str) else None
+
+
+def _check_blocker(data: Event, session_id: str | None) -> None:
+    if session_id is None:
+        raise UsageError("blocker:raised blocks a task of a session", hint="write --session SID")
+    if not isinstance(data.get("task"), str) or not isinstance(data.get("reason"), str | None):
+        raise InvalidData(
+            "blocker:raised says which task and why", hint='write --data \'{"task": "t1", "reason": "no access"}\''
+        )
+    ids.thing_id(data["task"], "task")
+
+
+def _refuse_when_ended(change: SessionChange, task_id: str) -> None:
+    """What cannot be blocked is refused before the event is there for all to see."""
+    from coordinator.services import task_records
+
+    task = task_records.load(change, task_id)
+    lifecycle.next_state(task.record["status"], lifecycle.TaskVerb.BLOCK)

@@ -1,0 +1,83 @@
+"""What an event sets in motion at once, whoever noticed it: the command that emitted it, or the system worker that
+follows the stream. Both may: each reaction is a request named after the event, so it is done once.
+
+An event by hand changes no task, except `blocker:raised`; the others make the coordinator look at its records again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from coordinator.models import ids
+from coordinator.models.errors import NotFound, Refused
+from coordinator.models.states import TaskStatus
+from coordinator.services.request import Request, SessionChange, change_session
+from coordinator.store.connection import Store
+
+Event = dict[str, Any]
+
+
+def react(store: Store, event: Event) -> None:
+    """Act on an event of `services.events.ACTED_ON`; nothing for others. WrongState when a `blocker:raised` names a
+    task that has ended meanwhile."""
+    reaction = _REACTIONS.get(event["type"])
+    if reaction is not None:
+        reaction(store, event)
+
+
+def _place(store: Store, event: Event) -> None:
+    """Pending work is placed: in the event's session, else in every active session of its project."""
+    from coordinator.services import balance
+
+    if event["session"] is None:
+        balance.rebalance_project(store, event["project"])
+        return
+    with contextlib.suppress(NotFound, Refused):  # it closed or went meanwhile: nothing is left to place
+        balance.rebalance(store, event["session"], request=_request(event, event["session"]))
+
+
+def _block(store: Store, event: Event) -> None:
+    """The task is blocked, and its team is alerted in the same commit."""
+    from coordinator.services import task_records, working
+    from coordinator.services.holding import Holder
+
+    data = event["data"]
+    reason = data.get("reason")
+
+    def work(change: SessionChange) -> None:
+        task = task_records.load(change, data["task"])
+        team = task.record["team"]
+        # whoever works on it is fenced: the block is made in the name of the claim that the record shows
+        held = task.record["status"] == TaskStatus.RUNNING and task.held(change.tx.now_ms)
+        holder = Holder(task.record["holder"], task.record["epoch"]) if held else None
+        working.block_task(change, task, holder, reason)
+        change.event(
+            "alert:raised",
+            subject=f"execution.tasks.{task.id}",
+            data={
+                "reason": "blocker",
+                "message": f"task {task.id} is blocked: {reason or 'no reason given'}",
+                "task": task.id,
+                "team": team,
+                "by": event["actor"],
+                "event": event["id"],
+            },
+        )
+
+    request = _request(event, event["session"])
+    change_session(store, event["session"], request, work, verb="react", arguments=[event["id"]])
+
+
+def _request(event: Event, session_id: str) -> Request:
+    actor = event["actor"] and ids.agent_reference(event["actor"])[0]  # named, not fenced: its life may be over by now
+    return Request(id=f"react/{event['id']}/{ids.session_id(session_id)[1]}", actor=actor, system=True)
+
+
+_REACTIONS: dict[str, Callable[[Store, Event], None]] = {
+    "team:ready": _place,
+    "resource:available": _place,
+    "task:completed": _place,
+    "blocker:raised": _block,
+}

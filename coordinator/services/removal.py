@@ -1,0 +1,116 @@
+"""Taking things away for good: a session, a project, and all closed sessions that are past their retention."""
+
+from __future__ import annotations
+
+from coordinator.models import ids
+from coordinator.models.errors import Conflict
+from coordinator.models.shapes import Record
+from coordinator.models.states import AgentKind, SessionStatus
+from coordinator.services import backups
+from coordinator.services.agents import AGENTS
+from coordinator.services.closing import let_go
+from coordinator.services.request import CLOSED, Request, SessionChange, change_session, existing_project
+from coordinator.services.sessions import list_, session_names
+from coordinator.store import removal
+from coordinator.store.connection import Store
+from coordinator.store.documents import RECORD, SECTION_LIST, SESSION, TASKS
+from coordinator.store.keys import SHARED, session_member
+from coordinator.store.reads import AllLeases, AllNodes, Node, Section
+from coordinator.store.transaction import Transaction
+
+
+def delete_session(store: Store, session_id: str, *, request: Request) -> Record:
+    """Remove a session with all its keys, its snapshots and the output of its tasks, in one commit → `{deleted, keys}`.
+    Whoever works in it is cut off. Conflict when it changes faster than its keys are found: close it first."""
+    project, name = ids.session_id(session_id)
+
+    def work(change: SessionChange) -> Record:
+        tx = change.tx
+        sections, tasks = tx.fetch(Section(name, SECTION_LIST), Section(name, TASKS))
+        found = removal.session_keys(store, project, name)
+        tx.guard_section(name, SECTION_LIST, None, sections.changed)
+        tx.guard_section(name, TASKS, None, tasks.changed)
+        let_go(change, open_tasks=True)
+        tx.events.clear()  # it is not closed but gone, and nobody can look up what an event would speak of
+        tx.end_lease(session_member(name))
+        for agent, agent_found in tx.fetch(AllNodes(SHARED, AGENTS))[0].items():
+            if agent_found.value["session"] == session_id and agent_found.value["kind"] == AgentKind.MANUAL:
+                tx.guard(SHARED, AGENTS, agent, agent_found.revision)
+                tx.drop(SHARED, AGENTS, agent)
+        backups.drop_all(tx, name)
+        for key in found:
+            tx.unlink(key)
+        change.renews = False
+        return {"deleted": session_id, "keys": len(found)}
+
+    answer = change_session(store, session_id, request, work, verb="session delete", closed_too=True)
+    _remove_late_keys(store, project, name)
+    return answer
+
+
+def _remove_late_keys(store: Store, project: str, name: str) -> None:
+    """What a command that was still running wrote between the search and the commit: a task's output, at most. Guarded,
+    so that a new session of the same name keeps its own."""
+
+    def work(tx: Transaction) -> None:
+        if not tx.node(name, SESSION, RECORD).exists:
+            for key in removal.session_keys(store, project, name):
+                tx.unlink(key)
+
+    store.project(project).change(work, verb="session delete")
+
+
+def prune(store: Store, project: str | None = None, *, request: Request) -> Record:
+    """Delete every closed session whose retention has passed, in one project or in all → `{deleted: [ids]}`."""
+    wanted = [existing_project(store, project).project] if project else store.project_ids()
+    deleted = []
+    for one in wanted:
+        for session_id in _past_retention(store, one):
+            try:
+                delete_session(store, session_id, request=Request(wait_ms=request.wait_ms, system=True))
+            except Conflict:
+                continue  # somebody else deletes it right now
+            deleted.append(session_id)
+    return {"deleted": deleted}
+
+
+def _past_retention(store: Store, project: str) -> list[str]:
+    snapshot = store.project(project).fetch(AllLeases())
+    leases = snapshot[AllLeases()]
+    due = [name for name in session_names(leases) if leases[session_member(name)].deadline_ms <= snapshot.now_ms]
+    reads = {name: Node(name, SESSION, RECORD) for name in due}
+    found = store.project(project).fetch(*reads.values())
+    return [
+        f"{project}.{name}"
+        for name, read in reads.items()
+        if found[read].exists and found[read].value["status"] in CLOSED
+    ]
+
+
+def list_projects(store: Store) -> list[Record]:
+    """Every project: `{id, sessions, active, agents, revision}`, sorted by id; `active` of the sessions are alive."""
+    listed = []
+    for project in store.project_ids():
+        agents = AllNodes(SHARED, AGENTS)
+        snapshot = store.project(project).fetch(agents)
+        if snapshot.revision == 0:
+            continue  # the list is a superset: its first commit never came
+        sessions = list_(store, project)
+        active = sum(session["status"] == SessionStatus.ACTIVE for session in sessions)
+        listed.append(
+            {
+                "id": project,
+                "sessions": len(sessions),
+                "active": active,
+                "agents": len(snapshot[agents]),
+                "revision": snapshot.revision,
+            }
+        )
+    return listed
+
+
+def delete_project(store: Store, project: str) -> Record:
+    """Remove a project with all its sessions and keys, RQ's too → `{deleted, keys}`. Repeating completes what was cut
+    off. End its workers first: one that still runs may register itself anew."""
+    existing_project(store, project)
+    return {"deleted": project, "keys": removal.remove_project(store, project)}

@@ -1,0 +1,32 @@
+"""A session as people and programs see it: its stored record, and what follows from its lease and the server's clock.
+
+A closed session keeps its lease entry, whose deadline says when it is pruned; that is shown as no `expires_at`.
+"""
+
+from __future__ import annotations
+
+from coordinator.models.clock import instant_ms
+from coordinator.models.shapes import Record
+from coordinator.rules.lifecycle import session_ended, session_liveness
+from coordinator.store.reads import LeaseFound
+
+
+def show_session(record: Record, revision: int | str, lease: LeaseFound | None, now_ms: int) -> Record:
+    """The record of contract § 6 without its leader token. `revision` is the record's own, or a commit's mark.
+
+    An active session whose deadline has passed by the server's clock (`now_ms`) is `interrupted`.
+    """
+    expired = lease is None or lease.deadline_ms <= now_ms
+    status = session_liveness(record["status"], expired=expired)
+    return {
+        **record,
+        "status": status.value,
+        "heartbeat_at": None if lease is None else instant_ms(lease.deadline_ms - lease.ttl_ms),
+        "expires_at": None if lease is None or session_ended(status) else instant_ms(lease.deadline_ms),
+        "revision": revision,
+    }
+
+
+def renewed(now_ms: int, ttl_ms: int) -> LeaseFound:
+    """The lease that a commit which read at `now_ms` gives: never later than the true one."""
+    return LeaseFound(0, now_ms + ttl_ms, ttl_ms)

@@ -1,0 +1,103 @@
+"""A project's event stream as it is kept: ids, pages, and waiting for what comes next.
+
+An id is `<revision>-<n>`. The stream is trimmed to its newest entries, and whoever reads on from an id that has gone is
+told so by `was_trimmed_after`. Left to others: what events mean and which of them somebody wants (services.events).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from coordinator.store.connection import MAX_BLOCK_S
+from coordinator.store.keys import Keys
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coordinator.store.connection import Store
+
+PAGE = 500
+BEGINNING = "0-0"
+_LAST_OF_REVISION = 2**64 - 1
+
+
+class Entry(NamedTuple):
+    """One event as it stands in the stream. `session` is a session id, or empty for an event of the project."""
+
+    id: str
+    type: str
+    session: str
+    json: str
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """The CloudEvent itself."""
+        parsed: dict[str, Any] = json.loads(self.json)
+        return parsed
+
+
+def after_revision(revision: int) -> str:
+    """The position behind every event of a revision."""
+    return f"{revision}-{_LAST_OF_REVISION}" if revision > 0 else BEGINNING
+
+
+def sort_key(entry_id: str) -> tuple[int, int]:
+    """Ids in the order of the stream: their text is not, since numbers differ in length."""
+    revision, _, number = entry_id.partition("-")
+    return int(revision), int(number or 0)
+
+
+class EventStream:
+    """Reads of one project's stream. Nothing here writes: events are appended by commits."""
+
+    def __init__(self, store: Store, project: str) -> None:
+        self._store = store
+        self._key = Keys(project).events
+
+    def end(self) -> str:
+        """The id of the newest event, BEGINNING when there is none: reading on from here misses nothing."""
+        newest = self.newest(1)
+        return newest[0].id if newest else BEGINNING
+
+    def page(self, after: str, limit: int = PAGE) -> list[Entry]:
+        """The events that follow an id, oldest first."""
+        with self._store.translated():
+            found: Any = self._store.commands.xrange(self._key, f"({after}", "+", count=limit)
+        return _entries(found)
+
+    def newest(self, limit: int = PAGE, before: str | None = None) -> list[Entry]:
+        """The events before an id (None: of all), newest first."""
+        upper = "+" if before is None else f"({before}"
+        with self._store.translated():
+            found: Any = self._store.commands.xrevrange(self._key, upper, "-", count=limit)
+        return _entries(found)
+
+    def wait(self, after: str, seconds: float, limit: int = PAGE) -> list[Entry]:
+        """The events that follow an id; when there are none yet, waits for the first of them, at most this long and
+        never longer than MAX_BLOCK_S, so that a caller stays able to stop."""
+        block_ms = max(1, int(min(seconds, MAX_BLOCK_S) * 1000))
+        with self._store.translated():
+            found: Any = self._store.blocking.xread({self._key: after}, count=limit, block=block_ms)
+        if not found:
+            return []
+        # redis-py gives a list of [key, entries], or under RESP3 a dict of key → [entries]
+        return _entries(found[self._key][0] if isinstance(found, dict) else found[0][1])
+
+    def was_trimmed_after(self, position: str) -> str | None:
+        """The id of the oldest event that is kept, when events after `position` may have been trimmed away; else None.
+
+        Asked after a page was read, it holds for that page too: what has been trimmed never comes back.
+        """
+        with self._store.translated():
+            first: Any = self._store.commands.xrange(self._key, "-", "+", count=1)
+            oldest = _entries(first)
+            if not oldest or sort_key(oldest[0].id) <= sort_key(position):
+                return None
+            facts: Any = self._store.commands.xinfo_stream(self._key)
+        # a stream that never lost an entry has as many as were ever added
+        return oldest[0].id if int(facts["entries-added"]) > int(facts["length"]) else None
+
+
+def _entries(found: Sequence[tuple[str, dict[str, str]]]) -> list[Entry]:
+    return [Entry(id_, fields["type"], fields["session"], fields["json"]) for id_, fields in found]

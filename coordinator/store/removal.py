@@ -1,0 +1,38 @@
+"""Finding and removing all keys of a session or a project. The one place that scans the keyspace: a list of keys kept
+beside them would be one more thing that can be wrong, and keys are removed rarely."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coordinator.store.connection import Store
+from coordinator.store.keys import PROJECTS, Keys
+
+PAGE = 1000
+
+
+def session_keys(store: Store, project: str, name: str) -> list[str]:
+    """Every key that belongs to one session alone, sorted: its document with the indexes, and its tasks' output."""
+    return sorted(key for prefix in Keys(project).of_session(name) for key in _scan(store, prefix))
+
+
+def remove_project(store: Store, project: str) -> int:
+    """Remove every key of a project, RQ's too → how many. Not atomic; its `meta` goes last, so that a removal that was
+    cut off is found and can be repeated."""
+    keys, removed = Keys(project), 0
+    rest = [key for key in _scan(store, keys.prefix) if key != keys.meta]
+    with store.translated():
+        for start in range(0, len(rest), PAGE):
+            removed += int(store.commands.unlink(*rest[start : start + PAGE]))
+        # what was written meanwhile, by somebody who did not know yet
+        late = [key for key in _scan(store, keys.prefix) if key != keys.meta]
+        removed += int(store.commands.unlink(keys.meta, *late))
+        store.commands.srem(PROJECTS, project)
+    return removed
+
+
+def _scan(store: Store, prefix: str) -> list[str]:
+    # ids hold none of the characters that mean something in a pattern
+    with store.translated():
+        found: Any = store.commands.scan_iter(match=f"{prefix}*", count=PAGE)
+        return sorted(set(found))
