@@ -96,15 +96,21 @@ def report(error: CoordError) -> None:
         body = error.as_json()
         body["message"] = mask(error.message)
         body["hint"] = mask(error.hint) if error.hint else error.hint
-        _tell(json.dumps({"error": body}, ensure_ascii=False, default=str))
+        _tell(_escaped(json.dumps({"error": body}, ensure_ascii=False, default=str)))
         return
     hint = f" {sentence(error.hint)}" if error.hint else ""
     _tell(harmless(mask(f"coord: {sentence(error.message, capital=False)}{hint}")))
 
 
 def json_line(value: Any) -> str:
-    """One JSON document in one line, with every character as it is."""
-    return json.dumps(value, ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
+    """One JSON document in one line, with every character as it is; on a terminal, those that act there escaped."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return _escaped(text) if sys.stdout is not None and sys.stdout.isatty() else text
+
+
+def _escaped(text: str) -> str:
+    """JSON text with what JSON allows raw but a terminal obeys (C1 controls, direction marks) as `\\u009b`."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def harmless(text: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 GAP = 2
-NARROWEST = 6
+NARROWEST = 4
 MANY_COLUMNS = 8
 
 
