@@ -44,17 +44,19 @@ def write_settings(target: Path, force: bool = False) -> dict[str, str]:
     CommandFailed when the folder cannot be written.
     """
     path = target / FILE_NAME
-    action = "replaced" if path.exists() else "written"
+    present = path.exists()
+    if present and not force:
+        return {"path": FILE_NAME, "action": "kept"}
+    temporary: str | None = None
     try:
-        if action == "replaced" and not force:
-            return {"path": FILE_NAME, "action": "kept"}
         handle, temporary = tempfile.mkstemp(dir=target, prefix=f".{FILE_NAME}.")
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(TEMPLATE.read_text(encoding="utf-8"))
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
-        raise CommandFailed(
-            f"{path} cannot be written: {error.strerror}", hint="check the folder's owner and rights"
-        ) from None
-    return {"path": FILE_NAME, "action": action}
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        said = f"{path} cannot be written: {error.strerror}"
+        raise CommandFailed(said, hint="check the folder's owner and rights") from None
+    return {"path": FILE_NAME, "action": "replaced" if present else "written"}

@@ -1,0 +1,95 @@
+"""Every command's help ends with examples, and every example works.
+
+The examples of one word (`state`, `task` …) run in the order of its file, through bash, in one fresh project that
+PREPARED has filled. COORD_PROJECT is `shop` and COORD_SESSION `shop.k3f9`; `OnlyShown` examples are not run.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli import catalogue
+from cli.commands import CoordGroup, OnlyShown, examples_of
+from cli.root import root
+from tests.commands import Coord
+
+PREPARED = (
+    "coord session create --mode development --project shop --name k3f9 --goal 'Release 2.0'",
+    "coord shared update-epic shop checkout --title Checkout --status active --teams engineering,qa",
+    "coord shared update-sprint shop s-12 --status active --epic checkout --velocity 45",
+    "coord agent register ann --project shop --team engineering --capability python",
+    "coord task submit shop.k3f9 --id task-001 --title 'Build the cart' --team engineering --priority high",
+    "coord task submit shop.k3f9 --id task-002 --title 'Test the cart' --team qa --after task-001",
+    "coord state set shop.k3f9 planning.goal '\"Release 2.0\"'",
+)
+
+NEED_NO_PROJECT = ("server", "init")
+
+WORDS = tuple(catalogue.ENTRIES)
+"""Not only those that exist now: a word that is added to the catalogue is tested from the day its module is there."""
+
+
+def commands_of(word: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """(command line, help, examples) of each visible command under a word of `coord`."""
+    if catalogue.find(word) is None:
+        pytest.skip(f"`coord {word}` does not exist yet")
+    made = root().get_command(None, word)
+    assert made is not None
+    if not isinstance(made, CoordGroup):
+        yield f"coord {word}", made.help or "", tuple(examples_of(made))
+        return
+    for name in made.list_commands(None):
+        command = made.get_command(None, name)
+        assert command is not None
+        if not command.hidden:
+            yield f"coord {word} {name}", command.help or "", tuple(examples_of(command))
+
+
+def is_there(line: str) -> bool:
+    return catalogue.find(line.split()[1]) is not None
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_every_command_says_what_it_does_and_shows_how(word: str) -> None:
+    for line, help_text, examples in commands_of(word):
+        assert help_text, f"{line} has no docstring"
+        assert examples, f"{line} has no example"
+        assert any(f"{line} " in f"{example} " for example in examples), f"{line} is in none of its examples"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", WORDS)
+def test_every_example_works(word: str, coord: Coord, tmp_path: Path) -> None:
+    examples = [example for _, _, examples in commands_of(word) for example in examples]
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    program = programs / "coord"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cli.main "$@"\n')
+    program.chmod(0o755)
+    environment = coord.environment | {
+        "PATH": f"{programs}:{coord.environment['PATH']}",
+        "COORD_PROJECT": "shop",
+        "COORD_SESSION": "shop.k3f9",
+    }
+    prepared = () if word in NEED_NO_PROJECT else PREPARED
+    if not all(is_there(line) for line in prepared):
+        pytest.skip("not every command that prepares the project exists yet")
+    for example in (*prepared, *examples):
+        if isinstance(example, OnlyShown):
+            continue
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", example],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            env=environment,
+            cwd=coord.folder,
+            timeout=60,
+        )
+        assert done.returncode == 0, f"{example}\nexit {done.returncode}\n{done.stderr}"
+        assert "Traceback" not in done.stderr, f"{example}\n{done.stderr}"
