@@ -33,6 +33,11 @@ _INDEX = re.compile(r"-?(?:0|[1-9][0-9]*)(?=\])")
 _UNSAFE = re.compile(r"[\x7f-\x9f\u2028\u2029]")
 
 
+def is_query(text: str) -> bool:
+    """Whether `text` is meant for `jsonpath`; all else is a dotted path, `$` alone too."""
+    return text.startswith("$") and text != "$"
+
+
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Path:
     """The text of a dotted path → its segments. InvalidPath says what is wrong and where (fact `position`, from 1)."""
@@ -109,7 +114,7 @@ def _name(text: str, position: int) -> tuple[str, int]:
     name = match[0]
     if name[0].isspace() or name[-1].isspace():
         _malformed(text, position, "a name begins or ends with a space", _quoting_hint())
-    if not _is_unicode(name):
+    if not is_unicode(name):
         _malformed(text, position, "it holds half of a surrogate pair", "write the whole character")
     return name, match.end()
 
@@ -136,7 +141,7 @@ def _quoted_name(text: str, position: int) -> tuple[str, int]:
         name: str = json.loads(match[0])
     except json.JSONDecodeError as error:
         _malformed(text, position + error.pos, f"in the quotes: {error.msg}", "they hold a JSON string: \\n, \\u00e9")
-    if not _is_unicode(name):
+    if not is_unicode(name):
         _malformed(text, position, "it holds half of a surrogate pair", "write the whole character")
     return name, match.end()
 
@@ -145,7 +150,8 @@ def _quoted(name: str) -> str:
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(name, ensure_ascii=False))
 
 
-def _is_unicode(name: str) -> bool:
+def is_unicode(name: str) -> bool:
+    """Whether `name` can be encoded: it holds no half of a surrogate pair."""
     return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
 
 

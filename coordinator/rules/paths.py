@@ -11,7 +11,7 @@ from typing import Final
 
 from coordinator.models.errors import InvalidData, InvalidPath, NotFound
 from coordinator.models.jsontext import MAX_DIGITS, Json
-from coordinator.rules.path_text import Path, overlaps, parse, render
+from coordinator.rules.path_text import Path, is_query, overlaps, parse, render
 
 __all__ = [
     "MISSING",
@@ -20,6 +20,7 @@ __all__ = [
     "assign",
     "find",
     "increment",
+    "is_query",
     "kind",
     "nearest",
     "not_found",
@@ -30,8 +31,8 @@ __all__ = [
     "resolve",
 ]
 
-COMPARED_NAMES = 1000
-"""How many names of one object are compared with a misspelt one."""
+COMPARED_NAMES = 200
+"""How many names of one object are compared closely with a misspelt one."""
 
 
 _SAFE_BITS = int(MAX_DIGITS * 3.32)
@@ -94,10 +95,19 @@ def not_found(tree: Json, path: Path) -> NotFound:
 def nearest(name: str, names: Iterable[str]) -> list[str]:
     """At most three of `names` that `name` may be a misspelling of, the closest first."""
     from difflib import get_close_matches  # only on the way to an error
+    from heapq import nlargest
 
-    compared = [other for other in names if abs(len(other) - len(name)) <= 3]
-    compared.sort(key=lambda other: other[:1] != name[:1])  # stable: those with the same first letter are kept first
-    return get_close_matches(name, compared[:COMPARED_NAMES])
+    # difflib takes 15 µs for a name: of 10,000 tasks, only those that begin and end alike are worth it.
+    alike = nlargest(COMPARED_NAMES, names, key=lambda other: _alike(name, other) + _alike(name[::-1], other[::-1]))
+    return get_close_matches(name, alike)
+
+
+def _alike(left: str, right: str) -> int:
+    """How many characters both begin with."""
+    for count, (one, other) in enumerate(zip(left, right, strict=False)):
+        if one != other:
+            return count
+    return min(len(left), len(right))
 
 
 def _astray(value: Json, path: Path, depth: int) -> InvalidPath:

@@ -204,6 +204,11 @@ def test_a_misspelt_name_is_answered_with_names_like_it() -> None:
     assert refused.value.facts["candidates"] == ["execution"]
 
 
+def test_the_nearest_name_is_found_among_ten_thousand() -> None:
+    assert paths.nearest("tsk-05000", (f"task-{number:05}" for number in range(10_000)))[0] == "task-05000"
+    assert paths.nearest("taks-09999", [f"task-{number:05}" for number in range(10_000)])[0] == "task-09999"
+
+
 def test_a_name_like_no_other_is_answered_with_what_is_there() -> None:
     with pytest.raises(NotFound) as refused:
         paths.resolve({"alpha": {"one": 1}}, ("alpha", "zzzzzzzz"))
