@@ -1,4 +1,5 @@
-"""What an event says about values that changed: `{path, old, new}`, a side left out where nothing was there.
+"""What an event says about values that changed: `{path, old, new}`, a side left out where nothing was there, and `made`
+(how many parents were made for it) where there were any.
 
 Values up to 4 KiB travel, of larger ones (and of all that follow when an event grows too long) the size and the hash.
 """
@@ -30,7 +31,7 @@ class ChangeLog:
         self.changes: list[Change] = []
         self._bytes = 0
 
-    def add(self, path: Path, old: Json, new: Json) -> None:
+    def add(self, path: Path, old: Json, new: Json, *, made: int = 0) -> None:
         """A change of the value at `path`; nothing where both are equal. MISSING: nothing was there, or is."""
         if old is new or (old is not MISSING and new is not MISSING and equal(old, new)):
             return
@@ -38,15 +39,15 @@ class ChangeLog:
         for side, value in (("old", old), ("new", new)):
             if value is not MISSING:
                 change[side] = self._travelling(value)
-        self.changes.append(change)
+        self.changes.append(change | ({"made": made} if made else {}))
 
-    def add_leaves(self, path: Path, old: Json, new: Json) -> None:
+    def add_leaves(self, path: Path, old: Json, new: Json, *, made: int = 0) -> None:
         """As `add`, member by member where both are objects: what a merge really changed."""
         found = list(leaves(path, old, new))
         if len(found) > MAX_LEAVES:
             found = [(path, old, new)]
         for change in found:
-            self.add(*change)
+            self.add(*change, made=made)
 
     def _travelling(self, value: Json) -> Json:
         text = canonical(value).encode()
@@ -59,7 +60,7 @@ class ChangeLog:
 def leaves(path: Path, old: Json, new: Json) -> Iterator[tuple[Path, Json, Json]]:
     """The smallest differences of two values, objects taken apart, other values whole."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
-        if old is MISSING or new is MISSING or not equal(old, new):
+        if old is not new and (old is MISSING or new is MISSING or not equal(old, new)):
             yield path, old, new
         return
     for name in (*old, *(name for name in new if name not in old)):
@@ -85,7 +86,9 @@ def narrowed(change: Change, path: Path) -> Change | None:
         at = parse_rendered(change["path"])
         if not paths.overlaps(at, wanted):
             continue
-        if len(at) >= len(wanted) or any(is_digest(change.get(side)) for side in ("old", "new")):
+        if len(at) >= len(wanted):
+            return change if wanted is path else {**change, "path": paths.render((*path, *at[len(wanted) :]))}
+        if any(is_digest(change.get(side)) for side in ("old", "new")):
             return change
         inner: Change = {"path": paths.render(path)}
         for side in ("old", "new"):

@@ -63,6 +63,16 @@ class Draft:
         self.tree = change(self.tree)
         return Edited(old, paths.find(self.tree, path))
 
+    def missing_parents(self, path: Path) -> int:
+        """How many of the containers above `path`, from its section on, an edit there would have to make."""
+        self.load(path)
+        where = place(path)
+        assert where.section is not None
+        top = len(section_parts(where.section))
+        missing = [depth for depth in range(top, len(path)) if paths.find(self.tree, path[:depth]) is MISSING]
+        is_there = where.section not in self._sections and self.tx.fetch(Section(self.doc, where.section))[0].exists
+        return len(missing) - (top in missing and is_there)
+
     def revision(self, path: Path) -> int:
         """The revision of a node, or of a section as a whole, as it was read; 0 where nothing was."""
         self.load(path)

@@ -75,21 +75,22 @@ class Editor:
         path = draft.place_of(edit.path)
         draft.load(path)
         path = _without_negative(draft.tree, path)
+        made = draft.missing_parents(path)
         if edit.kind == "delete" and draft.find(path) is MISSING:
             raise paths.not_found(draft.tree, path)
         edited = draft.edit(path, lambda tree: _changed(tree, path, edit, draft.tx.now))
         draft.edited(path)
-        self._note(edit, path, edited.old, edited.new)
+        self.touched.append(paths.render(path))
+        self._log_value(edit, path, edited.old, edited.new, made)
         return edited.new
 
-    def _note(self, edit: Edit, path: Path, old: Json, new: Json) -> None:
-        self.touched.append(paths.render(path))
+    def _log_value(self, edit: Edit, path: Path, old: Json, new: Json, made: int) -> None:
         if edit.kind == "append" and old is not MISSING:
             self.log.add((*path, len(old)), MISSING, edit.value)
         elif edit.kind == "merge":
-            self.log.add_leaves(path, old, new)
+            self.log.add_leaves(path, old, new, made=made)
         else:
-            self.log.add(path, old, new)
+            self.log.add(path, old, new, made=made)
 
     # -- groups of sections, and records --------------------------------------------------------------------------
 

@@ -96,6 +96,10 @@ class SessionDraft(Draft):
             )
         return path if name in kind.own else (*path[:3], "data", *path[3:])
 
+    def missing_parents(self, path: Path) -> int:
+        section = place(path).section
+        return 0 if section == SESSION or section in KINDS else super().missing_parents(path)
+
     def revision(self, path: Path) -> int:
         where = place(path)
         self.load(path)
