@@ -50,6 +50,11 @@ def json_wanted() -> bool:
     return form == "json" if form else not (sys.stdout is not None and sys.stdout.isatty())
 
 
+def json_forced() -> bool:
+    """Whether JSON was asked for in so many words; for a command whose answer is text also in a pipe."""
+    return (_forced or _configured_form()) == "json"
+
+
 def emit(value: Any, *, table: Table = None) -> None:
     """Print the answer: one JSON document in one line, or what `table` makes of it for a person."""
     if json_wanted():

@@ -294,6 +294,20 @@ class Loads:
         return [None if text is None else json.loads(text) for text in reply[: len(self.agents)]]
 
 
+@dataclass(frozen=True, slots=True)
+class StoredBytes:
+    """How many bytes a section's nodes take as they are stored: names, revisions and JSON text → int. It reads them."""
+
+    doc: str
+    section: str
+
+    def send(self, pipe: Any, keys: Keys) -> None:
+        pipe.hgetall(keys.nodes(self.doc, self.section))
+
+    def parse(self, reply: Any) -> int:
+        return sum(len(name.encode()) + len(text.encode()) for name, text in reply.items())
+
+
 Read = (
     Node
     | Nodes
@@ -311,6 +325,7 @@ Read = (
     | Counts
     | Locks
     | Loads
+    | StoredBytes
 )
 
 

@@ -1,0 +1,208 @@
+"""The shared state of a project: its configuration, epics and sprints. Tools and teams are in `staff`.
+
+Kept in the project's own document, with the same engine as a session's state. A configuration makes its project;
+everything else asks for one that exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from coordinator.models import ids
+from coordinator.models.errors import InvalidData
+from coordinator.models.jsontext import Json, check, equal
+from coordinator.models.shapes import Record, new_epic, new_sprint, validate_epic, validate_sprint
+from coordinator.models.states import SprintStatus, TaskStatus
+from coordinator.rules import merging, paths
+from coordinator.services import task_records
+from coordinator.services.request import Request, change_project, existing_project, not_found
+from coordinator.store.connection import Store
+from coordinator.store.keys import SHARED
+from coordinator.store.reads import AllNodes, Node
+from coordinator.store.transaction import Transaction
+
+CONFIG = "config"
+EPICS = "epics"
+SPRINTS = "sprints"
+
+
+def get_config(store: Store, project: str) -> Record:
+    """The project's configuration, `{}` where none is set. NotFound for a project that does not exist."""
+    found = existing_project(store, project).fetch(AllNodes(SHARED, CONFIG))[AllNodes(SHARED, CONFIG)]
+    return {name: node.value for name, node in found.items()}
+
+
+def set_config(store: Store, project: str, path: str, value: Json, *, request: Request) -> Record:
+    """Set one place of the configuration; makes the project when there is none → `{path, revision}`.
+
+    `$` replaces all of it by an object."""
+    where = paths.parse(path)
+    check(value)
+
+    def work(tx: Transaction) -> Record:
+        tx.touches(project, paths.render(("config", *where)))
+        entry, nodes = tx.section(SHARED, CONFIG) if not where else (None, {})
+        if not where:
+            if not isinstance(value, dict):
+                raise InvalidData("the configuration is an object", hint="set one key of it, or an object")
+            if entry is not None and not entry.exists:
+                tx.put_section(SHARED, CONFIG)
+            for name in nodes.keys() - value.keys():
+                tx.drop(SHARED, CONFIG, name)
+            for name, item in value.items():
+                _put_config(tx, name, nodes[name].value if name in nodes else None, item)
+        else:
+            name, inner = str(where[0]), where[1:]
+            before = tx.node(SHARED, CONFIG, name)
+            old = before.value if before.exists else None
+            _put_config(tx, name, old, paths.assign(old if before.exists or not inner else {}, inner, value))
+        if tx.is_empty:
+            return {"path": path, "revision": tx.revision}
+        return {"path": path, "revision": tx.mark}
+
+    return change_project(store, project, request, work, verb="shared set-config", arguments=[path, value], create=True)
+
+
+def _put_config(tx: Transaction, name: str, old: Json, new: Json) -> None:
+    if old is not None and equal(old, new):
+        return
+    tx.put(SHARED, CONFIG, name, new)
+    change = {"path": paths.render(("config", name)), "old": task_records.travelling(old)}
+    tx.event("state:changed", data={"changes": [{**change, "new": task_records.travelling(new)}]})
+
+
+def list_epics(store: Store, project: str, *, status: str | None = None) -> list[Record]:
+    """Epics sorted by id."""
+    return _list(store, project, EPICS, lambda record: status in (None, record["status"]))
+
+
+def get_epic(store: Store, project: str, epic: str) -> Record:
+    """One epic. NotFound."""
+    return _get(store, project, EPICS, "epic", epic)
+
+
+def update_epic(store: Store, project: str, epic: str, *, fields: Record, request: Request) -> Record:
+    """Make an epic, or change the fields given: title, description, status, priority, teams, and `data`, which is
+    merged into what is there."""
+
+    def change(tx: Transaction, before: Record | None) -> Record:
+        record = before or new_epic(epic, tx.now)
+        return validate_epic({**record, **fields, **_merged(record, fields), "updated_at": tx.now})
+
+    return _update(store, project, EPICS, "epic", epic, fields, change, request, quiet=("updated_at",))
+
+
+def list_sprints(store: Store, project: str, *, status: str | None = None, epic: str | None = None) -> list[Record]:
+    """Sprints sorted by id."""
+    return _list(
+        store, project, SPRINTS, lambda record: status in (None, record["status"]) and epic in (None, record["epic"])
+    )
+
+
+def get_sprint(store: Store, project: str, sprint: str) -> Record:
+    """One sprint. NotFound."""
+    return _get(store, project, SPRINTS, "sprint", sprint)
+
+
+def update_sprint(store: Store, project: str, sprint: str, *, fields: Record, request: Request) -> Record:
+    """Make a sprint, or change the fields given: status, velocity, epic, goal, `data` (merged), and `completed_tasks`
+    (ids or whole tasks), which are joined by id with those that are there."""
+
+    def change(tx: Transaction, before: Record | None) -> Record:
+        record = before or new_sprint(sprint)
+        made = {**record, **fields, **_merged(record, fields)}
+        if "completed_tasks" in fields:
+            made["completed_tasks"] = joined(record["completed_tasks"], fields["completed_tasks"])
+        stamp_sprint(made, tx.now)
+        return validate_sprint(made)
+
+    return _update(store, project, SPRINTS, "sprint", sprint, fields, change, request)
+
+
+def stamp_sprint(record: Record, now: str) -> None:
+    """The first time that it is active begins it; the first time that it has ended ends it."""
+    if record["status"] == SprintStatus.ACTIVE:
+        record["started_at"] = record["started_at"] or now
+        record["ended_at"] = None
+    elif record["status"] in (SprintStatus.COMPLETED, SprintStatus.CANCELLED):
+        record["ended_at"] = record["ended_at"] or now
+
+
+def joined(there: list[Any], added: Json) -> list[Any]:
+    """Completed tasks by id, in the order in which they came: a whole task takes the place of a bare id or of what was
+    known of it. InvalidData for an entry without an id, and for a whole task that is not completed."""
+    if not isinstance(added, list):
+        raise InvalidData("completed tasks are an array", hint="write '[\"task-1\"]', or an array of whole tasks")
+    known = {_id_of(entry): entry for entry in there}
+    for entry in added:
+        task_id = _id_of(entry)
+        if isinstance(entry, dict) and entry.get("status", TaskStatus.COMPLETED) != TaskStatus.COMPLETED:
+            raise InvalidData(f"task {task_id} is {entry['status']}, not completed", hint="give completed tasks only")
+        if isinstance(entry, dict) or task_id not in known:
+            known[task_id] = entry
+    return list(known.values())
+
+
+def _id_of(entry: Any) -> str:
+    found = entry.get("id") if isinstance(entry, dict) else entry
+    if not isinstance(found, str):
+        raise InvalidData("a completed task is an id, or an object with an `id`", hint="write '[\"task-1\"]'")
+    return ids.thing_id(found, "task")
+
+
+def _merged(record: Record, fields: Record) -> Record:
+    return {"data": merging.merge(record["data"], fields["data"])} if "data" in fields else {}
+
+
+def _list(store: Store, project: str, section: str, wanted: Callable[[Record], bool]) -> list[Record]:
+    nodes = existing_project(store, project).fetch(AllNodes(SHARED, section))[AllNodes(SHARED, section)]
+    return [{**node.value, "revision": node.revision} for node in nodes.values() if wanted(node.value)]
+
+
+def _get(store: Store, project: str, section: str, kind: str, thing: str) -> Record:
+    ids.thing_id(thing, kind)
+    project_store = existing_project(store, project)
+    node = project_store.fetch(Node(SHARED, section, thing))[Node(SHARED, section, thing)]
+    if not node.exists:
+        there = list(project_store.fetch(AllNodes(SHARED, section))[AllNodes(SHARED, section)])
+        raise not_found(kind, thing, there, f"`coord shared list-{section} {project}` shows what there is")
+    return {**node.value, "revision": node.revision}
+
+
+def _update(
+    store: Store,
+    project: str,
+    section: str,
+    kind: str,
+    thing: str,
+    fields: Record,
+    change: Callable[[Transaction, Record | None], Record],
+    request: Request,
+    quiet: tuple[str, ...] = (),
+) -> Record:
+    ids.thing_id(thing, kind)
+    check(fields, what=f"the {kind}")
+
+    def work(tx: Transaction) -> Record:
+        found = tx.node(SHARED, section, thing)
+        before = found.value if found.exists else None
+        record = change(tx, before)
+        if before is not None and equal(_without(record, quiet), _without(before, quiet)):
+            return {**before, "revision": found.revision}
+        put(tx, section, thing, before, record)
+        return {**record, "revision": tx.mark}
+
+    return change_project(store, project, request, work, verb=f"shared update-{kind}", arguments=[thing, fields])
+
+
+def put(tx: Transaction, section: str, thing: str, before: Record | None, record: Record) -> None:
+    """Write a record of the shared state with the event that says what changed."""
+    path = paths.render((section, thing))
+    tx.touches(tx.keys.project, path)
+    tx.put(SHARED, section, thing, record)
+    tx.event("state:changed", subject=path, data={"changes": task_records.changes_of(path, before, record)})
+
+
+def _without(record: Record, names: tuple[str, ...]) -> Record:
+    return {name: value for name, value in record.items() if name not in names}
