@@ -99,18 +99,18 @@ class RootGroup(CoordGroup):
         self._main_shell_completion(extra, "coord", complete_var)
         output.begin(arguments)
         contexts.begin()
-        try:
-            code = guarded(lambda: self._run(arguments, extra))
-        finally:
-            contexts.context().close()
+        code = guarded(lambda: self._run(arguments, extra))
         if standalone_mode:
             sys.exit(code)
         return code
 
     def _run(self, arguments: list[str], extra: dict[str, Any]) -> None:
         _refuse_broken_text(arguments)
-        with self.make_context("coord", arguments, **extra) as ctx:
-            self.invoke(ctx)
+        try:
+            with self.make_context("coord", arguments, **extra) as ctx:
+                self.invoke(ctx)
+        finally:
+            contexts.context().close()
 
 
 def load(name: str, entry: catalogue.Entry) -> Command:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from typing import Annotated, Any, Literal
 
 import typer
@@ -115,8 +116,10 @@ def end(way: str, yes: Yes = False) -> None:
 
 
 @command(app, examples=[OnlyShown("coord probe forever | head -1")])
-def forever() -> None:
+def forever(thread: Annotated[bool, typer.Option("--thread", help="With a thread beside.")] = False) -> None:
     """Print lines until nobody reads them."""
+    if thread:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
     while True:
         stream_line({"line": "x" * 1000}, text=lambda line: str(line["line"]))
 

@@ -205,8 +205,9 @@ def test_ctrl_c_exits_130_without_a_traceback(probe: Probe) -> None:
     assert (process.returncode, stdout, stderr) == (130, "", "")
 
 
-def test_a_reader_that_leaves_ends_the_command_quietly(probe: Probe) -> None:
-    process = probe.start("probe", "forever")
+@pytest.mark.parametrize("with_thread", [(), ("--thread",)], ids=["alone", "with a thread"])
+def test_a_reader_that_leaves_ends_the_command_quietly(probe: Probe, with_thread: tuple[str, ...]) -> None:
+    process = probe.start("probe", "forever", *with_thread)
     assert process.stdout is not None
     assert process.stderr is not None
     assert json.loads(process.stdout.readline())["line"]
@@ -294,8 +295,8 @@ def test_completion_installs_itself(probe: Probe) -> None:
 # -------------------------------------------------------------------------------------------------------- imports
 
 
-def _imported(probe: Probe, *argv: str) -> set[str]:
-    line = [sys.executable, "-X", "importtime", "-m", "cli.main", *argv]
+def _imported(probe: Probe, *argv: str, module: str = "cli.main") -> set[str]:
+    line = [sys.executable, "-X", "importtime", "-m", module, *argv]
     done = subprocess.run(line, capture_output=True, encoding="utf-8", env=probe.environment, cwd=probe.folder)
     assert done.returncode == 0, done.stderr
     rows = [row for row in done.stderr.splitlines() if row.startswith("import time:")]
@@ -315,6 +316,25 @@ def test_help_imports_nothing_heavy(probe: Probe, argv: tuple[str, ...]) -> None
         catalogue.ENTRIES[name].module for name in argv
     }
     assert not imported & others, "one command's help imports another's module"
+
+
+def test_a_command_with_arguments_and_options_imports_nothing_heavy(probe: Probe) -> None:
+    line: tuple[str, ...] = (
+        "probe",
+        "increment",
+        "shop.a",
+        "p",
+        "-5",
+        "--wait",
+        "5s",
+        "--lock",
+        "a=1",
+        "--if-revision",
+        "1",
+    )
+    assert not _imported(probe, *line, module="tests.cli.probe") & set(HEAVY)
+    line = ("probe", "submit", "--mode", "testing", "--project", "p", "--after", "a", "--", "x")
+    assert not _imported(probe, *line, module="tests.cli.probe") & set(HEAVY)
 
 
 def test_the_version_does_not_even_import_typer(probe: Probe) -> None:
