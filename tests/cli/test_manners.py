@@ -98,7 +98,7 @@ def test_a_defect_of_ours_shows_where_and_exits_1(probe: Probe) -> None:
     "argv, message, hint",
     [
         (("sevrer",), "`coord` has no command 'sevrer'", "did you mean `coord server`?"),
-        (("increment",), "`coord` has no command 'increment'", "did you mean `coord probe increment`?"),
+        (("configuration",), "`coord` has no command 'configuration'", "did you mean `coord probe configuration`?"),
         (("probe", "incremnt"), "`coord probe` has no command 'incremnt'", "did you mean `coord probe increment`?"),
         (("probe", "xyz"), "`coord probe` has no command 'xyz'", "see `coord probe --help`"),
         (("probe",), "a command is missing", "see `coord probe --help`"),
