@@ -32,6 +32,7 @@ ENTRIES: dict[str, Entry] = {
     "team": Entry("cli.team", "Teams: say that one is ready for work.", WORK),
     "event": Entry("cli.event", "Events: emit, list, follow.", WORK),
     "lock": Entry("cli.lock", "Locks with fencing tokens, also around a command.", WORK),
+    "wait": Entry("cli.wait", "Wait until a task, an event, a value or a session is so.", WORK, single=True),
     "rebalance": Entry(
         "cli.rebalance", "Place pending work on agents, with the reason for each move.", WORK, single=True
     ),

@@ -48,8 +48,10 @@ def close(store: Store, session_id: str, *, failed: bool = False, force: bool = 
         if any(backup["reason"] == FINAL for backup in backups.list_(store, session_id)):
             raise
         ended = {**show(store, session_id), "released": Released().as_json()}
-    # the session is read-only now, so the snapshot is of its last state, however long it takes
-    backup = backups.take(store, session_id, FINAL, request=request.part(2))
+    # The session is read-only now, so the snapshot is of its last state, however long it takes. The locks that came
+    # along may have been the session's own, which are gone.
+    after = Request(request.part(2).id, wait_ms=request.wait_ms, system=True)
+    backup = backups.take(store, session_id, FINAL, request=after)
     return {**ended, "backup": backup["id"]}
 
 

@@ -120,18 +120,21 @@ def wait(
     watch.look_back()
     while True:
         closed = watch.look()
+        while closed and (page := stream.page(position)):  # its last words may be what is waited for
+            watch.hear(page)
+            position = page[-1].id
         if watch.met and (any_ or not watch.unmet):
             waited_ms = int((time.monotonic() - began) * 1000)
             return {"session": session_id, "met": watch.met, "unmet": watch.unmet, "waited_ms": waited_ms}
         if closed:
             raise watch.in_vain("the session is closed", code="closed")
-        seen = False
-        while not seen:
+        noticed = False
+        while not noticed:
             left = LOOK_AGAIN_S if timeout_ms is None else timeout_ms / 1000 - (time.monotonic() - began)
             if left <= 0:
                 raise watch.in_vain("the time is over")
             page = stream.wait(position, min(left, LOOK_AGAIN_S))
-            seen = watch.hear(page) or not page
+            noticed = watch.hear(page) or not page
             position = page[-1].id if page else position
 
 
