@@ -6,7 +6,7 @@ that lost a merge by time (conflicts), whether records and indexes agree (valida
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -112,13 +112,15 @@ def delete(store: Store, session_id: str, path: str, *, request: Request, if_rev
     return _change_one(store, session_id, _edit("delete", path), request, if_revision)
 
 
-def batch(store: Store, session_id: str, operations: Iterable[Json], *, request: Request) -> Record:
+def batch(
+    store: Store, session_id: str, operations: Iterable[Json] | Mapping[int, Json], *, request: Request
+) -> Record:
     """Carry out operations `{op, path, value}` in one commit, all or nothing → `{paths, revision}`. Later ones see what
-    earlier ones did. An error names the line, from 1, also as its fact `line`."""
+    earlier ones did. An error names the line (a mapping's key, else counted from 1), also as its fact `line`."""
     from coordinator.services.edits import in_line
 
     edits = []
-    for line, operation in enumerate(operations, 1):
+    for line, operation in operations.items() if isinstance(operations, Mapping) else enumerate(operations, 1):
         try:
             edits.append(_operation(operation, line))
         except CoordError as error:
