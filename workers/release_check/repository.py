@@ -1,0 +1,92 @@
+"""What the steps read of a git repository: its tracked files, their text, and its log. Nothing in it is changed."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+GIT_TIMEOUT_S = 60
+TEXT_LIMIT_BYTES = 2_000_000
+
+
+class StepFailed(Exception):
+    """A check that does not hold: the task fails with this message."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of the log."""
+
+    hash: str
+    day: str
+    author: str
+    subject: str
+
+
+class Repository:
+    """A work tree, seen through git."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def files(self) -> list[str]:
+        """Tracked files that are there, sorted, with / between the parts."""
+        names = self.git("ls-files", "-z").split("\0")
+        return sorted(name for name in names if name and (self.folder / name).is_file())
+
+    @property
+    def python_files(self) -> list[str]:
+        return [name for name in self.files if name.endswith(".py")]
+
+    def text(self, name: str) -> str | None:
+        """A file as text; None for one that is binary, very large, or a link that leads out of the repository."""
+        path = self.folder / name
+        if not path.resolve().is_relative_to(self.folder.resolve()) or path.stat().st_size > TEXT_LIMIT_BYTES:
+            return None
+        content = path.read_bytes()
+        return None if b"\0" in content else content.decode("utf-8", "replace")
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """(name, text) of every tracked text file."""
+        for name in self.files:
+            text = self.text(name)
+            if text is not None:
+                yield name, text
+
+    def commits(self, since: str | None = None, limit: int = 2_000) -> list[Commit]:
+        """The log, newest first; `since` is a tag or commit that is left out."""
+        if not self.has_commits:
+            return []
+        rows = self.git(
+            "log",
+            f"--max-count={limit}",
+            "--date=short",
+            "--format=%h%x1f%ad%x1f%an%x1f%s",
+            f"{since}..HEAD" if since else "HEAD",
+        )
+        return [Commit(*row.split("\x1f", 3)) for row in rows.splitlines() if row.count("\x1f") == 3]
+
+    @cached_property
+    def has_commits(self) -> bool:
+        return self.git("rev-list", "--max-count=1", "--all") != ""
+
+    @cached_property
+    def last_tag(self) -> str | None:
+        """The newest tag that HEAD descends from."""
+        try:
+            return self.git("describe", "--tags", "--abbrev=0").strip() or None
+        except StepFailed:
+            return None
+
+    def git(self, *arguments: str) -> str:
+        """What a git command prints. StepFailed with git's own words when it refuses."""
+        command = ["git", "-C", str(self.folder), "-c", "core.quotepath=off", *arguments]
+        done = subprocess.run(command, capture_output=True, timeout=GIT_TIMEOUT_S, check=False)
+        if done.returncode != 0:
+            said = done.stderr.decode("utf-8", "replace").strip()
+            raise StepFailed(f"git {arguments[0]}: {said or f'exit code {done.returncode}'}")
+        return done.stdout.decode("utf-8", "replace")
