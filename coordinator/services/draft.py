@@ -16,7 +16,7 @@ from coordinator.models.jsontext import MAX_BYTES, Json, dumps, equal
 from coordinator.rules import paths
 from coordinator.rules.paths import MISSING, Path
 from coordinator.store.documents import place, section_parts
-from coordinator.store.reads import AllNodes, Found, Node, Read, Section, SectionFound, Times
+from coordinator.store.reads import AllNodes, AllTimes, Found, Node, Read, Section, SectionFound, Times
 from coordinator.store.transaction import Transaction
 
 
@@ -39,6 +39,9 @@ class Draft:
         self.lines: dict[tuple[str, str | None], int | None] = {}
         self._nodes: dict[tuple[str, str], Found] = {}
         self._sections: dict[str, tuple[SectionFound, dict[str, Found]]] = {}
+        self._times: dict[tuple[str, str], dict[str, int]] = {}
+        self.written: set[tuple[str, str | None]] = set()
+        """The nodes and sections that `finish` wrote."""
 
     # -- looking and editing --------------------------------------------------------------------------------------
 
@@ -108,10 +111,40 @@ class Draft:
             value = {name: node.value for name, node in nodes.items() if (section, name) not in self._nodes}
             self.tree = paths.assign(self.tree, parts, value | ({} if edited is MISSING else edited))
 
+    # -- times ------------------------------------------------------------------------------------------------------
+
+    def times(self, section: str, field: str) -> dict[str, int]:
+        """The leaf times of a node as the edits left them. Only nodes that were ever merged by time have any."""
+        if (section, field) not in self._times:
+            self._times[section, field] = self.tx.fetch(Times(self.doc, section, field))[0]
+        return self._times[section, field]
+
+    def put_times(self, section: str, field: str, times: dict[str, int]) -> None:
+        """New leaf times for a node, written by `finish`."""
+        self._times[section, field] = times
+
+    def stamp(self, path: Path) -> None:
+        """A plain edit changed what is at `path`: the times of a node that has any say so."""
+        where = place(path)
+        if where.section is not None and where.field is not None and self.times(where.section, where.field):
+            from coordinator.rules import merging
+
+            times = merging.stamp(self.times(where.section, where.field), where.inner, self.tx.now_us)
+            self.put_times(where.section, where.field, times)
+
     # -- writing ----------------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
         """Write what the edits changed. TooLarge for a node of more than 1 MiB."""
+        self._write_values()
+        for (section, field), times in self._times.items():
+            if times != self.tx.fetch(Times(self.doc, section, field))[0]:
+                self.tx.put_times(self.doc, section, field, times)
+                value = paths.find(self.tree, (*section_parts(section), field))
+                if (section, field) not in self.written and value is not MISSING:
+                    self._put(section, field, value)  # the node's guard and revision stand for its times too
+
+    def _write_values(self) -> None:
         for section, (entry, nodes) in self._sections.items():
             self.line = self.lines.get((section, None))
             self._write_section(section, entry, nodes)
@@ -124,32 +157,52 @@ class Draft:
 
     def _write_node(self, section: str, field: str, node: Found, value: Json) -> None:
         if value is MISSING:
-            self.tx.drop(self.doc, section, field)
+            self._drop(section, field)
             return
         if not node.exists:
             self.tx.guard_object(self.doc, section)
+        self._put(section, field, value)
+
+    def _put(self, section: str, field: str, value: Json) -> None:
         _require_size(value, (*section_parts(section), field))
         self.tx.put(self.doc, section, field, value)
+        self.written.add((section, field))
+
+    def _drop(self, section: str, field: str) -> None:
+        self.tx.drop(self.doc, section, field)
+        self.written.add((section, field))
 
     def _write_section(self, section: str, entry: SectionFound, nodes: dict[str, Found]) -> None:
         value = paths.find(self.tree, section_parts(section))
-        if value is MISSING:
-            if entry.exists:
-                self.tx.drop_section(self.doc, section)
-        elif isinstance(value, dict):
-            if entry.is_value or not (entry.exists or value):
-                self.tx.put_section(self.doc, section)
-            for name in nodes.keys() - value.keys():
-                self.tx.drop(self.doc, section, name)
-            for name, inner in value.items():
-                if name not in nodes or not _same(nodes[name].value, inner):
-                    _require_size(inner, (*section_parts(section), name))
-                    self.tx.put(self.doc, section, name, inner)
-        elif not (entry.is_value and _same(entry.value, value)):
-            if entry.exists and not entry.is_value:
-                self.tx.drop_section(self.doc, section)
+        if isinstance(value, dict):
+            self._write_nodes(section, entry, nodes, value)
+            return
+        same = not entry.exists if value is MISSING else entry.is_value and _same(entry.value, value)
+        if same:
+            return
+        if entry.exists and not (entry.is_value and value is not MISSING):
+            self.tx.drop_section(self.doc, section)
+        if value is not MISSING:
             _require_size(value, section_parts(section))
             self.tx.put_section_value(self.doc, section, value)
+        self.written.add((section, None))
+        for timed in [key for key in self._times if key[0] == section]:
+            del self._times[timed]  # they went with the section
+
+    def _write_nodes(self, section: str, entry: SectionFound, nodes: dict[str, Found], value: dict[str, Json]) -> None:
+        if entry.is_value or not (entry.exists or value):
+            self.tx.put_section(self.doc, section)
+            self.written.add((section, None))
+        changed = {name for name in value if name not in nodes or not _same(nodes[name].value, value[name])}
+        for name in sorted(nodes.keys() - value.keys()):
+            self._drop(section, name)
+        for name in (name for name in value if name in changed):
+            self._put(section, name, value[name])
+        edited = {name for timed, name in self._times if timed == section}
+        if stale := (changed | (nodes.keys() - value.keys())) - edited:
+            timed = self.tx.fetch(AllTimes(self.doc, section))[0]
+            for name in sorted(stale & timed.keys()):
+                self.stamp((*section_parts(section), name))
 
 
 def node_reads(doc: str, section: str, field: str) -> tuple[Read, Read, Read]:

@@ -59,6 +59,7 @@ class Editor:
         self.draft = draft
         self.log = ChangeLog()
         self.touched: list[str] = []
+        self.lost: list[dict[str, Any]] = []
 
     def apply(self, edit: Edit) -> Json:
         """Carry out an edit. Returns the new value at its path, or MISSING (also where it was taken apart)."""
@@ -78,8 +79,12 @@ class Editor:
         made = draft.missing_parents(path)
         if edit.kind == "delete" and draft.find(path) is MISSING:
             raise paths.not_found(draft.tree, path)
+        if edit.at_us is not None:
+            return self._merge_at(edit, path)
         edited = draft.edit(path, lambda tree: _changed(tree, path, edit, draft.tx.now))
         draft.edited(path)
+        if edited.old is MISSING or edited.new is MISSING or not equal(edited.old, edited.new):
+            draft.stamp(path)
         self.touched.append(paths.render(path))
         self._log_value(edit, path, edited.old, edited.new, made)
         return edited.new
@@ -91,6 +96,16 @@ class Editor:
             self.log.add_leaves(path, old, new, made=made)
         else:
             self.log.add(path, old, new, made=made)
+
+    def _merge_at(self, edit: Edit, path: Path) -> Json:
+        from coordinator.services.timed import merge_at
+
+        made = self.draft.missing_parents(path)
+        merged = merge_at(self.draft, path, edit.value, edit.at_us or 0)
+        self.touched.append(paths.render(path))
+        self.lost += merged.lost
+        self.log.add_leaves(path, merged.old, merged.new, made=made)
+        return merged.new
 
     # -- groups of sections, and records --------------------------------------------------------------------------
 
@@ -170,8 +185,7 @@ def _changed(tree: Json, path: Path, edit: Edit, now: str) -> Json:
 def _merged(tree: Json, path: Path, data: Json) -> Json:
     from coordinator.rules.merging import merge
 
-    old = paths.find(tree, path)
-    return paths.assign(tree, path, merge(old if isinstance(old, dict) else {}, data))
+    return paths.assign(tree, path, merge(paths.find(tree, path), data))
 
 
 def _without_negative(tree: Json, path: Path) -> Path:

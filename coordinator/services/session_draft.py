@@ -16,7 +16,6 @@ from coordinator.models.jsontext import Json, equal
 from coordinator.models.shapes import (
     AGENT_DERIVED,
     AGENT_FIELDS,
-    SESSION_DERIVED,
     TASK_DERIVED,
     TASK_FIELDS,
     as_given,
@@ -97,8 +96,7 @@ class SessionDraft(Draft):
         return path if name in kind.own else (*path[:3], "data", *path[3:])
 
     def missing_parents(self, path: Path) -> int:
-        section = place(path).section
-        return 0 if section == SESSION or section in KINDS else super().missing_parents(path)
+        return 0 if has_rules(path) else super().missing_parents(path)
 
     def revision(self, path: Path) -> int:
         where = place(path)
@@ -133,6 +131,10 @@ class SessionDraft(Draft):
             else:
                 record.fields.add(str(where.inner[0]))
 
+    def stamp(self, path: Path) -> None:
+        if not has_rules(path):
+            super().stamp(path)
+
     def finish(self) -> None:
         super().finish()
         if SESSION in self.tree:
@@ -164,19 +166,21 @@ class SessionDraft(Draft):
         if value is MISSING:
             if record.found.exists:
                 kind.delete(self.change, path[-1])
+                self.written.add((".".join(path[:-1]), path[-1]))
             return
         named = record.fields | ({"data"} if record.data & kind.own else set())
         fields = {name: value.get(name, task_view.MISSING) for name in named}
         if "data" not in fields:
             data = value.get("data", {})
             fields |= {name: data.get(name, task_view.MISSING) for name in record.data}
-        if fields or not record.found.exists:
-            kind.write(self.change, path[-1], fields)
+        if (fields or not record.found.exists) and kind.write(self.change, path[-1], fields):
+            self.written.add((".".join(path[:-1]), path[-1]))
 
     def _write_goal(self, goal: Json) -> None:
         record = self.change.record
         if not equal(goal, record["goal"]):
             self.tx.put(self.doc, SESSION, RECORD, validate_session({**record, "goal": goal}))
+            self.written.add((SESSION, RECORD))
 
 
 def as_stored(path: Path, value: Json, now: str) -> Json:
@@ -194,9 +198,6 @@ def session_is_not_set(path: Path) -> Refused:
     )
 
 
-SESSION_SHOWN = frozenset(SESSION_DERIVED)
-
-
 def reads_for(name: str, path: Path) -> list[Read]:
     """What editing at `path` has to read, to be fetched ahead in the first round trip."""
     where = place(path)
@@ -207,6 +208,12 @@ def reads_for(name: str, path: Path) -> list[Read]:
     if where.section == AGENTS:
         return [Node(SHARED, "agents", where.field), Leases((agent_member(where.field),))]
     return list(node_reads(name, where.section, where.field))
+
+
+def has_rules(path: Path) -> bool:
+    """Whether a path leads into a record with rules of its own: no leaf times are kept there."""
+    section = place(path).section
+    return section == SESSION or section in KINDS
 
 
 def is_container(path: Path) -> bool:

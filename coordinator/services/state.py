@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordinator.models.errors import Conflict, CoordError, InvalidData, InvalidPath, NotFound
 from coordinator.models.jsontext import Json
@@ -130,7 +130,7 @@ def batch(
         return {"paths": [], "revision": tree.read(store, session_id, []).snapshot.revision}
 
     def work(change: SessionChange) -> Record:
-        _carry_out(store, change, edits)
+        carry_out(store, change, edits)
         return {"paths": written, "revision": change.tx.revision if change.tx.is_empty else change.tx.mark}
 
     return _commit(store, session_id, edits, request, work, None)
@@ -168,13 +168,13 @@ def _change_one(store: Store, session_id: str, edit: Edit, request: Request, if_
             raise Conflict(
                 f"{edit.text} has revision {draft_revision}, not {if_revision}", hint="read it again, then decide"
             )
-        value = _carry_out(store, change, [edit])
-        tx = change.tx
-        answer: Record = {"path": edit.text, "revision": tx.mark}
-        if tx.is_empty:
-            answer["revision"] = revision_of(change, edit.path)
+        done = carry_out(store, change, [edit])
+        revision = change.tx.mark if done.written else revision_of(change, edit.path)
+        answer: Record = {"path": edit.text, "revision": revision}
         if edit.kind == "increment":
-            answer["value"] = value
+            answer["value"] = done.value
+        if done.conflicts:
+            answer["conflicts"] = done.conflicts
         return answer
 
     try:
@@ -183,8 +183,18 @@ def _change_one(store: Store, session_id: str, edit: Edit, request: Request, if_
         raise _with_current(store, session_id, edit, error) from None
 
 
-def _carry_out(store: Store, change: SessionChange, edits: Sequence[Edit]) -> Json:
-    """Edit the draft, write the difference and say what changed. Returns the new value of the last edit."""
+class Done(NamedTuple):
+    """What edits came to: the new value at the last one's path, whether anything was written, and the numbers of the
+    values that lost a merge by time."""
+
+    value: Json
+    written: bool
+    conflicts: list[int]
+
+
+def carry_out(store: Store, change: SessionChange, edits: Sequence[Edit]) -> Done:
+    """Inside a change: edit the tree, write the difference and say what changed."""
+    from coordinator.services.conflicts import journal
     from coordinator.services.edits import Editor, in_line
     from coordinator.services.session_draft import SessionDraft
 
@@ -207,11 +217,11 @@ def _carry_out(store: Store, change: SessionChange, edits: Sequence[Edit]) -> Js
         for path in editor.touched:
             change.touches(path)
     if editor.log.changes:
-        first = edits[0]
         single = len(edits) == 1
-        data = {"op": first.kind if single else "batch", "path": first.text if single else None}
-        change.event("state:changed", subject=data["path"], data={**data, "changes": editor.log.changes})
-    return value
+        kind, path = edits[0].kind if single else "batch", edits[0].text if single else None
+        change.event("state:changed", subject=path, data={"op": kind, "path": path, "changes": editor.log.changes})
+    numbers = journal(change, edits[0].text, editor.lost)
+    return Done(value, bool(editor.draft.written), numbers)
 
 
 def _commit(

@@ -1,0 +1,113 @@
+"""The journal of values that lost a merge by time: nothing that somebody wrote disappears without a trace.
+
+An entry stays until somebody restores or dismisses it; it goes with its session.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coordinator.models import clock, ids
+from coordinator.models.errors import NotFound
+from coordinator.rules import paths
+from coordinator.services.request import Request, SessionChange, change_session, session_not_found
+from coordinator.store.connection import Store
+from coordinator.store.documents import CONFLICTS, RECORD, SESSION
+from coordinator.store.reads import AllNodes, Node
+
+Record = dict[str, Any]
+
+LAST = "last"
+"""The node with the highest number given: numbers are never used twice."""
+
+
+def journal(change: SessionChange, path: str, lost: list[Record]) -> list[int]:
+    """Inside a change: keep the values that lost a merge at `path`, and say so. Returns their numbers."""
+    if not lost:
+        return []
+    last = change.tx.node(change.name, CONFLICTS, LAST).value or 0
+    numbers = list(range(last + 1, last + 1 + len(lost)))
+    for number, loser in zip(numbers, lost, strict=True):
+        change.tx.put(change.name, CONFLICTS, str(number), _entry(change, number, loser))
+    change.tx.put(change.name, CONFLICTS, LAST, numbers[-1])
+    told = [{"number": number, "path": loser["path"]} for number, loser in zip(numbers, lost, strict=True)]
+    change.event("state:conflict", subject=path, data={"path": path, "conflicts": told[:100], "count": len(told)})
+    return numbers
+
+
+def _entry(change: SessionChange, number: int, loser: Record) -> Record:
+    return {
+        "number": number,
+        "path": loser["path"],
+        "lost": loser["value"],
+        "lost_at": clock.instant(loser["at"]),
+        "kept": loser["winner"],
+        "kept_at": clock.instant(loser["winner_at"]),
+        "deleted": loser["deleted"],
+        "tie": loser["tie"],
+        "by": change.tx.actor,
+        "noted_at": change.tx.now,
+    }
+
+
+def list_(store: Store, session_id: str) -> list[Record]:
+    """`[{number, path, lost, lost_at, kept, kept_at, deleted, tie, by, noted_at}]`, the oldest first.
+
+    `kept` won over `lost` (null with `deleted`: nothing is there), and `by` is who brought the merge.
+    """
+    project, name = ids.session_id(session_id)
+    session, entries = Node(name, SESSION, RECORD), AllNodes(name, CONFLICTS)
+    snapshot = store.project(project).fetch(session, entries)
+    if not snapshot[session].exists:
+        raise session_not_found(store, session_id)
+    kept = [node.value for field, node in snapshot[entries].items() if field != LAST]
+    return sorted(kept, key=lambda entry: int(entry["number"]))
+
+
+def show(store: Store, session_id: str, number: int) -> Record:
+    """One entry. NotFound when there is none of that number (any more)."""
+    project, name = ids.session_id(session_id)
+    session, entry = Node(name, SESSION, RECORD), Node(name, CONFLICTS, str(number))
+    snapshot = store.project(project).fetch(session, entry)
+    if not snapshot[session].exists:
+        raise session_not_found(store, session_id)
+    found: Record | None = snapshot[entry].value
+    return _there(found, number)
+
+
+def restore(store: Store, session_id: str, number: int, *, request: Request) -> Record:
+    """Put the value that lost back at its path, as a change of now, and take it out of the journal
+    → `{path, revision, number}`."""
+    from coordinator.services.edits import Edit, checked
+    from coordinator.services.state import carry_out
+
+    def work(change: SessionChange) -> Record:
+        entry = _there(change.tx.node(change.name, CONFLICTS, str(number)).value, number)
+        carry_out(store, change, [checked(Edit("set", paths.parse(entry["path"]), entry["lost"]))])
+        change.tx.drop(change.name, CONFLICTS, str(number))
+        return {"path": entry["path"], "revision": change.tx.mark, "number": number}
+
+    return change_session(store, session_id, request, work, verb="state conflicts restore", arguments=[number])
+
+
+def dismiss(store: Store, session_id: str, number: int, *, request: Request) -> Record:
+    """Take an entry out of the journal and leave the state as it is → `{path, revision, number}`."""
+
+    def work(change: SessionChange) -> Record:
+        entry = _there(change.tx.node(change.name, CONFLICTS, str(number)).value, number)
+        change.tx.drop(change.name, CONFLICTS, str(number))
+        data = {"op": "dismiss", "path": entry["path"], "number": number, "changes": []}
+        change.event("state:changed", subject=entry["path"], data=data)
+        return {"path": entry["path"], "revision": change.tx.mark, "number": number}
+
+    return change_session(store, session_id, request, work, verb="state conflicts dismiss", arguments=[number])
+
+
+def _there(entry: Record | None, number: int) -> Record:
+    if entry is None:
+        raise NotFound(
+            f"there is no conflict {number}",
+            hint="`coord state conflicts SID` lists those that are open",
+            number=number,
+        )
+    return entry
