@@ -1,5 +1,5 @@
-"""Bringing the indexes of a session back in line with its records, which decide: ready lines, waiting sets, counters and
-leases. No record is changed. It should never be needed: only commits maintain the indexes.
+"""Bringing the indexes of a session back in line with its records, which decide: ready lines, waiting sets, counters
+and leases. No record is changed. It should never be needed: only commits maintain the indexes.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ def _mend_ready(change: SessionChange, tasks: dict[str, Record]) -> int:
     statuses = {name: task["status"] for name, task in tasks.items()}
     expected: dict[str, dict[str, int]] = {"": {}}
     for name, task in tasks.items():
-        line = expected.setdefault(task_records.line(task), {})
+        ranks = expected.setdefault(task_records.line(task), {})
         expected.setdefault(task["team"] or "", {})
         rests = task["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED) and task["epoch"] is None
         if rests and task["retry_at"] is None and not graph.unmet(task, statuses):
-            line[name] = task_records.rank(task)
+            ranks[name] = task_records.rank(task)
     reads: dict[str, Read] = {line: SortedSetHead(change.tx.keys.ready(change.name, line)) for line in expected}
     found = dict(zip(reads, change.tx.fetch(*reads.values()), strict=True))
     wrong = 0

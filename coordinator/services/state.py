@@ -218,8 +218,8 @@ def carry_out(store: Store, change: SessionChange, edits: Sequence[Edit]) -> Don
             change.touches(path)
     if editor.log.changes:
         single = len(edits) == 1
-        kind, path = edits[0].kind if single else "batch", edits[0].text if single else None
-        change.event("state:changed", subject=path, data={"op": kind, "path": path, "changes": editor.log.changes})
+        data = {"op": edits[0].kind if single else "batch", "path": edits[0].text if single else None}
+        change.event("state:changed", subject=data["path"], data={**data, "changes": editor.log.changes})
     numbers = journal(change, edits[0].text, editor.lost)
     return Done(value, bool(editor.draft.written), numbers)
 
