@@ -44,7 +44,7 @@ def test_the_document_runs_as_written(size: int, coord: Coord, tmp_path: Path) -
     failures = []
     for step in copied():
         try:
-            CHECKS[step.key](world, shell.run(step, world))
+            CHECKS[step.key](world, shell.answer(step, world))
         except (AssertionError, KeyError, TypeError, ValueError) as error:
             failures.append(f"{step.text}\n    {type(error).__name__}: {error}")
     assert not failures, "\n\n".join(["", *failures])
@@ -56,7 +56,20 @@ def test_our_own_agent_file_runs_as_written(coord: Coord, tmp_path: Path) -> Non
     shell = Shell(coord, tmp_path)
     world = seed(coord, 1)
     for step in steps_of((TEMPLATES / "agents" / "meta-orchestrator.md").read_text(encoding="utf-8")):
-        shell.run(step, world)
+        shell.answer(step, world)
+
+
+@pytest.mark.slow
+def test_the_document_can_be_started_where_no_server_is_named(coord_without_url: Coord, tmp_path: Path) -> None:
+    """The embedded server is started by the first command, says so once, and outlives `uv run`."""
+    shell = Shell(coord_without_url, tmp_path)
+    world = World(coord_without_url)
+    first, create, read = copied()[:3]
+    answer = shell.run(first, world)
+    assert (answer.returncode, answer.stdout.strip()) == (0, "[]")
+    assert answer.stderr.count("\n") == 1
+    for step in (create, read):
+        CHECKS[step.key](world, shell.answer(step, world))
 
 
 class Shell:
@@ -86,12 +99,11 @@ class Shell:
             "UV_CACHE_DIR": str(tmp_path / "uv-cache"),
         }
 
-    def run(self, step: Step, world: World) -> str:
-        """stdout of the step; AssertionError when it failed or said something on stderr."""
+    def run(self, step: Step, world: World) -> subprocess.CompletedProcess[str]:
         text = step.text
         for placeholder, value in world.placeholders().items():
             text = text.replace(placeholder, value)
-        done = subprocess.run(
+        return subprocess.run(
             ["bash", "-c", text],
             cwd=self.folder / step.folder,
             env=self.environment,
@@ -100,6 +112,10 @@ class Shell:
             encoding="utf-8",
             timeout=RUN_WITHIN_S,
         )
+
+    def answer(self, step: Step, world: World) -> str:
+        """stdout of the step; AssertionError when it failed or said something on stderr."""
+        done = self.run(step, world)
         assert (done.returncode, done.stderr) == (0, ""), f"exit {done.returncode}: {done.stderr}{done.stdout}"
         return done.stdout
 
