@@ -1,6 +1,6 @@
 """The release check that `coord demo` runs: sixteen programs that do real work on a git repository, one a task.
 
 `python -m workers.release_check STEP REPOSITORY OUTPUT` reads the task as JSON on stdin (the results of the tasks
-before it under `inputs`), writes what it found under OUTPUT, and ends with its result as one line of JSON. A check that does
-not hold ends with exit code 1 and says why; one that this repository has nothing for says `skipped`.
+before it under `inputs`), writes what it found under OUTPUT, and ends with its result as one line of JSON. A check
+that does not hold ends with exit code 1 and says why; one that this repository has nothing for says `skipped`.
 """

@@ -1,0 +1,52 @@
+"""`coord demo`: a release check of a repository by four teams, started, shown and ended by one command."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.commands import OnlyShown, command, group
+from cli.output import emit, emit_text, json_forced, say
+from coordinator.models.clock import duration_ms
+from coordinator.models.errors import CommandFailed
+
+app = group("A release check of a repository by four teams.")
+
+
+@command(app, examples=[OnlyShown("coord demo"), OnlyShown("coord demo ../other-repository --output /tmp/checked")])
+def demo(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A git repository.", show_default=False)] = Path(),
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Where to write (a new folder in demo-output).")
+    ] = None,
+    timeout: Annotated[
+        int, typer.Option("--timeout", metavar="DURATION", parser=duration_ms, show_default="90s", help="At most.")
+    ] = 90_000,
+) -> None:
+    """Check a git repository with four teams of workers, and print the Orchestration Status at the end.
+
+    Seventeen tasks, each a real command, their results flowing into the tasks after them. It starts a server and
+    workers of its own and ends them again. Exit 1 when a check does not hold.
+    """
+    from workers.demo import run
+
+    chosen = output or Path("demo-output") / f"{path.resolve().name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    ended = run(path, chosen.resolve(), timeout_s=timeout / 1000, say=say)
+    markdown = ended.report.pop("markdown")
+    if json_forced():
+        tasks = [{name: task[name] for name in ("id", "team", "status", "result", "error")} for task in ended.tasks]
+        files = [str(file) for file in ended.artefacts]
+        emit({"passed": not ended.failed, "tasks": tasks, "artefacts": files, "report": ended.report})
+    else:
+        emit_text(markdown)
+    say(f"{len(ended.artefacts)} files were written to {chosen.resolve() / 'artefacts'}, in {ended.seconds:.0f} s")
+    if ended.failed:
+        names = ", ".join(task["id"] for task in ended.failed)
+        raise CommandFailed(
+            f"{len(ended.failed)} of {len(ended.tasks)} checks do not hold: {names}",
+            hint="what each found is in the folder above; its words are in the lines of progress",
+            failed=[task["id"] for task in ended.failed],
+        )

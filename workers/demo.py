@@ -1,0 +1,225 @@
+"""`coord demo`: a release check by four teams, from nothing to the report, with everything that it started ended again.
+
+It uses a server of its own under the output folder, so that it neither needs nor touches one that is configured; the
+processes are the ones that users start: `coord up` and a `coord worker` per team.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from coordinator.models.errors import CommandFailed, InvalidData, WaitedInVain
+from coordinator.models.shapes import Record
+from coordinator.models.states import AgentStatus, TaskStatus
+from coordinator.rules.lifecycle import terminal
+from coordinator.services import agents, report, sessions, shared, state, sync, tasks
+from coordinator.services.request import Request
+from coordinator.store import embedded
+from coordinator.store.connection import Store, store_at
+from workers.release_check import plan
+from workers.release_check.repository import Repository, StepFailed
+
+PROJECT = "demo"
+SESSION = "demo.release"
+EPIC = "release"
+SPRINT = "release-check"
+TEAMS = ("engineering", "product", "qa", "devops")
+READY_WITHIN_S = 30.0
+STOP_WITHIN_S = 10.0
+POLL_S = 0.2
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the demo went: the tasks as they ended, the report, and the folder with everything that was written."""
+
+    tasks: list[Record]
+    report: Record
+    artefacts: list[Path]
+    seconds: float
+
+    @property
+    def failed(self) -> list[Record]:
+        return [task for task in self.tasks if task["status"] != TaskStatus.COMPLETED]
+
+
+def run(path: Path, output: Path, *, timeout_s: float, say: Say) -> Ended:
+    """Check the git repository at `path`, write under `output`, tell the progress by `say`.
+
+    InvalidData when there is no repository; WaitedInVain when it does not end in time. Whatever happens, the server and
+    the processes that were started are ended.
+    """
+    repository = _repository(path)
+    began = time.monotonic()
+    _make(output)
+    with ExitStack() as stack:
+        store = stack.enter_context(_server(output / "state"))
+        say(f"server: {store.address}")
+        stack.enter_context(_processes(store.address, output / "logs"))
+        _prepare(store, repository, output)
+        _await_teams(store, say)
+        submitted = tasks.submit(store, SESSION, plan.tasks(repository, output / "artefacts"), request=Request())
+        say(f"{len(submitted)} tasks for {len(TEAMS)} teams, on {repository}")
+        ended = _follow(store, began + timeout_s, say)
+        sync.sync_session(store, SESSION, request=Request())
+        measured = report.report(store, SESSION)
+        sessions_closed = not any(task["status"] == TaskStatus.RUNNING for task in ended)
+        (output / "artefacts" / "report.md").write_text(measured["markdown"], encoding="utf-8")
+        say("stopping the workers and the server" if sessions_closed else "stopping what still runs")
+    artefacts = sorted(file for file in (output / "artefacts").iterdir() if file.is_file())
+    return Ended(ended, measured, artefacts, time.monotonic() - began)
+
+
+def _repository(path: Path) -> Path:
+    try:
+        return Path(Repository(path).git("rev-parse", "--show-toplevel").strip()).resolve()
+    except (StepFailed, OSError) as error:
+        raise InvalidData(
+            f"{path} is in no git repository", hint="give the path of one: coord demo PATH", reason=str(error)
+        ) from None
+
+
+def _make(output: Path) -> None:
+    try:
+        for name in ("logs", "artefacts"):
+            (output / name).mkdir(parents=True)
+    except FileExistsError:
+        raise InvalidData(f"{output} is there already", hint="choose another --output") from None
+    except OSError as error:
+        raise CommandFailed(
+            f"cannot write to {output}: {error.strerror}", hint="choose a folder with --output"
+        ) from None
+
+
+@contextmanager
+def _server(home: Path) -> Iterator[Store]:
+    store = store_at(embedded.ensure_running(home))
+    try:
+        yield store
+    finally:
+        store.close()
+        embedded.stop(home)
+
+
+@contextmanager
+def _processes(url: str, logs: Path) -> Iterator[None]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COORD_")}
+    environment["COORD_REDIS_URL"] = url
+    commands = {"up": ["up"]}
+    for team in TEAMS:
+        commands[team] = ["worker", "--project", PROJECT, "--team", team, "--name", f"{team}-1", "--allow-commands"]
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for name, arguments in commands.items():
+            with (logs / f"{name}.log").open("wb") as log:
+                command = [sys.executable, "-m", "cli.main", *arguments]
+                started.append(
+                    subprocess.Popen(
+                        command,
+                        env=environment,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                    )
+                )
+        yield
+    finally:
+        _stop(started)
+
+
+def _stop(started: list[subprocess.Popen[bytes]]) -> None:
+    """First a word, then an end: SIGTERM drains, a second one stops at once, SIGKILL is for what does not listen."""
+    for sign, within_s in ((signal.SIGTERM, STOP_WITHIN_S), (signal.SIGTERM, STOP_WITHIN_S / 2), (signal.SIGKILL, 5.0)):
+        for process in started:
+            if process.poll() is None:
+                process.send_signal(sign)
+        deadline = time.monotonic() + within_s
+        for process in started:
+            try:
+                process.wait(max(0.05, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                continue
+        if all(process.poll() is not None for process in started):
+            return
+
+
+def _prepare(store: Store, repository: Path, output: Path) -> None:
+    request = Request()
+    goal = f"release check of {repository.name}"
+    sessions.create(store, PROJECT, mode="testing", name="release", goal=goal, ttl_ms=300_000, request=request)
+    epic = {"title": f"Release {repository.name}", "status": "active", "teams": list(TEAMS)}
+    shared.update_epic(store, PROJECT, EPIC, fields=epic, request=request)
+    sprint = {"status": "active", "epic": EPIC, "goal": goal}
+    shared.update_sprint(store, PROJECT, SPRINT, fields=sprint, request=request)
+    state.set_(store, SESSION, "planning.current_epic", EPIC, request=request)
+    state.set_(store, SESSION, "planning.current_sprint", SPRINT, request=request)
+    state.set_(store, SESSION, "planning.output", str(output), request=request)
+
+
+def _await_teams(store: Store, say: Say) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while True:
+        live = {one["team"] for one in agents.list_(store, PROJECT) if one["status"] == AgentStatus.AVAILABLE}
+        if live >= set(TEAMS):
+            say(f"workers: {', '.join(TEAMS)}")
+            return
+        if time.monotonic() > deadline:
+            missing = ", ".join(sorted(set(TEAMS) - live))
+            raise CommandFailed(f"no worker of {missing} came up", hint="see the logs in the output folder")
+        time.sleep(POLL_S)
+
+
+def _follow(store: Store, deadline: float, say: Say) -> list[Record]:
+    """Tell every change of a task until all have ended. WaitedInVain at the deadline."""
+    seen: dict[str, str] = {}
+    began = time.monotonic()
+    while True:
+        now = tasks.list_(store, SESSION)
+        for task in sorted(now, key=lambda one: one["finished_at"] or one["started_at"] or "~"):
+            if seen.get(task["id"]) != task["status"]:
+                seen[task["id"]] = task["status"]
+                _tell(task, time.monotonic() - began, now, say)
+        if all(terminal(task["status"]) or _stuck(task) for task in now):
+            return now
+        if time.monotonic() > deadline:
+            left = [task["id"] for task in now if not terminal(task["status"])]
+            raise WaitedInVain(f"{len(left)} task(s) did not end in time: {', '.join(left)}", hint="see --timeout")
+        time.sleep(POLL_S)
+
+
+def _stuck(task: Record) -> bool:
+    """Blocked for good: what it depends on has failed."""
+    return bool(task["status"] == TaskStatus.BLOCKED)
+
+
+_MARKS = {
+    TaskStatus.RUNNING: "…",
+    TaskStatus.COMPLETED: "✓",
+    TaskStatus.FAILED: "✗",
+    TaskStatus.BLOCKED: "■",
+    TaskStatus.CANCELLED: "-",
+}
+
+
+def _tell(task: Record, seconds: float, now: list[Record], say: Say) -> None:
+    mark = _MARKS.get(task["status"])
+    if mark is None:
+        return
+    ended = sum(terminal(one["status"]) for one in now)
+    text = f"{seconds:6.1f}s  {ended:>2}/{len(now)}  {mark} {task['team']:<12} {task['title']}"
+    if task["status"] == TaskStatus.FAILED and isinstance(task["error"], dict):
+        text += f": {task['error'].get('message') or task['error'].get('reason')}"
+    elif task["status"] == TaskStatus.COMPLETED and isinstance(task["result"], dict) and "skipped" in task["result"]:
+        text += f" (nothing to check: {task['result']['skipped']})"
+    say(text)
