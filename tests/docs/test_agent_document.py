@@ -23,6 +23,7 @@ from tests.docs.seeding import World, seed
 from tests.servers import missing
 
 RUN_WITHIN_S = 60
+SHOWN_AT_START_BYTES = 2048  # what an agent starts with is paid for in every turn
 
 
 def test_the_copy_is_equal_to_the_document() -> None:
@@ -70,6 +71,22 @@ def test_the_document_can_be_started_where_no_server_is_named(coord_without_url:
     assert answer.stderr.count("\n") == 1
     for step in (create, read):
         CHECKS[step.key](world, shell.answer(step, world))
+
+
+@pytest.mark.slow
+def test_the_hooks_show_the_session_and_keep_it_alive(coord: Coord, tmp_path: Path) -> None:
+    shell = Shell(coord, tmp_path)
+    world = seed(coord, 1)
+    start, stop = (Step(f"sh .claude/hooks/{name}.sh") for name in ("coord_session_start", "coord_stop"))
+    assert shell.answer(start, world) == "", "no session is named, so there is nothing to say"
+    shell.environment["COORD_SESSION"] = world.session
+    shown = shell.answer(start, world)
+    assert shown.startswith("# Orchestration Status")
+    assert world.session in shown
+    assert len(shown.encode()) <= SHOWN_AT_START_BYTES
+    before = coord("session", "status", world.session).json["expires_at"]
+    assert shell.answer(stop, world) == ""
+    assert coord("session", "status", world.session).json["expires_at"] > before
 
 
 class Shell:
