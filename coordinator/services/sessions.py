@@ -102,7 +102,8 @@ def show(store: Store, session_id: str) -> Record:
 
 
 def list_(store: Store, project: str | None = None, *, active: bool = False, mode: str | None = None) -> list[Record]:
-    """Sessions of a project (NotFound when there is none), or of all, sorted by id. `active`: only those that are."""
+    """Sessions of a project (NotFound when there is none), or of all, by project and name. `active`: only those that
+    are."""
     projects = [existing_project(store, project)] if project else [store.project(one) for one in store.project_ids()]
     return [
         session
