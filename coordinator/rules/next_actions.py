@@ -27,7 +27,7 @@ def next_actions(facts: Facts) -> list[Action]:
 def _about_the_session(facts: Facts) -> list[Action]:
     session = facts["session"]
     if session["status"] == SessionStatus.INTERRUPTED:
-        return [_do("Take over the session: its owner is gone", f"coord session recover {session['id']}")]
+        return [_do("Revive the session: its owner gives no sign of life", f"coord session heartbeat {session['id']}")]
     if session["status"] == SessionStatus.PAUSED:
         return [
             _do("Resume the session: while it is paused nothing is started", f"coord session resume {session['id']}")

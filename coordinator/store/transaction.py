@@ -259,6 +259,10 @@ class Transaction:
         """Take a lock; its token is this commit's revision (`tx.mark`). Check with `lock_is` first."""
         self.writes.append(("lock", (name, ttl_ms, owner)))
 
+    def extend(self, name: str, ttl_ms: int) -> None:
+        """More time for a lock, counted from the commit; its token stays. Check with `lock_is` first."""
+        self.writes.append(("extend", (name, ttl_ms)))
+
     def unlock(self, name: str) -> None:
         self.writes.append(("unlock", (name,)))
 

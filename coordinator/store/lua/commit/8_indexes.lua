@@ -44,6 +44,10 @@ function write.lock(name, ttl_ms, owner)
   local deadline, acquired = text(now_ms + tonumber(ttl_ms)), text(now_ms)
   redis.call('HSET', KEYS[6], name, revision .. ' ' .. deadline .. ' ' .. acquired .. ' ' .. owner)
 end
+function write.extend(name, ttl_ms) -- the same token for longer
+  local token, acquired, owner = string.match(redis.call('HGET', KEYS[6], name), '^(%d+) %d+ (%d+) (.*)$')
+  redis.call('HSET', KEYS[6], name, token .. ' ' .. text(now_ms + tonumber(ttl_ms)) .. ' ' .. acquired .. ' ' .. owner)
+end
 function write.unlock(name)
   redis.call('HDEL', KEYS[6], name)
 end
