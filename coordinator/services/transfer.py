@@ -108,7 +108,7 @@ def import_(store: Store, data: Json, *, as_id: str | None = None, dry_run: bool
     a whole and unaltered export, AlreadyExists for an id that is taken: nothing is written then.
     """
     content = checked(data, checksum)
-    session_id = as_id or str(content.session["id"])
+    session_id = str(content.session["id"]) if as_id is None else as_id
     project, name = ids.session_id(session_id)
     project_store = store.project(project)
     requeued = _put_back(content)
