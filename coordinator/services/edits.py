@@ -115,13 +115,15 @@ class Editor:
             return
         if edit.kind not in ("set", "merge"):
             _changed(paths.assign({}, edit.path, {}), edit.path, edit, "")  # it is an object: says so
+        is_record = len(edit.path) == 3
+        if is_record:
+            self.draft.load(edit.path)
         if not isinstance(edit.value, dict):
             raise InvalidData(
                 f"{edit.text} is always an object, not {paths.kind(edit.value)}",
                 hint="give an object: each of its members is set",
                 path=edit.text,
             )
-        is_record = len(edit.path) == 3
         is_new = is_record and self.draft.find(edit.path) is MISSING
         outer, self.log = self.log, ChangeLog() if is_new else self.log
         for name in self._members(edit.path, edit.value):
@@ -195,7 +197,8 @@ def _without_negative(tree: Json, path: Path) -> Path:
     made: list[str | int] = []
     for part in path:
         above = paths.find(tree, tuple(made))
-        made.append(part % len(above) if isinstance(part, int) and isinstance(above, list) and above else part)
+        inside = isinstance(part, int) and isinstance(above, list) and -len(above) <= part < 0
+        made.append(part + len(above) if inside and isinstance(part, int) else part)
     return tuple(made)
 
 
