@@ -1,0 +1,1 @@
+"""Pure functions on plain data. No Redis, no clock, no files."""
