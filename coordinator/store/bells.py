@@ -44,13 +44,21 @@ def ring(
 def ring_system(store: Store, project: str, job: str, *, slot_s: float, arguments: list[Any] | None = None) -> bool:
     """Ring for a system job (`rebalance`, `sweep`, `sync`, `snapshot`), once per time slot of `slot_s` seconds however
     many tickers run. False when the slot was taken."""
-    number = int(time.time() / slot_s)
     given = arguments or [project]
-    word = _digest(job, *given)
-    if not _first(store, project, f"{job}-{word[:8]}", number, slot_s):
+    number = take_slot(store, project, job, slot_s=slot_s, arguments=given)
+    if number is None:
         return False
-    _enqueue(store, project, SYSTEM_QUEUE, f"workers.jobs.{job}", given, f"{job}-{word}-{number}")
+    job_id = f"{job}-{_digest(job, *given)}-{number}"
+    _enqueue(store, project, SYSTEM_QUEUE, f"workers.jobs.{job}", given, job_id)
     return True
+
+
+def take_slot(store: Store, project: str, job: str, *, slot_s: float, arguments: list[Any] | None = None) -> int | None:
+    """The number of the present time slot of a system job for whoever comes first in it, None for all others: once
+    per slot, whether the job is rung for or, where no system worker lives, done by the one who took the slot."""
+    number = int(time.time() / slot_s)
+    word = _digest(job, *(arguments or [project]))
+    return number if _first(store, project, f"{job}-{word[:8]}", number, slot_s) else None
 
 
 def system_workers(store: Store, project: str) -> int:

@@ -1,0 +1,98 @@
+"""The functions that RQ may run, and no others (`rq_worker` holds the list against every job).
+
+A job says no more than "look at this": what is to be done stands in the records. So each may come late, twice or never
+without harm, and each may also be called directly, which the ticker does where no system worker lives.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from coordinator.models import ids
+from coordinator.models.errors import CoordError
+
+if TYPE_CHECKING:
+    from coordinator.store.connection import Store
+
+log = logging.getLogger(__name__)
+
+stopping = threading.Event()
+"""Set in a work-horse that shall end now: its command is ended and its task given back."""
+
+_stores: dict[int, Store] = {}
+
+
+def run_task(project: str, session_id: str, task_id: str, epoch: int) -> None:
+    """Claim the task that was assigned with `epoch` to this worker's agent, run its command, write down the end."""
+    from workers.settings import WorkerSettings
+    from workers.task_run import TaskRun
+
+    of_project, _ = ids.session_id(session_id)
+    ids.thing_id(task_id, "task")
+    settings = WorkerSettings.from_environment()
+    if not project == of_project == settings.project:
+        raise ValueError(f"a bell for project {project} and session {session_id} at a worker of {settings.project}")
+    TaskRun(store(), settings, session_id, task_id, stopping).carry_out(epoch)
+
+
+def rebalance(project: str) -> None:
+    """Place the ready work of every open session."""
+    from coordinator.services import balance
+
+    _with_care("rebalance", project, lambda: balance.rebalance_project(store(), project))
+
+
+def sweep(project: str) -> None:
+    """Act on every deadline that has passed, ring again for assignments that nobody took, and place what came free."""
+    from coordinator.services import balance, reaping
+
+    def work() -> None:
+        done = reaping.sweep(store(), project)
+        balance.ring_again(store(), project)
+        if any(done[kind] for kind in ("task", "agent", "retry", "spread")):
+            balance.rebalance_project(store(), project)
+
+    _with_care("sweep", project, work)
+
+
+def sync(project: str) -> None:
+    """Write every session's finished work to the project."""
+    from coordinator.services import sync as syncing
+
+    _with_care("sync", project, lambda: syncing.sync_project(store(), project))
+
+
+def snapshot(project: str) -> None:
+    """Keep a copy of every open session."""
+    from coordinator.services import sessions
+
+    _with_care("snapshot", project, lambda: sessions.snapshot_project(store(), project))
+
+
+def store() -> Store:
+    """This process's store, at the address of its environment. A forked work-horse makes its own."""
+    pid = os.getpid()
+    if pid not in _stores:
+        from coordinator.models.config import load
+        from coordinator.store.connection import connect
+
+        _stores.clear()
+        _stores[pid] = connect(load())
+    return _stores[pid]
+
+
+def use_store(made: Store) -> None:
+    """Let jobs that are called directly use the store of the process that calls them."""
+    _stores[os.getpid()] = made
+
+
+def _with_care(job: str, project: str, work: Callable[[], Any]) -> None:
+    """A system job that fails is done again in its next time slot; one line says why."""
+    try:
+        work()
+    except CoordError as error:
+        log.warning("%s of %s: %s", job, project, error.message)

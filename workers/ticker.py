@@ -1,0 +1,142 @@
+"""What makes a project move by itself: a clock that rings for system jobs, and an ear for events after which pending
+work may be placed. Any worker process runs one; each time slot and each event is acted on once, however many do.
+
+Where no system worker lives (nobody runs `coord up`), whoever gets the slot does the job itself, here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from coordinator.models.errors import CoordError, ServerUnavailable
+from coordinator.services import reactions
+from coordinator.store import bells
+from coordinator.store.connection import Store
+from coordinator.store.events import Entry, EventStream
+from workers import jobs
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+EVERY_S = {"sweep": 2.0, "rebalance": 5.0, "sync": 15.0, "snapshot": 300.0}
+"""Rebalancing is rung for by events; the clock is there for what no event tells."""
+TOGETHER_S = 0.05
+"""Events within this time are answered by one rebalancing, or by two when they go on."""
+ASK_AGAIN_S = 2.0
+LISTEN_S = 5.0
+PLACE_AFTER = frozenset(
+    f"{family}:{word}"
+    for family, words in {
+        "task": "submitted completed failed blocked unblocked requeued cancelled",
+        "agent": "registered lost drained",
+        "session": "started resumed recovered",
+        "team": "ready",
+        "resource": "available released",
+        "workflow": "started phase_completed",
+    }.items()
+    for word in words.split()
+)
+
+
+class Ticker:
+    """Two daemon threads of a process, from `start` to `stop`."""
+
+    def __init__(self, store: Store, project: str) -> None:
+        self.store, self.project = store, project
+        self._stopped = threading.Event()
+        self._rung: dict[str, int] = {}
+        self._system_worker = False
+        self._asked_at = -ASK_AGAIN_S
+        self._threads = [
+            threading.Thread(target=self._go_on, args=(step,), name=f"ticker {step.__name__}", daemon=True)
+            for step in (self._tick, self._listen)
+        ]
+        self._stream = EventStream(store, project)
+        self._position: str | None = None
+
+    def start(self) -> None:
+        """Begin. What was pending before is placed at once."""
+        jobs.use_store(self.store)
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End, after the job that is being done here; one that takes long is left behind with the process."""
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join(timeout=1.0)
+
+    def _go_on(self, step: object) -> None:
+        while not self._stopped.is_set():
+            try:
+                step()  # type: ignore[operator]
+            except ServerUnavailable as error:
+                log.warning("Redis is away: %s", error.message)
+                self._stopped.wait(1.0)
+            except CoordError as error:
+                log.warning("%s: %s", self.project, error.message)
+                self._stopped.wait(1.0)
+            except Exception:  # the edge of a thread: it has to go on, and nobody above would see it
+                log.exception("a defect in the ticker of %s", self.project)
+                self._stopped.wait(5.0)
+
+    # ------------------------------------------------------------------------------------------------- the clock
+
+    def _tick(self) -> None:
+        now = time.time()
+        for job, slot_s in EVERY_S.items():
+            number = int(now / slot_s)
+            if self._rung.get(job) != number:
+                self._rung[job] = number
+                self._ring(job, slot_s)
+        self._stopped.wait(TICK_S)
+
+    def _ring(self, job: str, slot_s: float) -> bool:
+        """True when this ticker was the one that rang, or did it."""
+        if self._is_served():
+            return bells.ring_system(self.store, self.project, job, slot_s=slot_s)
+        if bells.take_slot(self.store, self.project, job, slot_s=slot_s) is None:
+            return False
+        getattr(jobs, job)(self.project)
+        return True
+
+    def _is_served(self) -> bool:
+        """Does a system worker live? Asked now and then."""
+        now = time.monotonic()
+        if now - self._asked_at >= ASK_AGAIN_S:
+            self._system_worker = bells.system_workers(self.store, self.project) > 0
+            self._asked_at = now
+        return self._system_worker
+
+    # --------------------------------------------------------------------------------------------------- the ear
+
+    def _listen(self) -> None:
+        if self._position is None:
+            self._position = self._stream.end()
+            self._place()
+        page = self._stream.wait(self._position, LISTEN_S)
+        if not page or self._stopped.is_set():
+            return
+        self._position = page[-1].id
+        for entry in page:
+            self._react(entry)
+        if any(entry.type in PLACE_AFTER for entry in page):
+            self._place()
+
+    def _place(self) -> None:
+        """Ring at once. Where this moment's slot is taken, that job may have begun before our event: so in the next."""
+        if not self._ring("rebalance", TOGETHER_S):
+            self._stopped.wait(TOGETHER_S - time.time() % TOGETHER_S)
+            self._ring("rebalance", TOGETHER_S)
+
+    def _react(self, entry: Entry) -> None:
+        """Blockers that were raised by hand; done once, mostly by the command that raised them."""
+        if entry.type == "blocker:raised":
+            try:
+                reactions.react(self.store, entry.event)
+            except ServerUnavailable:
+                raise
+            except CoordError as error:
+                log.info("blocker:raised %s: %s", entry.id, error.message)

@@ -1,0 +1,58 @@
+"""`coord up`: the system worker and the ticker of every project on a server, those that come later too. It does no
+work of its own: each project has a child process, since RQ knows one key prefix per process."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from coordinator.models.errors import ServerUnavailable
+from coordinator.store.connection import Store
+from workers.children import Children, StopSignals, rq_environment, rq_worker
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.25
+PROJECTS_S = 2.0
+GRACE_S = 5.0
+
+
+def up(store: Store, url: str, revive: Callable[[], object] | None, signals: StopSignals | None = None) -> None:
+    """Serve every project until a signal asks to end. To be called in the main thread.
+
+    `revive` starts the embedded server where that is what is used, and it does not answer any more.
+    """
+    signals = signals or StopSignals()
+    signals.install()
+    children = Children()
+    look_at = 0.0
+    log.info("serving the projects on %s", store.address)
+    try:
+        while not signals.asked:
+            if time.monotonic() >= look_at:
+                _follow(store, url, children, revive)
+                look_at = time.monotonic() + PROJECTS_S
+            children.look()
+            signals.wait(LOOK_S)
+    finally:
+        children.end(GRACE_S, signals.hurry)
+        log.info("ended")
+
+
+def _follow(store: Store, url: str, children: Children, revive: Callable[[], object] | None) -> None:
+    """A child for each project in the list, and none for those that have gone."""
+    try:
+        projects = store.project_ids()
+    except ServerUnavailable as error:
+        log.warning("Redis is away: %s", error.message)
+        if revive is not None and error.word == "unreachable":
+            revive()
+        return
+    for project in set(children.names()) - set(projects):
+        log.info("project %s has gone", project)
+        children.drop(project)
+    for project in projects:
+        if project not in children.names():
+            log.info("serving project %s", project)
+            children.add(project, rq_worker("system", project), rq_environment(project, url))
