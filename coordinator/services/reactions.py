@@ -1,5 +1,5 @@
 """What an event sets in motion at once, whoever noticed it: the command that emitted it, or the system worker that
-follows the stream. Both may: each reaction is a request named after the event, so it is done once.
+follows the stream. Both may: placing twice moves nothing, and a block is a request named after its event.
 
 An event by hand changes no task, except `blocker:raised`; the others make the coordinator look at its records again.
 """
@@ -35,7 +35,7 @@ def _place(store: Store, event: Event) -> None:
         balance.rebalance_project(store, event["project"])
         return
     with contextlib.suppress(NotFound, Refused):  # it closed or went meanwhile: nothing is left to place
-        balance.rebalance(store, event["session"], request=_request(event, event["session"]))
+        balance.rebalance(store, event["session"])
 
 
 def _block(store: Store, event: Event) -> None:
@@ -66,13 +66,9 @@ def _block(store: Store, event: Event) -> None:
             },
         )
 
-    request = _request(event, event["session"])
-    change_session(store, event["session"], request, work, verb="react", arguments=[event["id"]])
-
-
-def _request(event: Event, session_id: str) -> Request:
     actor = event["actor"] and ids.agent_reference(event["actor"])[0]  # named, not fenced: its life may be over by now
-    return Request(id=f"react/{event['id']}/{ids.session_id(session_id)[1]}", actor=actor, system=True)
+    request = Request(id=f"react/{event['id']}", actor=actor, system=True)
+    change_session(store, event["session"], request, work, verb="react", arguments=[event["id"]])
 
 
 _REACTIONS: dict[str, Callable[[Store, Event], None]] = {
