@@ -106,7 +106,7 @@ def stamp(times: Times, path: Path, at: int) -> Times:
         if isinstance(part, int):  # a list is one leaf
             break
         place = place.below.setdefault(part, _Memory())
-    place.decide(later(times, at))
+    place.time = later(times, at)
     return memory.times()
 
 
@@ -148,11 +148,6 @@ class _Memory:
             yield render(path) + ".", self.object_time
         for name, place in self.below.items():
             yield from place._entries((*path, name), above)
-
-    def decide(self, at: int) -> None:
-        """What stands here was decided at `at`, and nothing below it is later."""
-        self.time, self.object_time = at, NEVER
-        self.below.clear()
 
     def newest_inside(self) -> int:
         """The last time at which something said that an object is here, or wrote or deleted something in it."""
@@ -217,11 +212,10 @@ class _Merging:
         if self.at == decided:
             return leaf if value is MISSING else self._greater(value, leaf, path)
         newest = memory.newest_inside() if isinstance(value, dict) else NEVER
+        memory.time = self.at
         if newest < self.at:
-            memory.decide(self.at)
             return leaf
         self.losers.append(_Loser(path, leaf, self.at, newest))
-        memory.time = self.at
         return self._without_older(value, memory, decided, path)
 
     def _greater(self, value: Json, leaf: Json, path: Path) -> Json:

@@ -71,6 +71,8 @@ def test_a_filter_over_an_object_yields_its_values() -> None:
         ("@.n <= true", "3"),
         ("@.n < true", ""),
         ("@.n > $.execution.limit", "1"),
+        ("$.execution.limit", "1234"),
+        ("!$.execution.limit", ""),
         ("@.status == @.status", "1234"),
         ("@.assignee == @.nothing", "4"),
         ("@.tags[0] == 'x'", "2"),
@@ -313,7 +315,7 @@ def a_test(draw: st.DrawFn, depth: int) -> list[str]:
         tokens = [token for part in parts for token in [sign, *part]][1:]
         return ["(", *tokens, ")"] if shape >= 8 else tokens
     if shape <= 1:
-        path = ["@", *draw(some_steps(depth, at_least=1))]
+        path = [draw(st.sampled_from("@@$")), *draw(some_steps(depth, at_least=1))]
         return [["!"], []][shape] + path
     if shape == 2:
         return [*draw(a_single_path()), "=~", "'^a'"]

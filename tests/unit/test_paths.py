@@ -15,7 +15,9 @@ from coordinator.models.jsontext import canonical
 from coordinator.rules import paths
 from coordinator.rules.paths import MISSING, Path
 
-NAMES = st.text(max_size=6) | st.sampled_from(["a", "b", "0", "-1", "$", "a b", " a", "a.b", 'q"', "[0]", "\x7f", "\\"])
+NAMES = st.text(max_size=6) | st.sampled_from(
+    ["a", "b", "0", "-1", "$", "a b", " a", "a ", "a.b", 'q"', "[0]", "\x7f", "\\"]
+)
 PATHS = st.lists(NAMES | st.integers(-(10**20), 10**20), max_size=8).map(tuple)
 SMALL_PATHS = st.lists(st.sampled_from(["a", "b", 0, 1, -1, -2]), max_size=4).map(tuple)
 SCALARS = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["x", "", 1.5])
@@ -296,6 +298,7 @@ def test_nothing_is_made_through_a_scalar_or_past_a_lists_end(text: str) -> None
 def test_an_element_of_a_list_is_replaced_and_removed_by_its_index() -> None:
     assert paths.assign({"a": [1, 2, 3]}, ("a", -1), 9) == {"a": [1, 2, 9]}
     assert paths.remove({"a": [1, 2, 3]}, ("a", -3)) == {"a": [2, 3]}
+    assert paths.remove({"a": [1, 2, 3]}, ("a", -1)) == {"a": [1, 2]}
     assert paths.remove({"a": [1, 2, 3]}, ("a", 1)) == {"a": [1, 3]}
 
 
