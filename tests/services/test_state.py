@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -104,7 +105,8 @@ def test_any_section_comes_out_as_it_was_set_over_whatever_was_there(store: Stor
 
 
 def test_a_section_turns_from_object_to_value_and_back_without_remains(store: Store, session_id: str) -> None:
-    for value in ({"a": 1, "b": 2}, "text", {"b": {}}, {}, [1], {"c": None}, None):
+    values: list[Any] = [{"a": 1, "b": 2}, "text", {"b": {}}, {}, [1], {"c": None}, None]
+    for value in values:
         changed(store, session_id, "scratch", value)
         assert value_at(store, session_id, "scratch") == value
 
@@ -189,7 +191,8 @@ def test_increment_is_exact_for_integers_of_any_size(store: Store, session_id: s
     assert state.increment(store, session_id, "planning.n", 10**40, request=REQUEST)["value"] == 10**40 + 1
     assert state.increment(store, session_id, "planning.n", -(10**40), request=REQUEST)["value"] == 1
     assert math.isclose(state.increment(store, session_id, "planning.n", 0.5, request=REQUEST)["value"], 1.5)
-    for wrong in ("x", None, [], True):
+    wrongs: list[Any] = ["x", None, [], True]
+    for wrong in wrongs:
         changed(store, session_id, "planning.n", wrong)
         with pytest.raises(InvalidData):
             state.increment(store, session_id, "planning.n", request=REQUEST)
@@ -392,14 +395,15 @@ def test_the_revision_that_is_shown_is_the_one_that_is_asked_for(store: Store, s
 def test_deletions_and_new_sections_raise_the_revision_of_what_they_lie_in(store: Store, session_id: str) -> None:
     changed(store, session_id, "planning", {"a": 1, "b": 2})
     changed(store, session_id, "note", "last")
-    for act, above in (
-        (lambda: state.delete(store, session_id, "planning.a", request=REQUEST), "planning"),
-        (lambda: state.delete(store, session_id, "planning", request=REQUEST), "$"),
-        (lambda: state.set_(store, session_id, "execution.fresh", {}, request=REQUEST), "execution"),
-        (lambda: state.delete(store, session_id, "execution.fresh", request=REQUEST), "execution"),
-    ):
+    steps: list[tuple[str, Callable[[], Any]]] = [
+        ("planning", lambda: state.delete(store, session_id, "planning.a", request=REQUEST)),
+        ("$", lambda: state.delete(store, session_id, "planning", request=REQUEST)),
+        ("execution", lambda: state.set_(store, session_id, "execution.fresh", {}, request=REQUEST)),
+        ("execution", lambda: state.delete(store, session_id, "execution.fresh", request=REQUEST)),
+    ]
+    for above, step in steps:
         before = state.get(store, session_id, above).revision
-        act()
+        step()
         assert state.get(store, session_id, above).revision > before, above
 
 
