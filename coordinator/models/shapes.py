@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from coordinator.models.errors import InvalidData, UsageError
 from coordinator.models.states import (
     NORMAL_PRIORITY,
     AgentKind,
@@ -209,7 +210,10 @@ def new_blocker(
 def as_given(noun_field: str, value: Any, now: str | None = None) -> Any:
     """A task's field as people write it → as it is stored: `"high"` for `priority`, a text or ids for `blocked_by`."""
     if noun_field == "priority" and isinstance(value, str):
-        return priority_number(value)
+        try:
+            return priority_number(value)
+        except UsageError as error:  # inside a record it is content, not an option
+            raise InvalidData(error.message, hint=error.hint) from None
     if noun_field == "blocked_by" and isinstance(value, str):
         return new_blocker("raised", now, reason=value)
     if noun_field == "blocked_by" and isinstance(value, list):
