@@ -402,7 +402,7 @@ def test_a_follower_that_is_cut_and_resumes_misses_nothing_and_sees_nothing_twic
 
 
 def cut(store: Store, project: str, since: str | None, count: int) -> Iterator[dict[str, Any]]:
-    return events.follow(store, project, since=since, count=count, timeout_ms=10_000)
+    return events.follow(store, project, since=since, count=count, timeout_ms=200)
 
 
 def test_a_follower_that_the_trimming_overtakes_is_told_so_in_its_place(store: Store, project: str) -> None:
