@@ -16,7 +16,7 @@ from coordinator.rules.paths import MISSING, Path
 from coordinator.services.request import project_not_found, session_not_found
 from coordinator.services.tree_parts import AgentsPart, Document, parts_for
 from coordinator.store.connection import Store
-from coordinator.store.documents import GROUP, RECORD, SECTION_LIST, SESSION, place, section_parts
+from coordinator.store.documents import AGENTS, GROUP, RECORD, SECTION_LIST, SESSION, place, section_parts
 from coordinator.store.keys import SHARED
 from coordinator.store.reads import NO_SECTION, Names, Node, Read, Sections, Snapshot
 
@@ -102,6 +102,8 @@ def _with_names(store: Store, found: TreeFound, path: Path) -> Json:
             tree = paths.assign(tree, parts, entry.value if entry.is_value else {})
     if where.section is not None and where.field is not None:
         siblings: Json = {sibling: {} for sibling in snapshot[names]}
+        if where.section in (SESSION, AGENTS):  # views, read as a whole
+            siblings = paths.find(found.tree, section_parts(where.section))
         if siblings:
             tree = paths.assign(tree, section_parts(where.section), siblings)
         here = (*section_parts(where.section), where.field)
