@@ -59,4 +59,4 @@ class _NotAgain(logging.Filter):
 
     @staticmethod
     def _is_about_the_connection(record: logging.LogRecord) -> bool:
-        return "Redis" in str(record.msg) or "redis" in record.getMessage()
+        return "redis" in record.getMessage().lower()

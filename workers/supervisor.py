@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import socket
 import threading
 from dataclasses import dataclass, field
@@ -79,6 +80,7 @@ class Worker:
         self.host = socket.gethostname()
         self.name = order.name or default_name(order.team, self.host)
         self.replace = order.replace
+        self.registration = new_request_id()
         self.children = Children()
         self.life: Life | None = None
 
@@ -99,8 +101,9 @@ class Worker:
             kind=AgentKind.PUSH,
             host=self.host,
             replace=self.replace,
-            request=Request(),
+            request=Request(id=self.registration),
         )
+        self.replace, self.registration = False, new_request_id()  # for the next life
         self.life = Life(self.store, record, self.signals.noticed)
         self.life.start()
         settings = self._settings(record["as"])
@@ -205,6 +208,11 @@ class Life(threading.Thread):
             except CoordError as error:
                 log.warning("Redis is away: %s", error.message)
                 pause_s = min(1.0, self._every_s)
+
+
+def new_request_id() -> str:
+    """For a registration: one whose reply was lost is repeated, and not refused because of its own success."""
+    return f"register-{secrets.token_hex(8)}"
 
 
 def default_name(team: str, host: str) -> str:

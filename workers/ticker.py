@@ -63,24 +63,23 @@ class Ticker:
             thread.start()
 
     def stop(self) -> None:
-        """End, after the job that is being done here; one that takes long is left behind with the process."""
+        """End. What is being done here is left behind with the process: every change is one commit, done or not."""
         self._stopped.set()
         for thread in self._threads:
-            thread.join(timeout=1.0)
+            thread.join(timeout=0.1)
 
     def _go_on(self, step: object) -> None:
         while not self._stopped.is_set():
             try:
                 step()  # type: ignore[operator]
-            except ServerUnavailable as error:
-                log.warning("Redis is away: %s", error.message)
-                self._stopped.wait(1.0)
             except CoordError as error:
-                log.warning("%s: %s", self.project, error.message)
-                self._stopped.wait(1.0)
-            except Exception:  # the edge of a thread: it has to go on, and nobody above would see it
-                log.exception("a defect in the ticker of %s", self.project)
-                self._stopped.wait(5.0)
+                self._complain("the ticker of %s: %s", self.project, error.message)
+            except Exception:  # noqa: BLE001 - the edge of a thread: it has to go on, and nobody above would see it
+                self._complain("a defect in the ticker of %s", self.project, exc_info=True)
+
+    def _complain(self, text: str, *words: str, exc_info: bool = False) -> None:
+        if not self._stopped.wait(1.0):  # at the end, connections are closed under it
+            log.warning(text, *words, exc_info=exc_info)
 
     # ------------------------------------------------------------------------------------------------- the clock
 
