@@ -81,12 +81,16 @@ class Editor:
             raise paths.not_found(draft.tree, path)
         if edit.at_us is not None:
             return self._merge_at(edit, path)
+        before = draft.tree
         edited = draft.edit(path, lambda tree: _changed(tree, path, edit, draft.tx.now))
         draft.edited(path)
         if edited.old is MISSING or edited.new is MISSING or not equal(edited.old, edited.new):
             draft.stamp(path)
         self.touched.append(paths.render(path))
-        self._log_value(edit, path, edited.old, edited.new, made)
+        if edit.kind == "delete" and isinstance(path[-1], int):  # every item after it moves: that is the whole list
+            self.log.add(path[:-1], paths.find(before, path[:-1]), paths.find(draft.tree, path[:-1]))
+        else:
+            self._log_value(edit, path, edited.old, edited.new, made)
         return edited.new
 
     def _log_value(self, edit: Edit, path: Path, old: Json, new: Json, made: int) -> None:
