@@ -126,7 +126,7 @@ def submit(
     if file is not None:
         if spec:
             raise UsageError("a file brings its tasks whole", hint="leave the other options out, or write them there")
-        specs = task_files.parse(read_file(file, what="the task file"), name=file.name)
+        specs = task_files.parse(read_file(file, what="the task file"), name="stdin" if str(file) == "-" else file.name)
     elif title is None:
         raise UsageError("a task needs a title", hint="write --title T, or -f FILE for several tasks")
     else:

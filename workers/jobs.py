@@ -68,9 +68,9 @@ def sync(project: str) -> None:
 
 def snapshot(project: str) -> None:
     """Keep a copy of every open session."""
-    from coordinator.services import sessions
+    from coordinator.services import backups
 
-    _with_care("snapshot", project, lambda: sessions.snapshot_project(store(), project))
+    _with_care("snapshot", project, lambda: backups.take_all(store(), project))
 
 
 def store() -> Store:

@@ -13,7 +13,7 @@ from coordinator.models.errors import InvalidData
 from coordinator.models.jsontext import dumps
 from coordinator.models.shapes import Record
 from coordinator.services import transfer
-from coordinator.services.request import Request, change_project, not_found, session_not_found, session_reads
+from coordinator.services.request import CLOSED, Request, change_project, not_found, session_not_found, session_reads
 from coordinator.store.connection import Store
 from coordinator.store.documents import TASKS
 from coordinator.store.keys import SHARED
@@ -23,6 +23,7 @@ from coordinator.store.transaction import Transaction
 
 BACKUPS = ".backups"
 KEEP = 10
+SCHEDULED = "scheduled"
 CHUNK_CHARACTERS = 256 * 1024
 
 
@@ -52,7 +53,7 @@ def take(store: Store, session_id: str, reason: str, *, request: Request) -> Rec
     def work(tx: Transaction) -> Record:
         known = _entries(tx.section(SHARED, BACKUPS)[1], name)
         newest = known[-1] if known else None
-        if newest is not None and newest["id"] == entry["id"] and newest["reason"] == reason:
+        if newest is not None and newest["checksum"] == entry["checksum"] and newest["reason"] == reason:
             return newest
         for old in known[: max(0, len(known) + 1 - KEEP)]:
             _drop(tx, name, old["id"])
@@ -68,6 +69,16 @@ def take(store: Store, session_id: str, reason: str, *, request: Request) -> Rec
         return change_project(store, project, request, work, verb="session backup", arguments=arguments)
     finally:
         stage.discard()
+
+
+def take_all(store: Store, project: str) -> int:
+    """Keep a snapshot of every open session of a project, as a system job. Returns how many sessions there were."""
+    from coordinator.services import sessions
+
+    open_ones = [one["id"] for one in sessions.list_(store, project) if one["status"] not in CLOSED]
+    for session_id in open_ones:
+        take(store, session_id, SCHEDULED, request=Request(system=True))
+    return len(open_ones)
 
 
 def list_(store: Store, session_id: str) -> list[Record]:

@@ -11,16 +11,22 @@ from coordinator.models.shapes import Record
 
 
 def parse(text: str, *, name: str) -> list[Record]:
-    """The tasks of a file. `.jsonl` and `.ndjson`: one object a line; everything else YAML (JSON is YAML): a list of
-    tasks, or an object with `tasks`. `timeout: 5m` means `timeout_s: 300`. InvalidData with the line where known."""
-    if name.endswith((".jsonl", ".ndjson")):
-        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    """The tasks of a file. `.jsonl`, `.ndjson`, or every line an object: one task a line; else YAML (JSON is YAML): a
+    list of tasks, or an object with `tasks`. `timeout: 5m` means `timeout_s: 300`. InvalidData with the line where known."""
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if name.endswith((".jsonl", ".ndjson")) or _are_objects(lines):
         found = [jsontext.loads(line, what=f"line {number} of {name}") for number, line in lines]
     else:
         found = _yaml(text, name)
     if not found:
         raise InvalidData(f"{name} has no tasks", hint="write a list of tasks, each with at least a title")
     return [_spec(entry, f"task {number} of {name}") for number, entry in enumerate(found, 1)]
+
+
+def _are_objects(lines: list[tuple[int, str]]) -> bool:
+    """JSON lines without the name to say so, as from stdin; one object with `tasks` is left to YAML."""
+    objects = all(line.lstrip().startswith("{") and line.rstrip().endswith("}") for _, line in lines)
+    return bool(lines) and objects and not (len(lines) == 1 and '"tasks"' in lines[0][1])
 
 
 def _yaml(text: str, name: str) -> list[Any]:
