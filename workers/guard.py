@@ -119,7 +119,6 @@ class Guard:
             return
         try:
             self.say(f"started {self.pid}")
-            processes.let_go_of_the_streams()
             reason = self.watch()
             left = self.finish(reason)
         except BaseException:
@@ -200,12 +199,13 @@ class Guard:
         quick = reason in ("parent_gone", "lease_lost")
         grace_s = self.start.grace_s if reason in ("timeout", "cancelled") else QUICK_GRACE_S
         if quick and self.asked is None and self.deadline is not None:
-            grace_s = min(grace_s, self.deadline - lease_clock())  # none at all when frozen beyond it
+            grace_s = min(grace_s, self.deadline - lease_clock())
         if reason == "exited" and self.gone_within(LINGER_S):
             return 0
-        self.signal_all(signal.SIGTERM)
-        if self.gone_within(grace_s, in_any_case=quick):
-            return 0
+        if grace_s > 0:  # beyond its lease, after a freeze, the command gets no time for anything
+            self.signal_all(signal.SIGTERM)
+            if self.gone_within(grace_s, in_any_case=quick):
+                return 0
         end = time.monotonic() + KILL_S
         while time.monotonic() < end:
             self.signal_all(signal.SIGKILL)  # again and again: what was forked meanwhile is found in the next round

@@ -139,11 +139,3 @@ def read_available(fd: int) -> bytes | None:
         if not chunk:
             return read or None
         read += chunk
-
-
-def let_go_of_the_streams() -> None:
-    """stdin, stdout and stderr are the command's now: a copy here would hide that the command closed one."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    os.close(null)

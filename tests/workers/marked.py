@@ -25,8 +25,10 @@ STUBBORN = "trap '' TERM; " + FAMILY.replace("exec sleep 300", "while :; do slee
 FAMILY_SIZE = 5
 
 _WORKER = """
-import json, sys
+import json, signal, sys
 from workers.execution import run_command
+for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    signal.signal(number, signal.SIG_DFL)  # whoever started the tests may ignore some
 given = json.loads(sys.argv[1])
 window = given.pop("renewed_to_ms")
 outcome = run_command(given.pop("argv"), cwd=None, renew=None if window is None else lambda: window, **given)

@@ -147,6 +147,13 @@ def test_a_command_that_reads_and_writes_at_once_does_not_block() -> None:
     assert (outcome.stdout_bytes, outcome.stderr_bytes) == (3_000_000, 3_000_000)
 
 
+def test_a_command_that_writes_before_it_reads_on_does_not_block() -> None:
+    script = "dd bs=4096 count=1 >&2; head -c 3000000 /dev/zero; cat >&2"
+    outcome = shell(script, stdin_text="x" * 3_000_000, timeout_s=60)
+    assert (outcome.reason, outcome.stdout_bytes) == ("exited", 3_000_000)
+    assert outcome.stderr_bytes > 3_000_000
+
+
 def test_a_command_may_close_its_streams_and_work_on(tmp_path: Path) -> None:
     outcome = shell("echo hi; exec >&- 2>&- <&-; while [ ! -e go ]; do sleep 0.02; done; exit 3", cwd=tmp_path,
                     on_output=lambda _stream, _text: (tmp_path / "go").touch())  # fmt: skip

@@ -121,6 +121,19 @@ def test_a_frozen_guard_that_wakes_after_the_lease_kills_at_once(mark: Mark) -> 
         mark.all_gone()
 
 
+def test_a_command_gets_no_time_to_act_after_its_lease(mark: Mark, tmp_path: Path) -> None:
+    script = "trap 'touch acted' TERM; touch ready; while :; do sleep 0.02; done"
+    with worker_process(mark, ["sh", "-c", f"cd {tmp_path}; {script}"], lease_ms=2000) as worker:
+        eventually((tmp_path / "ready").exists, "the command")
+        guard_pid = worker.guard()
+        over = lease_clock() + 2.0
+        os.kill(guard_pid, signal.SIGSTOP)
+        eventually(lambda: lease_clock() > over, "the end of the lease")
+        os.kill(guard_pid, signal.SIGCONT)
+        assert worker.outcome() == ("lease_lost", None, signal.SIGKILL)
+        assert not (tmp_path / "acted").exists()
+
+
 def test_renewals_that_waited_while_only_the_guard_was_frozen_still_count(mark: Mark, tmp_path: Path) -> None:
     script = f"while [ ! -e {tmp_path}/enough ]; do sleep 0.02; done"
     with worker_process(mark, ["sh", "-c", script], lease_ms=1500, renewed_to_ms=1500) as worker:
@@ -199,6 +212,17 @@ def test_children_left_in_the_background_end_with_the_command(mark: Mark) -> Non
 def test_the_guard_is_not_among_the_command_s_signals(mark: Mark) -> None:
     outcome = run_command(["sh", "-c", "kill -TERM 0"], cwd=None, environment=mark.environment)
     assert (outcome.reason, outcome.signal) == ("exited", signal.SIGTERM)
+
+
+def test_where_descendants_cannot_be_seen_the_process_group_is_ended_all_the_same(
+    mark: Mark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_prctl = "from workers import processes; processes.prctl = lambda: lambda option, value: False; "
+    monkeypatch.setattr(guarded, "_BOOT", guarded._BOOT.replace("from workers.guard", no_prctl + "from workers.guard"))
+    script = "(sleep 300 &) ; trap '' TERM; sleep 300 & exit 3"
+    outcome = run_command(["sh", "-c", script], cwd=None, environment=mark.environment)
+    assert (outcome.reason, outcome.exit_code) == ("exited", 3)
+    assert mark.pids() == []
 
 
 # ------------------------------------------------------------------------------------------------- the guard itself
