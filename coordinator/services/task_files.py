@@ -12,7 +12,8 @@ from coordinator.models.shapes import Record
 
 def parse(text: str, *, name: str) -> list[Record]:
     """The tasks of a file. `.jsonl`, `.ndjson`, or every line an object: one task a line; else YAML (JSON is YAML): a
-    list of tasks, or an object with `tasks`. `timeout: 5m` means `timeout_s: 300`. InvalidData with the line where known."""
+    list of tasks, or an object with `tasks`. `timeout: 5m` means `timeout_s: 300`. InvalidData says the line
+    where it is known."""
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if name.endswith((".jsonl", ".ndjson")) or _are_objects(lines):
         found = [jsontext.loads(line, what=f"line {number} of {name}") for number, line in lines]
