@@ -154,14 +154,15 @@ def _options(purpose: str) -> dict[str, Any]:
 
 
 _REFUSALS = (
-    # what Redis says first, our word, the sentence, the next step
-    (("WRONGPASS", "NOAUTH", "invalid username-password"), "login", "refused the login", "check COORD_REDIS_URL"),
-    (("NOPERM",), "login", "does not let this user do that", "ask for the rights, or use another user"),
-    (("OOM",), "full", "is full (maxmemory reached)", "raise maxmemory, or delete closed sessions: `coord prune`"),
+    # what Redis says first or the class that redis-py made of it, taking that word off; our word, sentence, next step
+    (("AuthenticationError", "WRONGPASS", "NOAUTH"), "login", "refused the login", "check COORD_REDIS_URL"),
+    (("NoPermissionError", "NOPERM"), "login", "does not let this user do that", "ask for the rights"),
+    (("OutOfMemoryError", "OOM"), "full", "is full (maxmemory reached)", "raise maxmemory, or `coord project prune`"),
     (("MISCONF",), "full", "cannot write to its disk", "free some disk space on the server"),
-    (("READONLY",), "read_only", "is a read-only replica", "point COORD_REDIS_URL at the primary"),
-    (("LOADING",), "loading", "is still loading its data", "try again in a moment"),
-    (("CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS"), "server", "cannot serve now", "look at the server's log"),
+    (("ReadOnlyError", "READONLY"), "read_only", "is a read-only replica", "point COORD_REDIS_URL at the primary"),
+    (("BusyLoadingError", "LOADING"), "loading", "is still loading its data", "try again in a moment"),
+    (("ClusterDownError", "MASTERDOWN", "NOREPLICAS"), "server", "cannot serve now", "look at the server's log"),
+    (("BUSY",), "server", "is busy with a script that does not end", "look at the server's log"),
 )
 
 
@@ -170,11 +171,10 @@ def translation(error: Exception, address: str) -> ServerUnavailable:
     import redis
 
     said = str(error)
-    for starts, word, sentence, hint in _REFUSALS:
-        if any(start in said for start in starts):
+    marks = {*said.split(" ", 1)[:1], *(one.__name__ for one in type(error).__mro__)}
+    for known, word, sentence, hint in _REFUSALS:
+        if not marks.isdisjoint(known):
             return ServerUnavailable(f"Redis at {address} {sentence}", hint=hint, code=word, server_said=said[:200])
-    if isinstance(error, redis.AuthenticationError):
-        return ServerUnavailable(f"Redis at {address} refused the login", hint="check COORD_REDIS_URL", code="login")
     if isinstance(error, redis.TimeoutError):
         return ServerUnavailable(
             f"Redis at {address} did not answer in time", hint="is it overloaded, or is the network cut?"

@@ -9,23 +9,10 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from coordinator.models import clock
 from coordinator.models.errors import TooLarge
 from coordinator.models.jsontext import Json, dumps
-from coordinator.store.keys import Keys
-from coordinator.store.reads import (
-    AllNodes,
-    Found,
-    LeaseFound,
-    Leases,
-    Node,
-    Nodes,
-    Read,
-    Section,
-    SectionFound,
-    Sections,
-    Snapshot,
-)
+from coordinator.store.reading import Reading
+from coordinator.store.reads import Snapshot
 
 if TYPE_CHECKING:
     from coordinator.store.project import ProjectStore
@@ -34,157 +21,37 @@ MAX_NODES = 1000
 MAX_BYTES = 4 * 1024 * 1024
 
 
-class Transaction:
-    """`work(tx)` gets one per attempt. `now_us` and `now_ms` are the server's; `mark` stands for the revision to come.
+class Transaction(Reading):
+    """`work(tx)` gets one per attempt. `mark` stands for the revision to come.
 
     Put `tx.mark` wherever the commit's revision belongs: as a value (it becomes the number) or inside a string.
     """
 
     def __init__(self, store: ProjectStore, first: Snapshot | None, actor: str | None, locks: dict[str, int]) -> None:
-        self.store = store
-        self.keys: Keys = store.keys
+        super().__init__(store, first)
         self.actor = actor
         self.locks = locks
         self.mark = "rev" + secrets.token_hex(12)
-        self.checks: list[tuple[str, tuple[Any, ...]]] = []
         self.writes: list[tuple[str, tuple[Any, ...]]] = []
         self.events: list[dict[str, Any]] = []
         self.paths: set[str] = set()
-        self._key_numbers: dict[str, int] = {}
-        self._replies: dict[Read, Any] = {}
-        self._guarded: set[Any] = set()
         self._nodes = 0
         self._bytes = 0
-        self._snapshot = first
-        if first is not None:
-            self._replies.update(first.replies)
-
-    # -- reading ------------------------------------------------------------------------------------------------
-
-    def fetch(self, *reads: Read) -> list[Any]:
-        """Carry out the reads in one round trip and return their replies in order. Nothing is guarded by this."""
-        missing = [read for read in reads if read not in self._replies]
-        if missing or self._snapshot is None:
-            snapshot = self.store.fetch(*missing)
-            self._replies.update(snapshot.replies)
-            if self._snapshot is None:
-                self._snapshot = snapshot
-        return [self._replies[read] for read in reads]
-
-    @property
-    def now_us(self) -> int:
-        if self._snapshot is None:
-            self.fetch()
-        assert self._snapshot is not None
-        return self._snapshot.now_us
-
-    @property
-    def revision(self) -> int:
-        """The project's revision at the first read; 0 when the project does not exist yet."""
-        if self._snapshot is None:
-            self.fetch()
-        assert self._snapshot is not None
-        return self._snapshot.revision
-
-    @property
-    def now_ms(self) -> int:
-        return self.now_us // 1000
-
-    @property
-    def now(self) -> str:
-        """The server's time of the first read, as RFC 3339."""
-        return clock.instant(self.now_us)
-
-    def node(self, doc: str, section: str, field: str) -> Found:
-        """One node, guarded: the commit fails when it changes before."""
-        found: Found = self.fetch(Node(doc, section, field))[0]
-        self.guard(doc, section, field, found.revision)
-        return found
-
-    def nodes(self, doc: str, section: str, fields: list[str]) -> dict[str, Found]:
-        """Some nodes, each guarded."""
-        if not fields:
-            return {}
-        replies = self.fetch(Nodes(doc, section, tuple(fields)))[0]
-        for field, found in zip(fields, replies, strict=True):
-            self.guard(doc, section, field, found.revision)
-        return dict(zip(fields, replies, strict=True))
-
-    def section(self, doc: str, section: str) -> tuple[SectionFound, dict[str, Found]]:
-        """A whole section, guarded as a whole: any change in it before the commit is a conflict."""
-        entry, nodes = self.fetch(Section(doc, section), AllNodes(doc, section))
-        self.guard_section(doc, section, entry.structure, entry.changed)
-        return entry, nodes
-
-    def entry(self, doc: str, section: str) -> SectionFound:
-        """A section's entry, guarded against sections that come, go or become values (its nodes may change)."""
-        found: SectionFound = self.fetch(Section(doc, section))[0]
-        return found
-
-    def sections(self, doc: str) -> dict[str, SectionFound]:
-        """The list of sections, not guarded."""
-        found: dict[str, SectionFound] = self.fetch(Sections(doc))[0]
-        return found
-
-    def lease(self, member: str) -> LeaseFound | None:
-        """The lease of a session, agent or task, not guarded (see `fence`, `passed`, `unheld`)."""
-        found: LeaseFound | None = self.fetch(Leases((member,)))[0][0]
-        return found
-
-    # -- what must still be true at the commit --------------------------------------------------------------------
-
-    def guard(self, doc: str, section: str, field: str, revision: int) -> None:
-        """The node must still have this revision (0: must still be absent)."""
-        mark = (doc, section, field)
-        if mark not in self._guarded:
-            self._guarded.add(mark)
-            self.checks.append(("node", (self._key(self.keys.nodes(doc, section)), field, revision)))
-
-    def guard_section(self, doc: str, section: str, structure: int | None, changed: int | None = None) -> None:
-        """The section must have the same nodes (structure), or be wholly unchanged (changed)."""
-        parts = ("" if structure is None else structure, "" if changed is None else changed)
-        self.checks.append(("section", (self._key(self.keys.sections(doc)), section, *parts)))
-
-    def guard_object(self, doc: str, section: str) -> None:
-        """The section must not have become a value; its nodes may come and go."""
-        self.checks.append(("object", (self._key(self.keys.sections(doc)), section)))
-
-    def guard_size(self, key: str, size: int) -> None:
-        """A set that only grows must still have this many members."""
-        self.checks.append(("size", (self._key(key), size)))
-
-    def fence(self, member: str, token: int) -> None:
-        """The lease must belong to this epoch or incarnation; else FENCED."""
-        self.checks.append(("fence", (member, token)))
-
-    def passed(self, member: str, deadline_ms: int) -> None:
-        """The deadline that was seen must have passed with no renewal since; else CONFLICT."""
-        self.checks.append(("passed", (member, deadline_ms)))
-
-    def unheld(self, member: str) -> None:
-        """Nobody may have a lease on the member; else CONFLICT."""
-        self.checks.append(("absent", (member,)))
-
-    def room(self, key: str, limit: int, member: str) -> None:
-        """The set must have room for the member under its limit; else FULL."""
-        self.checks.append(("room", (self._key(key), limit, member)))
-
-    def lock_is(self, name: str, token: int | None) -> None:
-        """The lock must have this token, or be free (None); else FENCED or LOCKED."""
-        self.checks.append(("lock", (name, "" if token is None else token)))
 
     # -- writing ------------------------------------------------------------------------------------------------
 
     def put(self, doc: str, section: str, field: str, value: Json) -> None:
         """Write a node. TooLarge beyond 1,000 nodes or 4 MiB in one commit."""
         text = dumps(value)
-        self._count(len(text))
+        self._count(text)
+        self._wrote_node(doc, section, field, text)
         nodes, sections = self._key(self.keys.nodes(doc, section)), self._key(self.keys.sections(doc))
         self.writes.append(("node", (nodes, field, text, sections, section)))
 
     def drop(self, doc: str, section: str, field: str) -> None:
         """Remove a node; the section stays, also when it is empty."""
-        self._count(0)
+        self._count()
+        self._wrote_node(doc, section, field, None)
         nodes, sections = self._key(self.keys.nodes(doc, section)), self._key(self.keys.sections(doc))
         self.writes.append(("drop", (nodes, field, sections, section)))
 
@@ -195,12 +62,13 @@ class Transaction:
     def put_section_value(self, doc: str, section: str, value: Json) -> None:
         """Make the section a value that is no object. Its nodes, if it had any, must be dropped by the caller."""
         text = dumps(value)
-        self._count(len(text))
+        self._count(text)
         self.writes.append(("section", (self._key(self.keys.sections(doc)), section, text)))
 
     def drop_section(self, doc: str, section: str) -> None:
         """Remove a section with all its nodes and leaf times."""
-        self._count(0)
+        self._count()
+        self._emptied_section(doc, section)
         self.writes.append(("unsection", (self._key(self.keys.sections(doc)), section)))
         self.unlink(self.keys.nodes(doc, section))
         self.unlink(self.keys.times(doc, section))
@@ -230,9 +98,11 @@ class Transaction:
         self.writes.append(("zrem", (self._key(key), member)))
 
     def sadd(self, key: str, member: str) -> None:
+        self._wrote_member(key, member, there=True)
         self.writes.append(("sadd", (self._key(key), member)))
 
     def srem(self, key: str, member: str) -> None:
+        self._wrote_member(key, member, there=False)
         self.writes.append(("srem", (self._key(key), member)))
 
     def hset(self, key: str, field: str, value: str) -> None:
@@ -246,13 +116,16 @@ class Transaction:
 
     def arrive(self, waiting: str, dependency: str, ready: str, task: str, rank: int) -> None:
         """Take a dependency off a waiting set; when it was the last, the task becomes ready."""
+        self._wrote_member(waiting, dependency, there=False)
         self.writes.append(("arrive", (self._key(waiting), dependency, self._key(ready), task, rank)))
 
     def rename(self, staged: str, key: str) -> None:
-        """A staged hash takes its place and loses its TTL."""
+        """A staged hash takes its place and loses its TTL; a CONFLICT when its time ran out meanwhile."""
+        self.checks.append(("exists", (self._key(staged),)))
         self.writes.append(("rename", (self._key(staged), self._key(key))))
 
     def unlink(self, key: str) -> None:
+        self._emptied_set(key)
         self.writes.append(("unlink", (self._key(key),)))
 
     def lock(self, name: str, ttl_ms: int, owner: str) -> None:
@@ -303,18 +176,11 @@ class Transaction:
 
     # -- for the store --------------------------------------------------------------------------------------------
 
-    def _key(self, key: str) -> int:
-        # 1 to 6 are the keys that every commit has; see lua/commit/1_arguments.lua
-        return self._key_numbers.setdefault(key, len(self._key_numbers) + 7)
-
-    def _count(self, size: int) -> None:
+    def _count(self, text: str = "") -> None:
         self._nodes += 1
-        self._bytes += size
+        self._bytes += len(text) if text.isascii() else len(text.encode("utf-8"))
         if self._nodes > MAX_NODES or self._bytes > MAX_BYTES:
             raise TooLarge(
                 f"one commit takes at most {MAX_NODES:,} nodes and {MAX_BYTES // 1024 // 1024} MiB",
                 hint="split it into several commands, or use `coord session import` for a whole state",
             )
-
-    def named_keys(self) -> list[str]:
-        return list(self._key_numbers)

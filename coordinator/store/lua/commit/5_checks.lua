@@ -33,6 +33,9 @@ function check.absent(member) -- nobody holds a lease on it
   local value = redis.call('HGET', KEYS[4], member)
   return value and {'CONFLICT', member, value}
 end
+function check.exists(key) -- a staged hash: renaming one that is gone would fail in the midst of the writes
+  return redis.call('EXISTS', KEYS[tonumber(key)]) == 0 and {'CONFLICT', KEYS[tonumber(key)], ''}
+end
 function check.lock(name, token) -- '' for a lock that must be free; expired counts as free
   local value = redis.call('HGET', KEYS[6], name)
   local current, deadline, owner = string.match(value or '', '^(%d+) (%d+) %d+ (.*)$')
@@ -46,9 +49,8 @@ function check.room(key, limit, member) -- a set that may hold at most `limit` m
   return full and redis.call('SISMEMBER', KEYS[tonumber(key)], member) == 0 and {'FULL', KEYS[tonumber(key)], limit}
 end
 for _ = 1, count() do
-  local name, arity = take(), count()
-  local arguments = {}
-  for n = 1, arity do
+  local name, arguments = take(), {}
+  for n = 1, count() do
     arguments[n] = take()
   end
   local refused = check[name](unpack(arguments))
