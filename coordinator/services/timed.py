@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from coordinator.models.errors import InvalidData
-from coordinator.models.jsontext import Json
+from coordinator.models.jsontext import Json, equal
 from coordinator.rules import merging, paths
 from coordinator.rules.merging import Times
 from coordinator.rules.path_text import parse_rendered
@@ -30,8 +30,9 @@ class TimedMerge(NamedTuple):
     lost: list[dict[str, Any]]
 
 
-def merge_at(draft: Draft, path: Path, data: dict[str, Json], at_us: int) -> TimedMerge:
-    """Merge an object into what is at `path`, leaf by leaf as of `at_us`. InvalidData for a time more than a second
+def merge_at(draft: Draft, path: Path, data: Json, at_us: int) -> TimedMerge:
+    """Merge an object into what is at `path`, leaf by leaf as of `at_us`; or, as a member of a group that is merged,
+    any value that is a section of its own. InvalidData for a time more than a second
     ahead of the server, and where no times are kept (tasks, agents, the session)."""
     if at_us > draft.tx.now_us + AHEAD_US:
         raise InvalidData(
@@ -56,15 +57,21 @@ def merge_at(draft: Draft, path: Path, data: dict[str, Json], at_us: int) -> Tim
     return TimedMerge(old, paths.find(draft.tree, path), lost)
 
 
-def _merge_section(draft: Draft, path: Path, old: Json, data: dict[str, Json], at_us: int) -> list[dict[str, Any]]:
+def _merge_section(draft: Draft, path: Path, old: Json, data: Json, at_us: int) -> list[dict[str, Any]]:
+    """A section that is a value, or becomes one, is one leaf: its last change is its time."""
     section = place(path).section
     assert section is not None
     if place(path).inner:
         merging.nested(place(path).inner, data)  # into a list: says so
-    if old is not MISSING and not isinstance(old, dict):
+    if old is not MISSING and not (isinstance(old, dict) and isinstance(data, dict)):
         decided = min(draft.revision(path), draft.tx.now_us)
         if at_us <= decided:
-            return [_whole_lost(name, value, at_us, old, decided) for name, value in data.items()]
+            if not isinstance(data, dict):
+                return [] if equal(old, data) else [_whole_lost((), data, at_us, old, decided)]
+            return [_whole_lost((name,), value, at_us, old, decided) for name, value in data.items()]
+    if not isinstance(data, dict):
+        draft.tree = paths.assign(draft.tree, path, data)
+        return []
     if not isinstance(old, dict):
         draft.tree = paths.assign(draft.tree, path, {})
     lost = []
@@ -73,8 +80,8 @@ def _merge_section(draft: Draft, path: Path, old: Json, data: dict[str, Json], a
     return lost
 
 
-def _whole_lost(name: str, value: Json, at_us: int, winner: Json, decided: int) -> dict[str, Any]:
-    facts = {"path": paths.render((name,)), "value": value, "at": at_us, "winner": winner, "winner_at": decided}
+def _whole_lost(inner: Path, value: Json, at_us: int, winner: Json, decided: int) -> dict[str, Any]:
+    facts = {"path": paths.render(inner), "value": value, "at": at_us, "winner": winner, "winner_at": decided}
     return {**facts, "tie": at_us == decided, "deleted": False}
 
 
