@@ -6,10 +6,11 @@ The newest KEEP of a session stay; all go with their session.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from coordinator.models import ids
-from coordinator.models.errors import InvalidData
+from coordinator.models.errors import InvalidData, NotFound
 from coordinator.models.jsontext import dumps
 from coordinator.models.shapes import Record
 from coordinator.services import transfer
@@ -17,7 +18,7 @@ from coordinator.services.request import CLOSED, Request, change_project, not_fo
 from coordinator.store.connection import Store
 from coordinator.store.documents import TASKS
 from coordinator.store.keys import SHARED
-from coordinator.store.reads import AllNodes
+from coordinator.store.reads import AllNodes, Sections
 from coordinator.store.staging import Stage
 from coordinator.store.transaction import Transaction
 
@@ -53,7 +54,7 @@ def take(store: Store, session_id: str, reason: str, *, request: Request) -> Rec
     def work(tx: Transaction) -> Record:
         known = _entries(tx.section(SHARED, BACKUPS)[1], name)
         newest = known[-1] if known else None
-        if newest is not None and newest["checksum"] == entry["checksum"] and newest["reason"] == reason:
+        if newest is not None and newest["id"] == entry["id"] and newest["reason"] == reason:
             return newest
         for old in known[: max(0, len(known) + 1 - KEEP)]:
             _drop(tx, name, old["id"])
@@ -72,13 +73,21 @@ def take(store: Store, session_id: str, reason: str, *, request: Request) -> Rec
 
 
 def take_all(store: Store, project: str) -> int:
-    """Keep a snapshot of every open session of a project, as a system job. Returns how many sessions there were."""
+    """Keep a snapshot of every open session of a project that has changed since its last one, as a system job. Returns
+    how many were kept."""
     from coordinator.services import sessions
 
-    open_ones = [one["id"] for one in sessions.list_(store, project) if one["status"] not in CLOSED]
-    for session_id in open_ones:
-        take(store, session_id, SCHEDULED, request=Request(system=True))
-    return len(open_ones)
+    kept = 0
+    for session in sessions.list_(store, project):
+        sections, entries = Sections(session["name"]), AllNodes(SHARED, BACKUPS)
+        snapshot = store.project(project).fetch(sections, entries)
+        revision = max((entry.changed for entry in snapshot[sections].values()), default=0)
+        if session["status"] in CLOSED or f"{session['name']}/{revision}" in snapshot[entries]:
+            continue
+        with contextlib.suppress(NotFound):  # it was deleted meanwhile
+            take(store, session["id"], SCHEDULED, request=Request(system=True))
+            kept += 1
+    return kept
 
 
 def list_(store: Store, session_id: str) -> list[Record]:

@@ -34,7 +34,8 @@ Event = dict[str, Any]
 
 TRIMMED = "coord:trimmed"
 """Type of the one line in `follow` that is no event: what followed the last line may have been trimmed away."""
-ACTED_ON = ("team:ready", "resource:available", "task:completed", "blocker:raised")
+BLOCKER = "blocker:raised"
+ACTED_ON = ("team:ready", "resource:available", "task:completed", BLOCKER)
 """Names of ours that anyone may emit."""
 RESERVED = frozenset(
     name
@@ -71,22 +72,11 @@ def emit(
     Refused for a name that is coord's own; InvalidData for data that is no object; for `blocker:raised`, which needs a
     session and `{task, reason}`: NotFound for the task, WrongState when it has ended.
     """
-    ids.thing_id(type_, "event type")
-    if type_ in RESERVED:
-        raise Refused(
-            f"{type_} is said by coord alone, when it has happened",
-            hint=f"emit a name of your own, or one of {', '.join(ACTED_ON)}",
-            code="reserved_event",
-            type=type_,
-        )
     data = _object(data)
-    if session_id is None and project is None:
-        raise UsageError("an event belongs to a session or a project", hint="write --session SID or --project P")
-    if type_ == "blocker:raised":
-        _check_blocker(data, session_id)
+    _check_emitted(type_, project, session_id, data)
 
     def in_session(change: SessionChange) -> Event:
-        if type_ == "blocker:raised":
+        if type_ == BLOCKER:
             _refuse_when_ended(change, data["task"])
         change.tx.event(type_, session=session_id, subject=_subject(data), data=data, source="user")
         return change.tx.events[-1]
@@ -98,8 +88,7 @@ def emit(
     if session_id is not None:
         event = change_session(store, session_id, request, in_session, verb="event emit", arguments=[type_, data])
     else:
-        assert project is not None
-        event = change_project(store, project, request, in_project, verb="event emit", arguments=[type_, data])
+        event = change_project(store, project or "", request, in_project, verb="event emit", arguments=[type_, data])
     if type_ in ACTED_ON:
         from coordinator.services.reactions import react
 
@@ -243,6 +232,21 @@ def _object(data: Json) -> Event:
 def _subject(data: Event) -> str | None:
     task = data.get("task")
     return f"execution.tasks.{task}" if isinstance(task, str) else None
+
+
+def _check_emitted(type_: str, project: str | None, session_id: str | None, data: Event) -> None:
+    ids.thing_id(type_, "event type")
+    if type_ in RESERVED:
+        raise Refused(
+            f"{type_} is said by coord alone, when it has happened",
+            hint=f"emit a name of your own, or one of {', '.join(ACTED_ON)}",
+            code="reserved_event",
+            type=type_,
+        )
+    if session_id is None and project is None:
+        raise UsageError("an event belongs to a session or a project", hint="write --session SID or --project P")
+    if type_ == BLOCKER:
+        _check_blocker(data, session_id)
 
 
 def _check_blocker(data: Event, session_id: str | None) -> None:

@@ -469,3 +469,14 @@ def test_a_retention_that_is_no_duration_is_named_and_nothing_is_closed(
     with pytest.raises(InvalidData, match="retention"):
         closing.close(store, session_id, request=Request())
     assert sessions.show(store, session_id)["status"] == "active"
+
+
+def test_scheduled_snapshots_are_of_open_sessions_that_changed(store: Store, project: str) -> None:
+    quiet, busy = begin(store, project, "quiet"), begin(store, project, "busy")
+    closing.close(store, begin(store, project, "closed"), request=Request())
+    before = deadline(store, quiet)
+    assert backups.take_all(store, project) == 2
+    states.set_(store, busy, "n", 1, request=Request())
+    assert backups.take_all(store, project) == 1
+    assert [len(backups.list_(store, session_id)) for session_id in (quiet, busy, f"{project}.closed")] == [1, 2, 1]
+    assert deadline(store, quiet) == before, "a system job does not renew"
