@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from coordinator.models import ids
 from coordinator.rules.validation import validate as check
-from coordinator.services.request import session_not_found
+from coordinator.services.request import CLOSED, session_not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.keys import SHARED, Keys, task_member
@@ -52,13 +52,15 @@ def _read(store: Store, session_id: str) -> Snapshot:
             break
         lines, waits = wanted_lines, wanted_waits
     waiting = {task: snapshot[read] for task, read in waits.items()}
+    # closing ended every lease and every ready line, and left unfinished tasks as they were
+    closed = snapshot[session].value["status"] in CLOSED
     return {
         "session": session_id,
         "now_ms": snapshot.now_ms,
         "tasks": records,
         "agents": {agent: node.value for agent, node in snapshot[agents].items()},
-        "leases": _task_leases(name, snapshot[AllLeases()]),
-        "ready": {team: snapshot[read] for team, read in lines.items()},
+        "leases": None if closed else _task_leases(name, snapshot[AllLeases()]),
+        "ready": None if closed else {team: snapshot[read] for team, read in lines.items()},
         "waiting": {task: members for task, members in waiting.items() if members or task in records},
         "counts": snapshot[counts],
     }

@@ -29,6 +29,7 @@ from coordinator.services import (
     session_status,
     sessions,
     shared,
+    state_validation,
     tasks,
     transfer,
     working,
@@ -384,6 +385,7 @@ def test_closing_by_force_ends_every_hold_and_leaves_the_records(store: Store, p
     assert kept == {"a": "running", "b": "assigned", "c": "pending"}
     with pytest.raises(ReadOnly):
         working.complete(store, session_id, "a", Holder("bob", mine["epoch"]), request=Request())
+    assert state_validation.validate(store, session_id)["valid"], "what was left as it was is no mistake"
     assert claims.next_(store, other, bob["as"], request=Request()) is None
     assert agents.show_one(store, project, "bob")["session"] is None
 
