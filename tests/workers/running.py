@@ -61,6 +61,11 @@ class Work:
         placed: list[dict[str, Any]] = balance.rebalance(self.store, self.session)["placements"]
         return placed
 
+    @property
+    def at(self) -> str:
+        """The folder as text, for the `cwd` of a task."""
+        return str(self.folder)
+
     def live_agents(self) -> list[str]:
         return [one["as"] for one in agents.list_(self.store, self.project) if one["status"] != "lost"]
 
