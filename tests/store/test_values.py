@@ -1,4 +1,4 @@
-"""What went in comes out, through Lua on every server: big numbers, empty containers, the mark only where it is meant."""
+"""What went in comes out, through Lua on every server: big numbers, empty containers, the mark where it is meant."""
 
 from __future__ import annotations
 
