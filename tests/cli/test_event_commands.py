@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from collections.abc import Callable
 
 import pytest
 
 from tests.commands import Coord
+from tests.servers import RunningServer
 from tests.waiting import eventually
 
 
@@ -123,6 +125,24 @@ def test_a_follower_ends_quietly_on_ctrl_c(coord: Coord, session: str) -> None:
     _, said = follower.communicate(timeout=30)
     assert follower.returncode == 130
     assert "Traceback" not in said
+
+
+def test_a_follower_whose_server_goes_away_says_so(coord: Coord, new_server: Callable[..., RunningServer]) -> None:
+    server = new_server()
+    coord.environment["COORD_REDIS_URL"] = server.url
+    coord("session", "create", "--mode", "testing", "--project", "shop")
+    follower = coord.start("event", "follow", "shop")
+    try:
+        assert follower.stdout is not None
+        assert json.loads(follower.stdout.readline())["type"] == "session:started"
+        server.kill()
+        _, said = follower.communicate(timeout=60)
+        assert follower.returncode == 6
+        assert json.loads(said.splitlines()[-1])["error"]["code"] == "unreachable"
+        assert "Traceback" not in said
+    finally:
+        follower.kill()
+        follower.wait()
 
 
 def test_a_wait_ends_when_it_is_so(coord: Coord, session: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from coordinator.models.errors import AlreadyExists
+from coordinator.models.errors import AlreadyExists, ServerUnavailable
 from coordinator.services import sessions, transfer
 from coordinator.services.request import Request
 from coordinator.store import staging
@@ -12,6 +14,7 @@ from coordinator.store.connection import Store
 from coordinator.store.keys import Keys
 from coordinator.store.reads import AllNodes, Found
 from coordinator.store.staging import STAGE_MS, Stage
+from tests.servers import RunningServer
 
 
 def staged(store: Store, project: str) -> list[str]:
@@ -69,3 +72,20 @@ def test_an_import_that_somebody_was_faster_than_leaves_nothing_behind(
         transfer.import_(store, data, as_id=f"{project}.s2", request=Request())
     assert sessions.show(store, f"{project}.s2")["goal"] == "mine"
     assert staged(store, project) == []
+
+
+def test_an_import_that_a_full_server_refuses_leaves_nothing_behind(
+    real_store: Store, project: str, new_server: Callable[..., RunningServer]
+) -> None:
+    made = sessions.create(real_store, project, mode="testing", name="s1", request=Request())
+    data = transfer.export(real_store, made["id"])
+    data["sections"]["planning"] = {f"n{number}": "x" * 500_000 for number in range(12)}
+    data["checksum"] = transfer.checksum(data)
+    small = new_server(maxmemory="5mb").store()
+    try:
+        with pytest.raises(ServerUnavailable) as refused:
+            transfer.import_(small, data, request=Request())
+        assert refused.value.word == "full"
+        assert small.commands.keys("*") == []
+    finally:
+        small.close()
