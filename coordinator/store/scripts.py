@@ -20,8 +20,8 @@ _FOLDER = Path(__file__).parent / "lua"
 
 @cache
 def source(name: str) -> str:
-    """The text of `lua/<name>.lua`, or the joined parts of the folder `lua/<name>/`. Starts with `#!lua`: keys of
-    another slot are refused on one server too, and a full server refuses before anything was written."""
+    """The text of `lua/<name>.lua`, or the joined parts of the folder `lua/<name>/`. Starts with `#!lua`: a full or
+    read-only server refuses before anything was written, and a cluster refuses keys of another slot."""
     folder = _FOLDER / name
     if not folder.is_dir():
         return (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
