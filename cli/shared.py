@@ -147,7 +147,7 @@ def list_sprints(
     emit(found, table=SPRINT_TABLE)
 
 
-@command(app, examples=["coord shared get-sprint shop s1"])
+@command(app, examples=["coord shared get-sprint shop s-12"])
 def get_sprint(project: ProjectArg, sprint: SprintArg) -> None:
     """One sprint."""
     from coordinator.services import shared
@@ -158,8 +158,8 @@ def get_sprint(project: ProjectArg, sprint: SprintArg) -> None:
 @command(
     app,
     examples=[
-        "coord shared update-sprint shop s1 --status active --velocity 45 --epic checkout",
-        "coord shared update-sprint shop s1 --completed-tasks '[\"build\"]'",
+        "coord shared update-sprint shop s-12 --status active --velocity 45 --epic checkout",
+        "coord shared update-sprint shop s-12 --completed-tasks '[\"task-001\"]'",
     ],
 )
 def update_sprint(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import command
+from cli.commands import OnlyShown, command
 from cli.context import context
 from cli.input import json_or_none, read_file, text_argument
 from cli.options import (
@@ -45,7 +45,7 @@ def _resource(text: str) -> tuple[str, int]:
     examples=[
         "coord task submit shop.k3f9 --id lint --title 'Lint the code' --team engineering --priority high",
         "coord task submit shop.k3f9 --id size --title 'Count lines' --after lint --timeout 2m -- wc -l README.md",
-        "echo '[{id: one}, {id: two, after: one}]' | coord task submit shop.k3f9 -f -",
+        "echo '[{id: one}, {id: two, after: [one]}]' | coord task submit shop.k3f9 -f -",
     ],
 )
 def submit(
@@ -175,7 +175,7 @@ def list_(
     emit([{name: task.get(name) for name in names} for task in found], table=tuple(names))
 
 
-@command(app, examples=["coord task show shop.k3f9 build"])
+@command(app, examples=["coord task show shop.k3f9 task-001"])
 def show(session: SessionArg, task: TaskArg) -> None:
     """One task with its attempts, what it waits for, and results that came too late to count."""
     from coordinator.services import tasks
@@ -183,7 +183,7 @@ def show(session: SessionArg, task: TaskArg) -> None:
     emit(tasks.show(context().store, session, task))
 
 
-@command(app, examples=["coord task logs shop.k3f9 build"])
+@command(app, examples=[OnlyShown("coord task logs shop.k3f9 tests --follow")])
 def logs(
     session: SessionArg,
     task: TaskArg,
@@ -196,7 +196,7 @@ def logs(
         stream_line(chunk, text=lambda one: one["text"])
 
 
-@command(app, examples=["coord task why shop.k3f9 build"])
+@command(app, examples=["coord task why shop.k3f9 task-002"])
 def why(session: SessionArg, task: TaskArg) -> None:
     """Why a task is not running."""
     from coordinator.services import explain

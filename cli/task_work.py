@@ -42,8 +42,8 @@ def _holder_or_none(agent: str | None, epoch: int | None) -> Holder | None:
 @command(
     app,
     examples=[
-        "coord task next shop.k3f9 --agent lead-1",
-        "coord task next shop.k3f9 --agent lead-1 --claim --lease 15m",
+        "coord task next shop.k3f9 --agent ann",
+        "coord task next shop.k3f9 --agent ann --claim --lease 15m",
     ],
 )
 def next_(
@@ -80,7 +80,7 @@ def next_(
     emit(task, table=RECORD if task else None)
 
 
-@command(app, examples=["coord task heartbeat shop.k3f9 build --agent lead-1"])
+@command(app, examples=["coord task heartbeat shop.k3f9 task-001 --agent ann"])
 def heartbeat(
     session: SessionArg,
     task: TaskArg,
@@ -96,7 +96,7 @@ def heartbeat(
     )
 
 
-@command(app, examples=["coord task progress shop.k3f9 build --agent lead-1 --result '{\"percent\": 40}'"])
+@command(app, examples=["coord task progress shop.k3f9 task-001 --agent ann --result '{\"percent\": 40}'"])
 def progress(
     session: SessionArg,
     task: TaskArg,
@@ -122,7 +122,7 @@ def progress(
 
 
 @command(
-    app, examples=["coord task complete shop.k3f9 build --agent lead-1 --result '{\"size\": 12}' --evidence dist/x.whl"]
+    app, examples=["coord task complete shop.k3f9 task-001 --agent ann --result '{\"size\": 12}' --evidence dist/x.whl"]
 )
 def complete(
     session: SessionArg,
@@ -153,7 +153,14 @@ def complete(
     )
 
 
-@command(app, examples=["coord task fail shop.k3f9 docs --agent lead-1 --reason 'no network'"])
+@command(
+    app,
+    examples=[
+        "coord task submit @ --id docs --title 'Write the manual' --team engineering",
+        "coord task next @ --agent ann --claim",
+        "coord task fail shop.k3f9 docs --agent ann --reason 'no network'",
+    ],
+)
 def fail(
     session: SessionArg,
     task: TaskArg,
@@ -183,7 +190,7 @@ def fail(
     )
 
 
-@command(app, examples=["coord task block shop.k3f9 notes --reason 'waiting for the design'"])
+@command(app, examples=["coord task block shop.k3f9 task-002 --reason 'waiting for the design'"])
 def block(
     session: SessionArg,
     task: TaskArg,
@@ -202,7 +209,7 @@ def block(
     )
 
 
-@command(app, examples=["coord task unblock shop.k3f9 notes"])
+@command(app, examples=["coord task unblock shop.k3f9 task-002"])
 def unblock(session: SessionArg, task: TaskArg, agent: AgentOpt = None, request_id: RequestId = None) -> None:
     """What stood in its way is gone."""
     from coordinator.services import working
@@ -212,7 +219,11 @@ def unblock(session: SessionArg, task: TaskArg, agent: AgentOpt = None, request_
 
 @command(
     app,
-    examples=["coord task next @ --agent lead-1 --claim", "coord task release shop.k3f9 notes --agent lead-1"],
+    examples=[
+        "coord task submit @ --id notes --title 'Draft the notes' --team engineering --priority urgent",
+        "coord task next @ --agent ann --claim",
+        "coord task release shop.k3f9 notes --agent ann",
+    ],
 )
 def release(
     session: SessionArg,

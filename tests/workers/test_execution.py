@@ -279,10 +279,16 @@ def test_a_variable_that_cannot_be_passed_is_an_outcome(variables: dict[str, str
     assert (outcome.reason, outcome.exit_code) == ("not_started", 126)
 
 
+def ours(signals: str) -> int:
+    """A set of signals from /proc without 32 and 33: the C library keeps those for itself, and no program can set them,
+    so that whoever started the tests with one of them ignored (as timeouts and threads do) hands it down."""
+    return int(signals, 16) & ~(0b11 << 31)
+
+
 def test_a_command_starts_with_clean_signals_in_a_session_of_its_own(tmp_path: Path) -> None:
     script = "grep -E 'Sig(Blk|Ign)' /proc/self/status; ps -o sid= -p $$; echo $$; ls /proc/self/fd | wc -l"
     lines = shell(script).stdout.split()
-    assert lines[1:4:2] == ["0" * 16] * 2
+    assert [ours(signals) for signals in lines[1:4:2]] == [0, 0]
     assert lines[4] == lines[5] != str(os.getsid(0))
     assert int(lines[6]) == 4  # 0, 1, 2, and the folder that ls reads
 
@@ -321,7 +327,7 @@ def test_in_a_forked_work_horse_a_job_s_own_alarm_leaves_nothing_running(mark: M
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     ignored, late = map(json.loads, done.stdout.splitlines())
-    assert ignored == ["SigIgn:", "0" * 16]
+    assert ours(ignored[1]) == 0
     assert late == "late"
     assert mark.pids() == []
 
