@@ -41,7 +41,7 @@ def worker(
     name: Annotated[
         str | None, typer.Option("--name", metavar="A", parser=_name, help="The agent's name (made up when absent).")
     ] = None,
-    slots: Annotated[int, typer.Option("--slots", metavar="N", min=1, max=1000, help="Tasks at a time.")] = 1,
+    slots: Annotated[int, typer.Option("--slots", metavar="N", min=1, max=256, help="Tasks at a time.")] = 1,
     capability: Annotated[
         list[str] | None, typer.Option("--capability", metavar="C", help="What it can do besides; repeatable.")
     ] = None,

@@ -77,11 +77,10 @@ def store() -> Store:
     """This process's store, at the address of its environment. A forked work-horse makes its own."""
     pid = os.getpid()
     if pid not in _stores:
-        from coordinator.models.config import load
-        from coordinator.store.connection import connect
+        from coordinator.store.connection import store_at
 
         _stores.clear()
-        _stores[pid] = connect(load())
+        _stores[pid] = store_at(os.environ["COORD_REDIS_URL"])
     return _stores[pid]
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import redis
 import rq.defaults
 from rq import Queue, Worker, worker_registration
-from rq.exceptions import DeserializationError, StopRequested
+from rq.exceptions import DeserializationError, NoSuchJobError, StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.registry import clean_registries
@@ -61,7 +61,13 @@ class BellJob(Job):
     jobs) is dropped when it is read, so that no part of RQ can act on it."""
 
     def restore(self, raw_data: Any) -> Any:
-        super().restore(raw_data)
+        try:
+            super().restore(raw_data)
+        except NoSuchJobError:
+            raise
+        except Exception as error:  # a hash that RQ cannot read would end every worker that meets it, again and again
+            log.exception("the job %s cannot be read", self.id)
+            raise NoSuchJobError(f"the job {self.id} cannot be read: {error}") from error
         self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
         self.webhooks = []
         self.retries_left = self.repeats_left = self.rate_limit_key = self.rate_limit_concurrency = None

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 from rq import Queue
+from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -81,6 +82,11 @@ def test_a_job_asks_for_nothing_beside_its_function() -> None:
     assert (job.success_callback, job.failure_callback, job.stopped_callback) == (None, None, None)
     assert (job.webhooks, job.retries_left, job.repeats_left) == ([], None, None)
     assert (job.timeout, job.failure_ttl) == (-1, bells.FAILURE_TTL_S)
+
+
+def test_a_hash_that_rq_cannot_read_is_no_job() -> None:
+    with pytest.raises(NoSuchJobError):
+        job_of(call(bells.RUN_TASK, CALL), result_ttl=b"soon")
 
 
 def test_no_name_is_looked_up_outside_the_list() -> None:

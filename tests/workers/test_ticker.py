@@ -1,0 +1,86 @@
+"""The clock and the ear: each time slot is acted on once, and no event is answered by a job that began before it."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from coordinator.services import sessions, tasks
+from coordinator.services.request import Request
+from coordinator.store.connection import Store
+from tests.waiting import eventually
+from workers import jobs
+from workers.ticker import EVERY_S, Ticker
+
+REQUEST = Request()
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
+    """(job, when it began) of every system job that is done here, in order; none of them does anything."""
+    found: list[tuple[str, float]] = []
+    for job in EVERY_S:
+        monkeypatch.setattr(jobs, job, lambda _project, job=job: found.append((job, time.monotonic())))
+    monkeypatch.setattr("workers.ticker.TICK_S", 0.01)
+    return found
+
+
+def test_a_time_slot_is_taken_by_one_ticker(
+    real_store: Store, project: str, done: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)  # one slot for as long as this takes
+    for ticker in [Ticker(real_store, project) for _ in range(4)]:
+        ticker._tick()
+        ticker._tick()
+    assert sorted(job for job, _ in done) == sorted(EVERY_S)
+
+
+def test_an_event_is_not_answered_by_a_job_that_began_before_it(
+    real_store: Store, project: str, done: list[tuple[str, float]]
+) -> None:
+    tickers = [Ticker(real_store, project) for _ in range(2)]
+    for turn in range(20):
+        happened = time.monotonic()
+        tickers[turn % 2]._place()
+        assert done[-1][1] >= happened
+
+
+def test_a_ticker_hears_what_is_submitted(real_store: Store, project: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = sessions.create(real_store, project, mode="testing", name="s", request=REQUEST)["id"]
+    heard = threading.Event()
+    monkeypatch.setattr("workers.ticker.EVERY_S", {})
+    ticker = Ticker(real_store, project)
+    monkeypatch.setattr(ticker, "_place", heard.set)
+    ticker.start()
+    try:
+        eventually(lambda: ticker._position is not None, "its start")
+        heard.clear()
+        tasks.submit(real_store, session, [{"id": "t", "title": "t"}], request=REQUEST)
+        assert heard.wait(30)
+    finally:
+        ticker.stop()
+
+
+def test_a_job_that_breaks_does_not_end_the_ticker(
+    real_store: Store, project: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[int] = []
+
+    def broken(_project: str) -> None:
+        calls.append(1)
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("workers.ticker.EVERY_S", {"sweep": 0.01})
+    monkeypatch.setattr("workers.ticker.TICK_S", 0.01)
+    monkeypatch.setattr(jobs, "sweep", broken)
+    monkeypatch.setattr(jobs, "rebalance", lambda _project: None)
+    ticker = Ticker(real_store, project)
+    ticker.start()
+    try:
+        eventually(lambda: len(calls) >= 2, "another sweep")
+    finally:
+        ticker.stop()
+    assert "a defect in the ticker" in caplog.text
