@@ -1,25 +1,29 @@
-"""Connections to Redis: three clients from one address, and the translation of Redis's errors into ours.
+"""Connections to Redis: a wire and three clients from one address, and the translation of Redis's errors into ours.
 
-`commands` has short timeouts and repeats a call whose reply was lost (every script is safe to repeat); `blocking` waits
-in the server; `subscriptions` waits for messages without a read timeout. RQ gets a fourth of its own (see bells).
+`wire` is how records are read and changed (wire.py says why that is not redis-py), `commands` does what is rarer: both
+have short timeouts and repeat a call whose reply was lost (every script is safe to repeat). `blocking` waits in the
+server, `subscriptions` for messages without a read timeout, and RQ gets a client of its own (see bells).
 Left to others: which keys exist (keys) and what is done with them (project).
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from coordinator.models.config import mask
 from coordinator.models.errors import ServerUnavailable, UsageError
+from coordinator.store.wire import ServerRefused
 
 if TYPE_CHECKING:
     import redis
 
     from coordinator.models.config import Config
     from coordinator.store.project import ProjectStore
+    from coordinator.store.wire import Wire
 
 TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 3.0
@@ -33,13 +37,24 @@ class Store:
     """Everything that coord keeps in one Redis. Made once per process; the clients connect when first used.
 
     `make(purpose)` returns a client that answers in text; purpose is `commands`, `blocking`, `subscriptions` or `raw`
-    (bytes, for RQ). `address` is what errors show, without its password.
+    (bytes, for RQ). `address` is what errors show, without its password. `plain_url` is given where the server can be
+    spoken to without redis-py.
     """
 
-    def __init__(self, make: Callable[[str], redis.Redis], address: str) -> None:
+    def __init__(self, make: Callable[[str], redis.Redis], address: str, plain_url: str | None = None) -> None:
         self._make = make
+        self._plain_url = plain_url
         self.address = address
         self._projects: dict[str, ProjectStore] = {}
+
+    @cached_property
+    def wire(self) -> Wire:
+        from coordinator.store.wire import ClientWire, DirectWire, target
+
+        where = None if self._plain_url is None else target(self._plain_url)
+        if where is None:
+            return ClientWire(lambda: self.commands)
+        return DirectWire(where, connect_timeout_s=CONNECT_TIMEOUT_S, timeout_s=TIMEOUT_S, repeats=REPEATS)
 
     @cached_property
     def commands(self) -> redis.Redis:
@@ -71,26 +86,20 @@ class Store:
         from coordinator.store.keys import PROJECTS
 
         with self.translated():
-            return sorted(str(project) for project in self.commands.smembers(PROJECTS))
+            return sorted(self.wire.call("SMEMBERS", PROJECTS))
 
     @contextlib.contextmanager
     def translated(self) -> Iterator[None]:
         """Inside, an error of Redis becomes ServerUnavailable with a word, a plain sentence and the next step."""
-        import redis
-
         try:
             yield
-        except redis.RedisError as error:
+        except _failures() as error:
             raise translation(error, self.address) from error
-        except OSError as error:
-            raise ServerUnavailable(
-                f"the connection to Redis at {self.address} failed: {error}", hint="is it running and reachable?"
-            ) from error
 
     def close(self) -> None:
         """Give every connection back. The store may not be used afterwards."""
-        for name in ("commands", "blocking", "subscriptions", "raw"):
-            client = self.__dict__.pop(name, None)
+        for name in ("wire", "commands", "blocking", "subscriptions", "raw"):
+            client: Any = self.__dict__.pop(name, None)
             if client is not None:
                 client.close()
 
@@ -118,7 +127,7 @@ def store_at(url: str) -> Store:
         raise UsageError(
             f"coord cannot reach Redis by {scheme}://", hint="use redis://, rediss://, unix:// or sentinel://"
         )
-    return Store(lambda purpose: _client(url, purpose), mask(url))
+    return Store(lambda purpose: _client(url, purpose), mask(url), url)
 
 
 def _client(url: str, purpose: str) -> redis.Redis:
@@ -155,7 +164,7 @@ def _options(purpose: str) -> dict[str, Any]:
 
 _REFUSALS = (
     # what Redis says first or the class that redis-py made of it, taking that word off; our word, sentence, next step
-    (("AuthenticationError", "WRONGPASS", "NOAUTH"), "login", "refused the login", "check COORD_REDIS_URL"),
+    (("AuthenticationError", "LoginRefused", "NOAUTH"), "login", "refused the login", "check COORD_REDIS_URL"),
     (("NoPermissionError", "NOPERM"), "login", "does not let this user do that", "ask for the rights"),
     (("OutOfMemoryError", "OOM"), "full", "is full (maxmemory reached)", "raise maxmemory, or `coord project prune`"),
     (("MISCONF",), "full", "cannot write to its disk", "free some disk space on the server"),
@@ -166,20 +175,23 @@ _REFUSALS = (
 )
 
 
-def translation(error: Exception, address: str) -> ServerUnavailable:
-    """An error of redis-py as ours. Addresses are masked; the server's own sentence is kept as a fact."""
-    import redis
+def _failures() -> tuple[type[Exception], ...]:
+    """What a failure of Redis is raised as. Where redis-py was never imported, it has raised nothing."""
+    return OSError, ServerRefused, getattr(sys.modules.get("redis"), "RedisError", ServerRefused)
 
+
+def translation(error: Exception, address: str) -> ServerUnavailable:
+    """An error of the wire or of redis-py as ours. Addresses are masked; the server's own words are kept as a fact."""
     said = str(error)
     marks = {*said.split(" ", 1)[:1], *(one.__name__ for one in type(error).__mro__)}
     for known, word, sentence, hint in _REFUSALS:
         if not marks.isdisjoint(known):
             return ServerUnavailable(f"Redis at {address} {sentence}", hint=hint, code=word, server_said=said[:200])
-    if isinstance(error, redis.TimeoutError):
+    if "TimeoutError" in marks:
         return ServerUnavailable(
             f"Redis at {address} did not answer in time", hint="is it overloaded, or is the network cut?"
         )
-    if isinstance(error, redis.ConnectionError):
+    if isinstance(error, OSError) or "ConnectionError" in marks:
         return ServerUnavailable(
             f"Redis at {address} cannot be reached", hint="is it running? see `coord server status`, COORD_REDIS_URL"
         )

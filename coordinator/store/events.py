@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordinator.store.connection import MAX_BLOCK_S
 from coordinator.store.keys import Keys
+from coordinator.store.reads import pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from coordinator.store.connection import Store
 
 PAGE = 500
@@ -63,14 +62,14 @@ class EventStream:
     def page(self, after: str, limit: int = PAGE) -> list[Entry]:
         """The events that follow an id, oldest first."""
         with self._store.translated():
-            found: Any = self._store.commands.xrange(self._key, f"({after}", "+", count=limit)
+            found = self._store.wire.call("XRANGE", self._key, f"({after}", "+", "COUNT", limit)
         return _entries(found)
 
     def newest(self, limit: int = PAGE, before: str | None = None) -> list[Entry]:
         """The events before an id (None: of all), newest first."""
         upper = "+" if before is None else f"({before}"
         with self._store.translated():
-            found: Any = self._store.commands.xrevrange(self._key, upper, "-", count=limit)
+            found = self._store.wire.call("XREVRANGE", self._key, upper, "-", "COUNT", limit)
         return _entries(found)
 
     def wait(self, after: str, seconds: float, limit: int = PAGE) -> list[Entry]:
@@ -90,8 +89,7 @@ class EventStream:
         Asked after a page was read, it holds for that page too: what has been trimmed never comes back.
         """
         with self._store.translated():
-            first: Any = self._store.commands.xrange(self._key, "-", "+", count=1)
-            oldest = _entries(first)
+            oldest = _entries(self._store.wire.call("XRANGE", self._key, "-", "+", "COUNT", 1))
             if not oldest or sort_key(oldest[0].id) <= sort_key(position):
                 return None
             facts: Any = self._store.commands.xinfo_stream(self._key)
@@ -99,5 +97,6 @@ class EventStream:
         return oldest[0].id if int(facts["entries-added"]) > int(facts["length"]) else None
 
 
-def _entries(found: Sequence[tuple[str, dict[str, str]]]) -> list[Entry]:
-    return [Entry(id_, fields["type"], fields["session"], fields["json"]) for id_, fields in found]
+def _entries(found: Any) -> list[Entry]:
+    named = ((id_, pairs(fields)) for id_, fields in found)
+    return [Entry(id_, fields["type"], fields["session"], fields["json"]) for id_, fields in named]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from coordinator.store.project import ProjectStore
+from coordinator.store.reads import pairs
 
 
 def state_bytes(project: ProjectStore, name: str) -> int:
@@ -14,14 +13,13 @@ def state_bytes(project: ProjectStore, name: str) -> int:
     Every node is read for it (30 ms for 10,000 tasks), which is exact where HSTRLEN takes 10,000 calls and MEMORY USAGE
     depends on the server. Not one moment's truth: what changes meanwhile is counted as it was met.
     """
-    keys, commands = project.keys, project.store.commands
+    keys, wire = project.keys, project.store.wire
     with project.store.translated():
-        sections: Any = commands.hgetall(keys.sections(name))
+        sections = pairs(wire.call("HGETALL", keys.sections(name)))
         total = _bytes(sections)
         for section in sections:
             for key in (keys.nodes(name, section), keys.times(name, section)):
-                found: Any = commands.hgetall(key)
-                total += _bytes(found)
+                total += _bytes(pairs(wire.call("HGETALL", key)))
     return total
 
 

@@ -27,7 +27,7 @@ from coordinator.models.errors import (
 from coordinator.models.jsontext import canonical, dumps
 from coordinator.store import scripts
 from coordinator.store.keys import LAYOUT, PROJECTS, Keys
-from coordinator.store.reads import Read, Snapshot
+from coordinator.store.reads import Command, Read, Snapshot
 from coordinator.store.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -59,15 +59,12 @@ class ProjectStore:
 
     def fetch(self, *reads: Read, request_id: str | None = None) -> Snapshot:
         """All reads in one MULTI, with the revision and the server's time. LayoutUnknown for another coord's keys."""
+        commands: list[Command] = [("TIME",), ("HMGET", self.keys.meta, "revision", "layout")]
+        if request_id is not None:
+            commands.append(("GET", self.keys.request(request_id)))
+        commands += [read.command(self.keys) for read in reads]
         with self.store.translated():
-            pipe = self.store.commands.pipeline(transaction=True)
-            pipe.time()
-            pipe.hmget(self.keys.meta, ["revision", "layout"])
-            if request_id is not None:
-                pipe.get(self.keys.request(request_id))
-            for read in reads:
-                read.send(pipe, self.keys)
-            answers = pipe.execute()
+            answers = self.store.wire.transaction(commands)
         (seconds, micros), (revision, layout) = answers[0], answers[1]
         if layout is not None and int(layout) != LAYOUT:
             raise LayoutUnknown(
@@ -103,7 +100,7 @@ class ProjectStore:
 
         Returns what `work` returned (JSON), with `tx.mark` replaced by the revision; the same `request_id` with the
         same verb and arguments returns the remembered answer and does nothing. Work that writes nothing commits
-        nothing. `first` are reads that the work needs anyway, fetched in the first round trip. `work` must be pure
+        nothing but the memory of a request id that was given, unless it says `tx.undecided`. `first` are reads that the work needs anyway, fetched in the first round trip. `work` must be pure
         but for its reads: it may run several times. Raises Conflict, Locked, Fenced, LimitReached, RequestReused.
         """
         given = request_id is not None
@@ -117,7 +114,7 @@ class ProjectStore:
                 return self._remembered(snapshot.remembered, digest, request_id)  # type: ignore[no-any-return]
             tx = Transaction(self, snapshot, actor, locks or {})
             answer = work(tx)
-            if tx.is_empty:
+            if tx.is_empty and (tx.undecided or not given):
                 return answer
             memory_ms = GIVEN_MEMORY_MS if given else MEMORY_MS
             try:
@@ -139,7 +136,7 @@ class ProjectStore:
         keys = [self.keys.leases, self.keys.deadlines, self.keys.alive(name if kind == "agent" else "")]
         arguments = [member, token, "" if ttl_ms is None else ttl_ms, "" if load is None else dumps(load)]
         with self.store.translated():
-            answer = scripts.call(self.store.commands, "renew", keys, arguments)
+            answer = scripts.call(self.store.wire, "renew", keys, arguments)
         if answer[0] == "OK":
             return int(answer[1])
         raise LeaseLost(
@@ -183,13 +180,13 @@ class ProjectStore:
         for event in tx.events:
             arguments += [event["type"], event["session"] or "", keys.channel(event["type"]), dumps(event)]
         with self.store.translated():
-            return scripts.call(self.store.commands, "commit", fixed + tx.named_keys(), arguments)
+            return scripts.call(self.store.wire, "commit", fixed + tx.named_keys(), arguments)
 
     def _list_project(self) -> None:
         # outside the project's slot, so it cannot be part of the commit: listed first, once per process
         if not self._listed:
             with self.store.translated():
-                self.store.commands.sadd(PROJECTS, self.project)
+                self.store.wire.call("SADD", PROJECTS, self.project)
             self._listed = True
 
     def _adopt(self, *, known: str, server: str, revision: int) -> None:

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 from coordinator.models.jsontext import Json
 from coordinator.store.keys import Keys
 
+Command = tuple[str | int, ...]
+"""A command's words, as the wire sends them."""
+
 
 class Found(NamedTuple):
     """A node as it was read: its last change's revision (0 when absent) and its value (None when absent)."""
@@ -52,6 +55,11 @@ class LeaseFound(NamedTuple):
     ttl_ms: int
 
 
+def pairs(reply: Any) -> dict[str, str]:
+    """A hash as a dict, from a dict (redis-py) or a flat list of names and values (RESP2)."""
+    return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+
+
 def parse_node(text: str | None) -> Found:
     if text is None:
         return ABSENT
@@ -81,8 +89,8 @@ class Node:
     section: str
     field: str
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.hget(keys.nodes(self.doc, self.section), self.field)
+    def command(self, keys: Keys) -> Command:
+        return "HGET", keys.nodes(self.doc, self.section), self.field
 
     def parse(self, reply: Any) -> Found:
         return parse_node(reply)
@@ -96,8 +104,8 @@ class Nodes:
     section: str
     fields: tuple[str, ...]
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.hmget(keys.nodes(self.doc, self.section), list(self.fields) or [""])
+    def command(self, keys: Keys) -> Command:
+        return "HMGET", keys.nodes(self.doc, self.section), *(self.fields or ("",))
 
     def parse(self, reply: Any) -> list[Found]:
         return [parse_node(text) for text in reply[: len(self.fields)]]
@@ -110,11 +118,11 @@ class AllNodes:
     doc: str
     section: str
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.hgetall(keys.nodes(self.doc, self.section))
+    def command(self, keys: Keys) -> Command:
+        return "HGETALL", keys.nodes(self.doc, self.section)
 
     def parse(self, reply: Any) -> dict[str, Found]:
-        return {name: parse_node(reply[name]) for name in sorted(reply)}
+        return {name: parse_node(text) for name, text in sorted(pairs(reply).items())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +132,8 @@ class Names:
     doc: str
     section: str
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.hkeys(keys.nodes(self.doc, self.section))
+    def command(self, keys: Keys) -> Command:
+        return "HKEYS", keys.nodes(self.doc, self.section)
 
     def parse(self, reply: Any) -> list[str]:
         return sorted(reply)
@@ -139,8 +147,8 @@ class Times:
     section: str
     field: str
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.hget(keys.times(self.doc, self.section), self.field)
+    def command(self, keys: Keys) -> Command:
+        return "HGET", keys.times(self.doc, self.section), self.field
 
     def parse(self, reply: Any) -> dict[str, int]:
         return {} if reply is None else dict(json.loads(reply))
@@ -153,11 +161,11 @@ class AllTimes:
     doc: str
     section: str
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.hgetall(keys.times(self.doc, self.section))
+    def command(self, keys: Keys) -> Command:
+        return "HGETALL", keys.times(self.doc, self.section)
 
     def parse(self, reply: Any) -> dict[str, dict[str, int]]:
-        return {name: dict(json.loads(reply[name])) for name in sorted(reply)}
+        return {name: dict(json.loads(text)) for name, text in sorted(pairs(reply).items())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +174,11 @@ class Sections:
 
     doc: str
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.hgetall(keys.sections(self.doc))
+    def command(self, keys: Keys) -> Command:
+        return "HGETALL", keys.sections(self.doc)
 
     def parse(self, reply: Any) -> dict[str, SectionFound]:
-        return {name: parse_section(reply[name]) for name in sorted(reply)}
+        return {name: parse_section(text) for name, text in sorted(pairs(reply).items())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +188,8 @@ class Section:
     doc: str
     section: str
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.hget(keys.sections(self.doc), self.section)
+    def command(self, keys: Keys) -> Command:
+        return "HGET", keys.sections(self.doc), self.section
 
     def parse(self, reply: Any) -> SectionFound:
         return parse_section(reply)
@@ -193,8 +201,8 @@ class Leases:
 
     members: tuple[str, ...]
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.hmget(keys.leases, list(self.members) or [""])
+    def command(self, keys: Keys) -> Command:
+        return "HMGET", keys.leases, *(self.members or ("",))
 
     def parse(self, reply: Any) -> list[LeaseFound | None]:
         return [parse_lease(text) for text in reply[: len(self.members)]]
@@ -204,11 +212,11 @@ class Leases:
 class AllLeases:
     """Every lease of the project → dict of member → LeaseFound."""
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.hgetall(keys.leases)
+    def command(self, keys: Keys) -> Command:
+        return "HGETALL", keys.leases
 
     def parse(self, reply: Any) -> dict[str, LeaseFound]:
-        return {member: lease for member, text in reply.items() if (lease := parse_lease(text))}
+        return {member: lease for member, text in pairs(reply).items() if (lease := parse_lease(text))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +226,13 @@ class Expired:
     before_ms: int
     limit: int = 200
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.zrange(keys.deadlines, "-inf", self.before_ms, byscore=True, offset=0, num=self.limit, withscores=True)
+    def command(self, keys: Keys) -> Command:
+        return "ZRANGE", keys.deadlines, "-inf", self.before_ms, "BYSCORE", "LIMIT", 0, self.limit, "WITHSCORES"
 
     def parse(self, reply: Any) -> list[tuple[str, int]]:
-        return [(member, int(score)) for member, score in reply]
+        flat = bool(reply) and not isinstance(reply[0], list | tuple)
+        scored = zip(reply[::2], reply[1::2], strict=True) if flat else reply
+        return [(member, int(float(score))) for member, score in scored]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +241,8 @@ class SetMembers:
 
     key: str
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.smembers(self.key)
+    def command(self, keys: Keys) -> Command:
+        return "SMEMBERS", self.key
 
     def parse(self, reply: Any) -> list[str]:
         return sorted(reply)
@@ -246,8 +256,8 @@ class SortedSetHead:
     start: int = 0
     stop: int = -1
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.zrange(self.key, self.start, self.stop)
+    def command(self, keys: Keys) -> Command:
+        return "ZRANGE", self.key, self.start, self.stop
 
     def parse(self, reply: Any) -> list[str]:
         return list(reply)
@@ -259,23 +269,23 @@ class Counts:
 
     key: str
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.hgetall(self.key)
+    def command(self, keys: Keys) -> Command:
+        return "HGETALL", self.key
 
     def parse(self, reply: Any) -> dict[str, int]:
-        return {name: int(number) for name, number in reply.items()}
+        return {name: int(number) for name, number in pairs(reply).items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Locks:
     """Every lock of the project → dict of name → (token, deadline_ms, acquired_ms, owner)."""
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.hgetall(keys.locks)
+    def command(self, keys: Keys) -> Command:
+        return "HGETALL", keys.locks
 
     def parse(self, reply: Any) -> dict[str, tuple[int, int, int, str]]:
         found = {}
-        for name, text in reply.items():
+        for name, text in pairs(reply).items():
             token, deadline, acquired, owner = text.split(" ", 3)
             found[name] = (int(token), int(deadline), int(acquired), owner)
         return found
@@ -287,8 +297,8 @@ class Loads:
 
     agents: tuple[str, ...]
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.mget([keys.alive(agent) for agent in self.agents] or [keys.alive("")])
+    def command(self, keys: Keys) -> Command:
+        return "MGET", *(keys.alive(agent) for agent in self.agents or ("",))
 
     def parse(self, reply: Any) -> list[dict[str, Any] | None]:
         return [None if text is None else json.loads(text) for text in reply[: len(self.agents)]]
@@ -301,11 +311,11 @@ class StoredBytes:
     doc: str
     section: str
 
-    def send(self, pipe: Any, keys: Keys) -> None:
-        pipe.hgetall(keys.nodes(self.doc, self.section))
+    def command(self, keys: Keys) -> Command:
+        return "HGETALL", keys.nodes(self.doc, self.section)
 
     def parse(self, reply: Any) -> int:
-        return sum(len(name.encode()) + len(text.encode()) for name, text in reply.items())
+        return sum(len(name.encode()) + len(text.encode()) for name, text in pairs(reply).items())
 
 
 Read = (

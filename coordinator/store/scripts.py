@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coordinator.store.keys import LAYOUT
+from coordinator.store.wire import is_no_script
 
 if TYPE_CHECKING:
-    import redis
+    from coordinator.store.wire import Wire
 
 _FOLDER = Path(__file__).parent / "lua"
 
@@ -34,15 +35,13 @@ def digest(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
-def call(client: redis.Redis, name: str, keys: list[str], arguments: list[Any]) -> list[str]:
+def call(wire: Wire, name: str, keys: list[str], arguments: list[Any]) -> list[str]:
     """Run a script. Returns its answer: a list that begins with a word."""
-    from redis.exceptions import NoScriptError
-
-    if getattr(client, "reads_shebang", True):
-        try:
-            answer: Any = client.evalsha(digest(name), len(keys), *keys, *arguments)
-        except NoScriptError:
-            answer = client.eval(source(name), len(keys), *keys, *arguments)
-    else:  # the fake cannot read the head
-        answer = client.eval(source(name).removeprefix("#!lua\n"), len(keys), *keys, *arguments)
-    return list(answer)
+    if not wire.reads_shebang:  # the fake cannot read the head
+        return list(wire.call("EVAL", source(name).removeprefix("#!lua\n"), len(keys), *keys, *arguments))
+    try:
+        return list(wire.call("EVALSHA", digest(name), len(keys), *keys, *arguments))
+    except Exception as error:
+        if not is_no_script(error):
+            raise
+    return list(wire.call("EVAL", source(name), len(keys), *keys, *arguments))

@@ -109,14 +109,14 @@ def test_a_project_is_listed_before_its_first_commit(
     shop = store.project(project)
     assert (shop.exists, store.project_ids()) == (False, [])
     listed: list[bool] = []
-    really = store.commands.sadd
+    really = store.wire.call
 
-    def sadd(key: str, *members: str) -> Any:
-        assert key == PROJECTS
-        listed.append(shop.exists)
-        return really(key, *members)
+    def call(*command: Any) -> Any:
+        if command[:2] == ("SADD", PROJECTS):
+            listed.append(shop.exists)
+        return really(*command)
 
-    monkeypatch.setattr(store.commands, "sadd", sadd)
+    monkeypatch.setattr(store.wire, "call", call)
     shop.change(stamp, verb="t")
     shop.change(stamp, verb="t")
     assert listed == [False]
