@@ -228,9 +228,13 @@ def a_revision_goes_back(shop: ProjectStore, patch: pytest.MonkeyPatch) -> None:
 
 
 def a_revision_is_rounded(shop: ProjectStore, patch: pytest.MonkeyPatch) -> None:
-    shop.change(put("a", 1), verb="t")
+    def work(tx: Transaction) -> Any:
+        tx.put("s1", "planning", "a", tx.mark)
+        return tx.mark
+
+    shop.change(work, verb="t")
     shop.store.commands.hset(shop.keys.meta, "revision", "9007199254740881")
-    assert shop.change(put("a", 2), verb="t") == {"revision": 9007199254740882}
+    assert shop.change(work, verb="t") == value(shop, "a") == 9007199254740882
 
 
 def a_mark_stays_in_the_record(shop: ProjectStore, patch: pytest.MonkeyPatch) -> None:

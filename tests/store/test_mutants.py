@@ -28,7 +28,7 @@ class Mutant(NamedTuple):
 
 MUTANTS = [
     Mutant(dangers.a_lost_reply_doubles_the_change, "if seen then", "if false then"),
-    Mutant(dangers.a_lost_reply_doubles_the_change, "redis.call('SET', KEYS[3],", "local _ = ('nothing',"),
+    Mutant(dangers.a_lost_reply_doubles_the_change, "redis.call('SET', KEYS[3],", "type("),
     Mutant(dangers.a_repeated_request_gets_no_answer, "filled(answer)", "'null'"),
     Mutant(dangers.a_late_request_acts, "if now_us > not_after_us then", "if false then"),
     Mutant(dangers.a_replaced_server_goes_unnoticed, "if server and known and known ~= server then", "if false then"),
@@ -98,7 +98,7 @@ MUTANTS = [
     Mutant(
         dangers.a_failing_event_leaves_a_write,
         "local published = {}",
-        "for _, one in ipairs(writes) do redis.call('SET', KEYS[3], one[1]) end\nlocal published = {}",
+        "for _, one in ipairs(writes) do redis.call('HSET', KEYS[1], 'x', one[1]) end\nlocal published = {}",
     ),
     Mutant(dangers.a_revision_goes_back, "math.max(last + 1, now_us)", "now_us"),
     Mutant(dangers.a_revision_is_rounded, "return string.format('%.0f', number)", "return tostring(number)"),
