@@ -95,9 +95,11 @@ def _claim(store: Store, session_id: str, agent: str, lease_ms: int, request: Re
     def work(change: SessionChange) -> Record | None:
         record, lease = registered(change, agent)
         if record["status"] == AgentStatus.DRAINING or change.record["status"] == SessionStatus.PAUSED:
+            change.tx.undecided = True
             return None
         task = _candidate(change, record)
         if task is None:
+            change.tx.undecided = True
             return None
         name = record["id"]
         change.tx.room(change.tx.keys.holding(name), record["slots"], f"{change.name}/{task.id}")
