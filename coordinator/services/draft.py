@@ -16,7 +16,7 @@ from coordinator.models.jsontext import MAX_BYTES, Json, dumps, equal
 from coordinator.rules import paths
 from coordinator.rules.paths import MISSING, Path
 from coordinator.store.documents import place, section_parts
-from coordinator.store.reads import AllNodes, AllTimes, Found, Node, Read, Section, SectionFound, Times
+from coordinator.store.reads import AllTimes, Found, Node, Read, Section, SectionFound, Times
 from coordinator.store.transaction import Transaction
 
 
@@ -75,6 +75,11 @@ class Draft:
         missing = [depth for depth in range(top, len(path)) if paths.find(self.tree, path[:depth]) is MISSING]
         is_there = where.section not in self._sections and self.tx.fetch(Section(self.doc, where.section))[0].exists
         return len(missing) - (top in missing and is_there)
+
+    def is_object(self, section: str) -> bool:
+        """Whether the section is an object that need not be loaded to edit its nodes (`finish` guards that it is)."""
+        entry = self.tx.fetch(Section(self.doc, section))[0]
+        return section not in self._sections and bool(entry.exists) and not entry.is_value
 
     def revision(self, path: Path) -> int:
         """The revision of a node, or of a section as a whole, as it was read; 0 where nothing was."""
@@ -208,11 +213,6 @@ class Draft:
 def node_reads(doc: str, section: str, field: str) -> tuple[Read, Read, Read]:
     """What editing in one node has to read: fetched ahead, it costs no round trip of its own."""
     return Section(doc, section), Node(doc, section, field), Times(doc, section, field)
-
-
-def section_reads(doc: str, section: str) -> tuple[Read, Read]:
-    """As `node_reads`, for a section as a whole."""
-    return Section(doc, section), AllNodes(doc, section)
 
 
 def _same(old: Json, new: Json) -> bool:

@@ -25,13 +25,15 @@ KINDS_OF_EDIT = ("set", "merge", "append", "increment", "delete")
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """`kind` is one of KINDS_OF_EDIT; `at_us` is a merge's time in µs; `line` is that of a batch, from 1."""
+    """`kind` is one of KINDS_OF_EDIT; `at_us` is a merge's time in µs; `line` is that of a batch, from 1; `inside`: it
+    is a part of a merge further up, which replaces what is no object."""
 
     kind: str
     path: Path
     value: Json = None
     at_us: int | None = None
     line: int | None = None
+    inside: bool = False
 
     @property
     def text(self) -> str:
@@ -64,10 +66,18 @@ class Editor:
     def apply(self, edit: Edit) -> Json:
         """Carry out an edit. Returns the new value at its path, or MISSING (also where it was taken apart)."""
         self.draft.line = edit.line
-        if is_container(edit.path):
+        if is_container(edit.path) or self._is_merged_by_member(edit):
             self._apply_to_members(edit)
             return MISSING
         return self._apply_to_value(edit)
+
+    def _is_merged_by_member(self, edit: Edit) -> bool:
+        """A merge into a section need not read, nor guard, the nodes that it does not name."""
+        where = place(edit.path)
+        is_whole = where.section is not None and where.field is None and not where.inner
+        if edit.kind != "merge" or not is_whole or where.section in (SESSION, *KINDS):
+            return False
+        return self.draft.is_object(str(where.section))
 
     # -- one value --------------------------------------------------------------------------------------------------
 
@@ -119,7 +129,7 @@ class Editor:
             return
         if edit.kind not in ("set", "merge"):
             _changed(paths.assign({}, edit.path, {}), edit.path, edit, "")  # it is an object: says so
-        is_record = len(edit.path) == 3
+        is_record = place(edit.path).section in KINDS and len(edit.path) == 3
         if is_record:
             self.draft.load(edit.path)
         if not isinstance(edit.value, dict):
@@ -133,7 +143,7 @@ class Editor:
         for name in self._members(edit.path, edit.value):
             value = edit.value[name]
             kind = "merge" if edit.kind == "merge" and isinstance(value, dict) else "set"
-            self.apply(Edit(kind, (*edit.path, name), value, edit.at_us, edit.line))
+            self.apply(Edit(kind, (*edit.path, name), value, edit.at_us, edit.line, inside=True))
         if is_record:
             self.draft.edit_record(edit.path, set())
             self.touched.append(edit.text)
@@ -185,13 +195,10 @@ def _changed(tree: Json, path: Path, edit: Edit, now: str) -> Json:
         return paths.increment(tree, path, edit.value)
     if edit.kind == "delete":
         return paths.remove(tree, path)
-    return _merged(tree, path, edit.value)
-
-
-def _merged(tree: Json, path: Path, data: Json) -> Json:
     from coordinator.rules.merging import merge
 
-    return paths.assign(tree, path, merge(paths.find(tree, path), data))
+    old = paths.find(tree, path)
+    return paths.assign(tree, path, merge({} if edit.inside and not isinstance(old, dict) else old, edit.value))
 
 
 def _without_negative(tree: Json, path: Path) -> Path:

@@ -28,7 +28,7 @@ from coordinator.services.draft import Draft, node_reads
 from coordinator.services.request import SessionChange
 from coordinator.store.documents import AGENTS, GROUP, RECORD, SESSION, TASKS, place
 from coordinator.store.keys import SHARED, agent_member, task_member
-from coordinator.store.reads import Found, Leases, Node, Read
+from coordinator.store.reads import Found, Leases, Node, Read, Section
 
 
 class Kind(NamedTuple):
@@ -201,8 +201,10 @@ def session_is_not_set(path: Path) -> Refused:
 def reads_for(name: str, path: Path) -> list[Read]:
     """What editing at `path` has to read, to be fetched ahead in the first round trip."""
     where = place(path)
-    if where.section is None or where.section == SESSION or where.field is None:
+    if where.section is None or where.section == SESSION:
         return []
+    if where.field is None:
+        return [] if where.section in KINDS else [Section(name, where.section)]
     if where.section == TASKS:
         return [Node(name, TASKS, where.field), Leases((task_member(name, where.field),))]
     if where.section == AGENTS:

@@ -143,6 +143,17 @@ def test_a_merge_is_deep_replaces_arrays_and_keeps_null(store: Store, session_id
         state.merge(store, session_id, "planning.epic.list", {"a": 1}, request=REQUEST)
 
 
+def test_a_merge_replaces_inside_it_what_is_no_object(store: Store, session_id: str) -> None:
+    changed(store, session_id, "planning", {"a": 5, "b": {"c": [1]}, "": 1})
+    changed(store, session_id, "note", "x")
+    state.merge(store, session_id, "planning", {"a": {"x": 1}, "b": {"c": {"d": None}}, "": {}}, request=REQUEST)
+    assert value_at(store, session_id, "planning") == {"a": {"x": 1}, "b": {"c": {"d": None}}, "": {}}
+    state.merge(store, session_id, "$", {"note": {"a": 1}, "execution": {"mood": 1}}, request=REQUEST)
+    assert value_at(store, session_id, "note") == {"a": 1}
+    state.merge(store, session_id, "execution.tasks.t1", {"result": {"ok": True}}, request=REQUEST)
+    assert value_at(store, session_id, "execution.tasks.t1.result") == {"ok": True}
+
+
 def test_append_makes_a_list_and_never_turns_something_into_one(store: Store, session_id: str) -> None:
     for value in (1, [2], {"a": 3}):
         state.append(store, session_id, "planning.list", value, request=REQUEST)

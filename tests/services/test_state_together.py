@@ -69,6 +69,7 @@ def _write_neighbours(number: int, url: str, session_id: str) -> int:
         ]
         for path, value in written:
             state.set_(store, session_id, path, value, request=AT_ONCE)
+        state.merge(store, session_id, "planning", {f"m{number}": {"round": round_}}, request=AT_ONCE)
         state.delete(store, session_id, f"planning.k{number}-{round_}", request=AT_ONCE)
         state.delete(store, session_id, f"execution.tasks.t{number}-{round_}", request=AT_ONCE)
     store.close()
@@ -82,7 +83,7 @@ def test_writers_of_different_places_never_conflict(
     tree = state.get(real_store, session_id, "$").value
     assert sorted(tree["execution"]["tasks"]) == [f"t{number}" for number in range(PROCESSES)]
     assert all(task["round"] == 24 for task in tree["execution"]["tasks"].values())
-    assert tree["planning"] == {f"k{number}": {"round": 24} for number in range(PROCESSES)}
+    assert tree["planning"] == {f"{kind}{number}": {"round": 24} for number in range(PROCESSES) for kind in "km"}
     assert len(tree["execution"]["agents"]["active"]) == PROCESSES
 
 
@@ -104,6 +105,25 @@ def test_writers_of_one_node_lose_nothing_of_each_other(
         mine = [item for writer, item in found["list"] if writer == number]
         assert mine == sorted(mine), "one writer's items keep their order"
     assert found["one"] == {f"k{number}": 19 for number in range(PROCESSES)}
+
+
+def test_a_writer_that_gives_up_is_told_what_is_there_now(
+    processes: ProcessPoolExecutor, real_url: str, real_store: Store, session_id: str
+) -> None:
+    busy = processes.submit(_increment, 0, real_url, session_id)
+    refused: list[Conflict] = []
+    while not busy.done() or not refused:
+        if busy.done():
+            busy = processes.submit(_increment, 0, real_url, session_id)
+        try:
+            state.increment(real_store, session_id, "planning.n", request=AT_ONCE)
+        except Conflict as error:
+            refused.append(error)
+    busy.result()
+    for conflict in refused:
+        assert conflict.facts["path"] == "planning.n"
+        assert conflict.facts["current"] > 0
+        assert conflict.facts["revision"] > 0
 
 
 def _replace_or_add(number: int, url: str, session_id: str) -> None:
