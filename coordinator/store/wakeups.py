@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordinator.store.connection import Store
+from coordinator.store.connection import MAX_BLOCK_S, Store
 from coordinator.store.keys import Keys
 
 
@@ -19,11 +19,10 @@ class Bell:
         self._last = newest[0][0] if newest else "0-0"
 
     def wait(self, seconds: float) -> bool:
-        """Wait for an event, at most this long. True when there was one."""
+        """Wait for an event, at most this long and never longer than MAX_BLOCK_S. True when there was one."""
+        block_ms = max(1, int(min(seconds, MAX_BLOCK_S) * 1000))
         with self._store.translated():
-            found: Any = self._store.blocking.xread(
-                {self._key: self._last}, count=1000, block=max(1, int(seconds * 1000))
-            )
+            found: Any = self._store.blocking.xread({self._key: self._last}, count=1000, block=block_ms)
         if not found:
             return False
         entries = found[self._key][0] if isinstance(found, dict) else found[0][1]

@@ -71,8 +71,13 @@ def test_a_section_may_be_a_value_and_become_an_object_and_go(shop: ProjectStore
 
 
 def test_work_that_writes_nothing_commits_nothing(shop: ProjectStore) -> None:
+    def undecided(tx: Transaction) -> Any:
+        tx.undecided = True
+        return tx.node("s1", "planning", "title").value
+
     before = contents(shop.store, shop.project)
-    assert shop.change(lambda tx: tx.node("s1", "planning", "title").value, verb="t", request_id="r1") == "first"
+    assert shop.change(lambda tx: tx.node("s1", "planning", "title").value, verb="t") == "first"
+    assert shop.change(undecided, verb="t", request_id="r1") == "first"
     assert contents(shop.store, shop.project) == before
 
 
