@@ -1,5 +1,5 @@
 """What the end of a task means for those that depend on it, in the same commit: the last completed dependency makes
-them ready, a failed or cancelled one blocks them, a retry takes that back.
+them ready, a failed or cancelled one blocks them, and a retry or a late completion takes that back.
 
 A task with more dependants than one commit should carry puts itself into the deadlines as `spread/<session>/<task>`,
 and any sweep finishes it in bounded commits.
@@ -11,6 +11,7 @@ import copy
 
 from coordinator.models.shapes import Record, new_blocker
 from coordinator.models.states import TaskStatus
+from coordinator.rules.lifecycle import terminal
 from coordinator.services import task_records
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
@@ -20,6 +21,7 @@ from coordinator.store.reads import Found, Nodes, SetMembers
 FAILED_DEPENDENCY = "dependency_failed"
 AT_ONCE = 300
 _WAITS = (TaskStatus.PENDING, TaskStatus.ASSIGNED)
+_FAILURES = (TaskStatus.FAILED, TaskStatus.CANCELLED)
 
 
 def spread_member(name: str, task_id: str) -> str:
@@ -27,7 +29,7 @@ def spread_member(name: str, task_id: str) -> str:
 
 
 def announce(change: SessionChange, task: HeldTask) -> None:
-    """Tell the dependants of a task whose status has just changed to completed, failed, cancelled or pending."""
+    """Tell the dependants of a task that has just ended, or that was opened again after it had ended."""
     key = change.tx.keys.dependants(change.name, task.id)
     dependants = change.tx.fetch(SetMembers(key))[0]
     # submitting a dependant changes this set and reads this task: one of the two commits sees the other
@@ -42,20 +44,37 @@ def tell(change: SessionChange, record: Record, dependants: list[str]) -> int:
     """Bring these dependants in line with the record's status. Returns how many of them changed."""
     if not dependants:
         return 0
-    status = record["status"]
+    keys, dependency = change.tx.keys, record["id"]
+    waits = [SetMembers(keys.waiting(change.name, task_id)) for task_id in dependants]
     # read without a guard first: only those that change are guarded, so that neighbours do not conflict
-    found = change.tx.fetch(Nodes(change.name, TASKS, tuple(dependants)))[0]
+    found, *waiting = change.tx.fetch(Nodes(change.name, TASKS, tuple(dependants)), *waits)
     changed = 0
-    for task_id, node in zip(dependants, found, strict=True):
-        if not node.exists:
-            continue
-        if status == TaskStatus.COMPLETED:
-            changed += _arrive(change, record["id"], node)
-        elif status in (TaskStatus.FAILED, TaskStatus.CANCELLED):
-            changed += _block(change, record, task_id, node)
-        else:
-            changed += _restore(change, record, task_id, node)
+    for node, left in zip(found, waiting, strict=True):
+        # the set of dependants only grows: one that was deleted, or depends on others now, is still in it
+        if node.exists and dependency in node.value["after"] and not terminal(node.value["status"]):
+            changed += _tell_one(change, record, node, left)
     return changed
+
+
+def _tell_one(change: SessionChange, record: Record, node: Found, waiting: list[str]) -> int:
+    dependency, dependant = record["id"], node.value
+    key = change.tx.keys.waiting(change.name, dependant["id"])
+    completed = record["status"] == TaskStatus.COMPLETED
+    if completed != (dependency in waiting) and not _blames(dependant, dependency):
+        return _block(change, record, node) if record["status"] in _FAILURES else 0  # told already
+    if record["status"] in _FAILURES:
+        change.tx.sadd(key, dependency)
+        return _block(change, record, node)
+    if _blames(dependant, dependency):
+        change.tx.guard_size(key, len(waiting))
+        (change.tx.srem if completed else change.tx.sadd)(key, dependency)
+        return _restore(change, record, node, ready=completed and set(waiting) <= {dependency})
+    return _arrive(change, dependency, node) if completed else _wait_again(change, dependency, node)
+
+
+def _blames(dependant: Record, dependency: str) -> bool:
+    blocker = dependant["blocked_by"] or {}
+    return blocker.get("kind") == FAILED_DEPENDENCY and dependency in blocker["tasks"]
 
 
 def _arrive(change: SessionChange, dependency: str, node: Found) -> int:
@@ -70,15 +89,21 @@ def _arrive(change: SessionChange, dependency: str, node: Found) -> int:
     return 1
 
 
-def _block(change: SessionChange, record: Record, task_id: str, node: Found) -> int:
+def _wait_again(change: SessionChange, dependency: str, node: Found) -> int:
+    """A completed dependency was opened again: what has not started waits for it once more."""
+    change.tx.sadd(change.tx.keys.waiting(change.name, node.value["id"]), dependency)
+    if node.value["status"] in _WAITS and node.value["epoch"] is None:
+        task_records.store(change, _held(change, node), ready=False)
+    return 1
+
+
+def _block(change: SessionChange, record: Record, node: Found) -> int:
     dependant = node.value
     blocker = dependant["blocked_by"] or {}
     already = blocker.get("kind") == FAILED_DEPENDENCY
-    if dependant["status"] not in _WAITS and not already:
+    if (dependant["status"] not in _WAITS and not already) or _blames(dependant, record["id"]):
         return 0
-    if record["id"] in blocker.get("tasks", []):
-        return 0
-    task = _held(change, task_id, node)
+    task = _held(change, node)
     at_fault = [*blocker.get("tasks", []), record["id"]]
     reason = f"{record['id']} {record['status']}" if len(at_fault) == 1 else f"{len(at_fault)} dependencies failed"
     task.record["status"] = TaskStatus.BLOCKED.value
@@ -87,23 +112,21 @@ def _block(change: SessionChange, record: Record, task_id: str, node: Found) -> 
     return 1
 
 
-def _restore(change: SessionChange, record: Record, task_id: str, node: Found) -> int:
-    blocker = node.value["blocked_by"] or {}
-    if blocker.get("kind") != FAILED_DEPENDENCY or record["id"] not in blocker["tasks"]:
-        return 0
-    task = _held(change, task_id, node)
-    left = [other for other in blocker["tasks"] if other != record["id"]]
+def _restore(change: SessionChange, record: Record, node: Found, *, ready: bool) -> int:
+    """The dependency that failed was retried, or completed after all."""
+    task = _held(change, node)
+    left = [other for other in task.record["blocked_by"]["tasks"] if other != record["id"]]
     if left:
-        task.record["blocked_by"] = {**blocker, "tasks": left}
+        task.record["blocked_by"] = {**task.record["blocked_by"], "tasks": left}
         task_records.store(change, task, ready=False)
     else:
         task.record["status"] = task_records.resting(task.record)
         task.record["blocked_by"] = None
-        # it still waits for the retried task, so it cannot be ready
-        task_records.store(change, task, ready=False, event="task:unblocked", data={"retried": record["id"]})
+        data = {"dependency": record["id"], "status": record["status"]}
+        task_records.store(change, task, ready=ready, event="task:unblocked", data=data)
     return 1
 
 
-def _held(change: SessionChange, task_id: str, node: Found) -> HeldTask:
-    change.tx.guard(change.name, TASKS, task_id, node.revision)
+def _held(change: SessionChange, node: Found) -> HeldTask:
+    change.tx.guard(change.name, TASKS, node.value["id"], node.revision)
     return HeldTask(copy.copy(node.value), node.value, node.revision, None, change.name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from coordinator.models import ids
-from coordinator.models.errors import InvalidData, WrongState
+from coordinator.models.errors import Fenced, InvalidData, WrongState
 from coordinator.models.jsontext import Json, equal
 from coordinator.models.shapes import (
     TASK_DERIVED,
@@ -65,6 +65,7 @@ def write_task(change: SessionChange, task_id: str, fields: dict[str, Json]) -> 
     record = _with_fields(change, task, fields)
     if not new and equal(record, before):
         return False
+    _refuse_old_epoch(task, fields)
     task.record = validate_task({**record, "epoch": None}) | {"epoch": record["epoch"]}
     _follow_assignee(task.record, before, fields)
     _change_status(change, task, before, fields)
@@ -74,7 +75,7 @@ def write_task(change: SessionChange, task_id: str, fields: dict[str, Json]) -> 
     event = _EVENTS.get(TaskStatus(task.record["status"])) if moved else None
     if new:
         change.event("task:submitted", subject=f"execution.tasks.{task_id}", data={"task": task_id})
-    if moved and task.record["status"] in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED):
+    if moved and (lifecycle.terminal(task.record["status"]) or lifecycle.terminal(before["status"])):
         dependencies.announce(change, task)
     task_records.store(change, task, ready=_ready(change, task), event=event)
     return True
@@ -89,7 +90,7 @@ def delete_task(change: SessionChange, task_id: str) -> None:
     tx.guard_size(keys.dependants(change.name, task_id), len(dependants))
     waiting = task_records.load_many(change, dependants)
     left = [other.id for other in waiting.values() if other and lifecycle.unfinished(other.record["status"])]
-    if left and task.record["status"] != TaskStatus.COMPLETED:
+    if left:
         raise WrongState(
             f"{len(left)} unfinished task(s) depend on {task_id}: {', '.join(left[:5])}",
             hint="cancel it instead, or take it out of their `after` first",
@@ -105,6 +106,19 @@ def delete_task(change: SessionChange, task_id: str) -> None:
     for section in (TASKS, RUNS, ORPHANS):
         if section == TASKS or tx.node(change.name, section, task_id).exists:
             tx.drop(change.name, section, task_id)
+
+
+def _refuse_old_epoch(task: HeldTask, fields: dict[str, Json]) -> None:
+    """An epoch that comes with a change says who is speaking; one that was replaced has nothing to say any more."""
+    epoch = fields.get("epoch")
+    if isinstance(epoch, int) and epoch != task.record["epoch"]:
+        raise Fenced(
+            f"epoch {epoch} of task {task.id} was replaced",
+            hint="read the task again before you change it",
+            task=task.id,
+            status=task.record["status"],
+            epoch=task.record["epoch"],
+        )
 
 
 def _with_fields(change: SessionChange, task: HeldTask, fields: dict[str, Json]) -> Record:
