@@ -50,7 +50,7 @@ def test_bells_of_another_epoch_are_other_jobs_and_a_doubled_one_is_not(real_sto
 
 def test_a_bell_is_rung_again_once_in_a_time(real_store: Store, project: str, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000_000.0
-    monkeypatch.setattr(bells.time, "time", lambda: now)
+    monkeypatch.setattr("coordinator.store.bells.time.time", lambda: now)
     again = [bells.ring(real_store, project, "ann", f"{project}.s1", "t", 17, again=True) for _ in range(3)]
     assert again == [True, False, False]
     assert bells.ring(real_store, project, "ann", f"{project}.s1", "t", 18, again=True)
@@ -103,15 +103,18 @@ def test_what_happened_since_the_bell_was_made_is_not_missed(store: Store, proje
         assert not bell.wait(0.01)
 
 
-def test_a_wait_is_never_longer_than_the_client_trusts_the_server(real_store: Store, project: str) -> None:
+def test_a_wait_is_never_longer_than_the_client_trusts_the_server(
+    real_store: Store, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bell = Bell(real_store, project)
-    really, blocks = real_store.blocking.xread, []
+    really: Any = real_store.blocking.xread
+    blocks: list[int] = []
 
-    def xread(*arguments: Any, block: int, **options: Any) -> Any:
+    def xread(streams: Any, count: int, block: int) -> Any:
         blocks.append(block)
-        return really(*arguments, block=1, **options)
+        return really(streams, count=count, block=1)
 
-    real_store.blocking.xread = xread  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(real_store.blocking, "xread", xread)
     assert [bell.wait(seconds) for seconds in (0, 0.5, 60)] == [False] * 3
     assert blocks == [1, 500, 5_000]
 
