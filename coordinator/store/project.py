@@ -100,8 +100,9 @@ class ProjectStore:
 
         Returns what `work` returned (JSON), with `tx.mark` replaced by the revision; the same `request_id` with the
         same verb and arguments returns the remembered answer and does nothing. Work that writes nothing commits
-        nothing but the memory of a request id that was given, unless it says `tx.undecided`. `first` are reads that the work needs anyway, fetched in the first round trip. `work` must be pure
-        but for its reads: it may run several times. Raises Conflict, Locked, Fenced, LimitReached, RequestReused.
+        nothing but the memory of a request id that was given, unless it says `tx.undecided`. `first` are reads that the
+        work needs anyway, fetched in the first round trip. `work` must be pure but for its reads: it may run several
+        times. Raises Conflict, Locked, Fenced, LimitReached, RequestReused.
         """
         given = request_id is not None
         request_id = request_id or secrets.token_hex(10)

@@ -31,6 +31,8 @@ class Transaction(Reading):
         super().__init__(store, first)
         self.actor = actor
         self.locks = locks
+        self.undecided = False
+        """Set by work that did nothing because there was nothing to do yet: the same request id may try again."""
         self.mark = "rev" + secrets.token_hex(12)
         self.writes: list[tuple[str, tuple[Any, ...]]] = []
         self.events: list[dict[str, Any]] = []
