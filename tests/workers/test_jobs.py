@@ -172,6 +172,7 @@ def test_a_late_and_a_doubled_bell_do_nothing(work: Work, monkeypatch: pytest.Mo
         work.when("next", "completed")  # so the late bell was heard before
     for name, value in work.slot_environment(agent).items():
         monkeypatch.setenv(name, value)
+    jobs.use_store(work.store)
     jobs.run_task(work.project, work.session, "job", placed["epoch"])
     jobs.run_task(work.project, work.session, "job", done["epoch"])
     assert (work.folder / "runs").read_text() == "run\n"
