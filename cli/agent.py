@@ -73,7 +73,7 @@ def register(
         team=team,
         capabilities=capability,
         slots=slots,
-        ttl_ms=ttl or 900_000,
+        ttl_ms=900_000 if ttl is None else ttl,
         session_id=session,
         host=socket.gethostname(),
         replace=replace,

@@ -49,7 +49,7 @@ def acquire(
         project,
         name,
         owner=_owner(agent),
-        ttl_ms=ttl or locks.DEFAULT_TTL_MS,
+        ttl_ms=locks.DEFAULT_TTL_MS if ttl is None else ttl,
         wait_ms=wait,
         request=request_of(request_id, agent),
     )

@@ -26,7 +26,7 @@ def run_holding(
 ) -> int:
     """The command's exit code (128 + n for a signal). Locked or WaitedInVain when the lock is not to be had; Fenced
     when it was lost meanwhile and the command was ended."""
-    ttl = ttl_ms or locks.DEFAULT_TTL_MS
+    ttl = locks.DEFAULT_TTL_MS if ttl_ms is None else ttl_ms
     sent = time.monotonic()
     token = locks.acquire(store, project, name, owner=owner, ttl_ms=ttl, wait_ms=wait_ms, request=Request())["token"]
     if wait_ms:

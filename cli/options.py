@@ -13,7 +13,7 @@ import typer
 
 from cli.context import context
 from coordinator.models import ids
-from coordinator.models.clock import duration_ms, parse_instant_us
+from coordinator.models.clock import duration_ms, parse_instant_us, time_to_live_ms
 from coordinator.models.config import parse_locks
 from coordinator.models.errors import UsageError
 
@@ -167,7 +167,7 @@ FromFile = Annotated[Path | None, typer.Option("--from-file", metavar="F", help=
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most this many.")]
 Ttl = Annotated[
     int | None,
-    typer.Option("--ttl", metavar="DURATION", parser=duration_ms, help="Time to live without a sign of life."),
+    typer.Option("--ttl", metavar="DURATION", parser=time_to_live_ms, help="Time to live without a sign of life."),
 ]
 Reason = Annotated[str | None, typer.Option("--reason", metavar="T", help="Why, in words.")]
 At = Annotated[

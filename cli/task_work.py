@@ -11,7 +11,7 @@ from cli.context import context
 from cli.input import json_or_none
 from cli.options import FROM_CONFIG, AgentNeeded, AgentOpt, FromFile, Reason, RequestId, SessionArg, TaskArg, request_of
 from cli.output import emit
-from coordinator.models.clock import duration_ms
+from coordinator.models.clock import duration_ms, time_to_live_ms
 
 if TYPE_CHECKING:
     from coordinator.services.holding import Holder
@@ -52,7 +52,9 @@ def next_(
     claim: Annotated[bool, typer.Option("--claim", help="Take it: it is running and yours.")] = False,
     lease: Annotated[
         int | None,
-        typer.Option("--lease", metavar="DURATION", parser=duration_ms, help="How long without a sign of life (15m)."),
+        typer.Option(
+            "--lease", metavar="DURATION", parser=time_to_live_ms, help="How long without a sign of life (15m)."
+        ),
     ] = None,
     wait: Annotated[
         int | None,
@@ -73,7 +75,7 @@ def next_(
         session,
         agent,
         claim=claim,
-        lease_ms=lease or claims.PULL_LEASE_MS,
+        lease_ms=claims.PULL_LEASE_MS if lease is None else lease,
         wait_ms=wait,
         request=request_of(request_id, agent),
     )

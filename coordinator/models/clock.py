@@ -9,6 +9,7 @@ from coordinator.models.errors import InvalidData, UsageError
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?\Z")
 _UNIT_MS = {"ms": 1, "s": 1000, None: 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+MIN_TTL_MS = 100
 MAX_DURATION_MS = 10 * 365 * 86_400_000
 
 
@@ -20,6 +21,14 @@ def duration_ms(text: str) -> int:
     ms = round(float(match[1]) * _UNIT_MS[match[2]])
     if ms > MAX_DURATION_MS:
         raise UsageError(f"{text!r} is longer than ten years", hint="write 300s, 5m or 2h")
+    return ms
+
+
+def time_to_live_ms(text: str) -> int:
+    """As `duration_ms`, for what must last a while: at least 100 ms. UsageError."""
+    ms = duration_ms(text)
+    if ms < MIN_TTL_MS:
+        raise UsageError(f"{text!r} is too short to live", hint=f"at least {MIN_TTL_MS}ms")
     return ms
 
 

@@ -18,7 +18,7 @@ from coordinator.rules import paths
 from coordinator.services.request import Request, change_project, existing_project, session_not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION
-from coordinator.store.reads import Locks
+from coordinator.store.reads import AllLeases, LockFound, Locks
 from coordinator.store.transaction import Transaction
 from coordinator.store.wakeups import Bell
 
@@ -66,6 +66,8 @@ def _take(store: Store, project: str, name: str, owner: str, ttl_ms: int, reques
             if not tx.node(ids.session_id(session_id)[1], SESSION, RECORD).exists:
                 raise session_not_found(store, session_id)
             tx.paths.add(name)  # a lock above or below it that somebody else holds stands in the way
+        if name in locks and locks[name].deadline_ms <= tx.now_ms:
+            expired(tx, name, locks[name])
         tx.lock_is(name, None)
         tx.lock(name, ttl_ms, owner)
         data = {"name": name, "owner": owner, "token": tx.mark}
@@ -76,7 +78,7 @@ def _take(store: Store, project: str, name: str, owner: str, ttl_ms: int, reques
             "token": tx.mark,
             "acquired_at": tx.now,
             "expires_at": instant_ms(tx.now_ms + ttl_ms),
-            "waiting": 0,
+            "waiting": None,
         }
 
     once = Request(request.id, request.actor, request.locks, wait_ms=0)
@@ -89,18 +91,18 @@ def renew(store: Store, project: str, name: str, token: int, *, ttl_ms: int | No
     name = checked(project, name)
 
     def work(tx: Transaction) -> Record:
-        _, deadline_ms, acquired_ms, owner = _held(tx, name, token)
-        length_ms = ttl_ms if ttl_ms is not None else deadline_ms - acquired_ms
+        held = _held(tx, name, token)
+        length_ms = held.ttl_ms if ttl_ms is None else ttl_ms
         tx.lock_is(name, token)
         tx.locks[name] = token  # fenced: also not expired at the commit
         tx.extend(name, length_ms)
         return {
             "name": name,
-            "owner": owner,
+            "owner": held.owner,
             "token": token,
-            "acquired_at": instant_ms(acquired_ms),
+            "acquired_at": instant_ms(held.acquired_ms),
             "expires_at": instant_ms(tx.now_ms + length_ms),
-            "waiting": 0,
+            "waiting": None,
         }
 
     return change_project(store, project, request, work, verb="lock renew", arguments=[name, token, ttl_ms])
@@ -112,7 +114,7 @@ def release(store: Store, project: str, name: str, token: int, *, request: Reque
     name = checked(project, name)
 
     def work(tx: Transaction) -> Record:
-        owner = _held(tx, name, token)[3]
+        owner = _held(tx, name, token).owner
         tx.lock_is(name, token)
         tx.unlock(name)
         tx.event("lock:released", subject=name, data={"name": name, "owner": owner, "token": token})
@@ -121,20 +123,32 @@ def release(store: Store, project: str, name: str, token: int, *, request: Reque
     return change_project(store, project, request, work, verb="lock release", arguments=[name, token])
 
 
+def expired(tx: Transaction, name: str, lock: LockFound) -> None:
+    """Inside a change: take away a lock whose time has passed, and say so."""
+    tx.unlock(name)
+    tx.event("lock:expired", subject=name, data={"name": name, "owner": lock.owner, "token": lock.token})
+
+
 def list_(store: Store, project: str) -> list[Record]:
-    """Every lock that is held now, sorted by name; expired ones are held by nobody."""
-    snapshot = existing_project(store, project).fetch(Locks())
+    """Every lock that is held now, sorted by name; expired ones are held by nobody. A session's leader lock lives as
+    long as its session, so that session's deadline is shown."""
+    snapshot = existing_project(store, project).fetch(Locks(), AllLeases())
+    sessions = {
+        f"session/{project}.{member.removeprefix('session/')}/leader": lease.deadline_ms
+        for member, lease in snapshot[AllLeases()].items()
+        if member.startswith("session/")
+    }
     return [
         {
             "name": name,
-            "owner": owner,
-            "token": token,
-            "acquired_at": instant_ms(acquired_ms),
-            "expires_at": instant_ms(deadline_ms),
+            "owner": lock.owner,
+            "token": lock.token,
+            "acquired_at": instant_ms(lock.acquired_ms),
+            "expires_at": instant_ms(sessions.get(name, lock.deadline_ms)),
             "waiting": None,
         }
-        for name, (token, deadline_ms, acquired_ms, owner) in sorted(snapshot[Locks()].items())
-        if deadline_ms > snapshot.now_ms
+        for name, lock in sorted(snapshot[Locks()].items())
+        if sessions.get(name, lock.deadline_ms) > snapshot.now_ms
     ]
 
 
@@ -142,6 +156,8 @@ def checked(project: str, name: str) -> str:
     """The lock's name in its canonical form. InvalidData for a malformed one, Refused for what leases rule."""
     if not _NAME.match(name):
         raise InvalidData(f"{shown(name)} is not a lock name", hint="1 to 512 characters, none of them a control one")
+    if name.startswith("session/"):
+        raise Refused(f"{shown(name)} is coord's own", hint="a session's leader is made with the session")
     if not name.startswith("state/"):
         return name
     parts = name.split("/", 2)
@@ -156,15 +172,15 @@ def checked(project: str, name: str) -> str:
     return f"state/{parts[1]}/{paths.render(path)}"
 
 
-def _held(tx: Transaction, name: str, token: int) -> tuple[int, int, int, str]:
-    lock: tuple[int, int, int, str] | None = tx.fetch(Locks())[0].get(name)
+def _held(tx: Transaction, name: str, token: int) -> LockFound:
+    lock: LockFound | None = tx.fetch(Locks())[0].get(name)
     if lock is None:
         raise NotFound(f"nobody holds a lock {shown(name)}", hint="`coord lock list` shows what is held", name=name)
-    if lock[0] != token or lock[1] <= tx.now_ms:
+    if lock.token != token or lock.deadline_ms <= tx.now_ms:
         raise Fenced(
             f"token {token} does not hold the lock {shown(name)} any more",
             hint="stop; take the lock again before you go on",
             name=name,
-            current=lock[0] if lock[1] > tx.now_ms else None,
+            current=lock.token if lock.deadline_ms > tx.now_ms else None,
         )
     return lock

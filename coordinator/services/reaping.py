@@ -10,22 +10,22 @@ from coordinator.models import ids
 from coordinator.models.errors import Conflict, CoordError
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentStatus, SessionStatus, TaskStatus
-from coordinator.services import agents, dependencies, task_records
+from coordinator.services import agents, dependencies, locks, task_records
 from coordinator.services.request import CLOSED, Request, SessionChange, change_project
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.keys import SHARED, task_member
-from coordinator.store.reads import Expired, Leases, Node, SetMembers
+from coordinator.store.reads import Expired, Leases, Locks, Node, SetMembers
 from coordinator.store.transaction import Transaction
 
 CHUNK = 200
 
 
 def sweep(store: Store, project: str, *, limit: int = 1000) -> Record:
-    """Act on every deadline of the project that has passed → how many of each kind: `{task, agent, session, retry,
-    spread, pruned, failed}`. Bounded by `limit`; call again for more."""
+    """Act on every deadline of the project that has passed → how many of each kind: `{task, agent, session, lock,
+    retry, spread, pruned, failed}`. Bounded by `limit`; call again for more."""
     ids.project_id(project)
-    done: Record = {"task": 0, "agent": 0, "session": 0, "retry": 0, "spread": 0, "pruned": 0, "failed": 0}
+    done: Record = {"task": 0, "agent": 0, "session": 0, "lock": 0, "retry": 0, "spread": 0, "pruned": 0, "failed": 0}
     project_store = store.project(project)
     seen: set[str] = set()
     while sum(done.values()) < limit:
@@ -53,6 +53,8 @@ def _act(store: Store, project: str, member: str, deadline_ms: int) -> str | Non
     work: Callable[[Transaction], None]
     if kind == "agent":
         work = _agent(member, rest, deadline_ms)
+    elif kind == "lock":
+        work = _lock(member, rest, deadline_ms)
     else:
         name, _, task_id = rest.partition("/")
         work = _task(kind, member, name, task_id, deadline_ms)
@@ -119,6 +121,18 @@ def _agent(member: str, name: str, deadline_ms: int) -> Callable[[Transaction], 
             tx.put(SHARED, agents.AGENTS, name, record)
             data = {"agent": name, "as": f"{name}#{record['incarnation']}", "team": record["team"], "tasks": held}
             tx.event("agent:lost", session=record["session"], data=data)
+
+    return work
+
+
+def _lock(member: str, name: str, deadline_ms: int) -> Callable[[Transaction], None]:
+    def work(tx: Transaction) -> None:
+        tx.passed(member, deadline_ms)
+        lock = tx.fetch(Locks())[0].get(name)
+        if lock is None:
+            tx.noticed(member)
+        else:
+            locks.expired(tx, name, lock)
 
     return work
 

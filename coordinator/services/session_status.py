@@ -17,7 +17,7 @@ from coordinator.services.sessions import leader_lock
 from coordinator.store.connection import Store
 from coordinator.store.events import EventStream
 from coordinator.store.measures import state_bytes
-from coordinator.store.reads import Counts, Locks, Sections
+from coordinator.store.reads import Counts, LockFound, Locks, Sections
 
 LAST_EVENTS = 10
 LOOK_BACK = 4
@@ -73,20 +73,24 @@ def _utilisation(live: list[Record]) -> Record:
     return {"in_use": in_use, "slots": slots, "percent": round(100 * in_use / slots, 1) if slots else None}
 
 
-def _leader(session_id: str, locks: dict[str, tuple[int, int, int, str]], status: str) -> Record | None:
+def _leader(session_id: str, locks: dict[str, LockFound], status: str) -> Record | None:
     """Who leads, without the token, which is theirs alone; stale while the session is interrupted."""
     held = locks.get(leader_lock(session_id))
     if held is None:
         return None
-    _, _, acquired_ms, owner = held
-    return {"owner": owner, "since": instant_ms(acquired_ms), "stale": status == SessionStatus.INTERRUPTED}
+    return {"owner": held.owner, "since": instant_ms(held.acquired_ms), "stale": status == SessionStatus.INTERRUPTED}
 
 
-def _locks(session_id: str, locks: dict[str, tuple[int, int, int, str]], now_ms: int) -> list[Record]:
+def _locks(session_id: str, locks: dict[str, LockFound], now_ms: int) -> list[Record]:
     return [
-        {"name": lock, "owner": owner, "acquired_at": instant_ms(acquired_ms), "expires_at": instant_ms(deadline_ms)}
-        for lock, (_, deadline_ms, acquired_ms, owner) in sorted(locks.items())
-        if lock.startswith(f"state/{session_id}/") and deadline_ms > now_ms
+        {
+            "name": name,
+            "owner": lock.owner,
+            "acquired_at": instant_ms(lock.acquired_ms),
+            "expires_at": instant_ms(lock.deadline_ms),
+        }
+        for name, lock in sorted(locks.items())
+        if name.startswith(f"state/{session_id}/") and lock.deadline_ms > now_ms
     ]
 
 

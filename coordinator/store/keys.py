@@ -12,7 +12,7 @@ All keys of a project carry one hash tag, so that a project fits one slot of a c
 | `coord:{P}:request:<id>` | string `<digest> <revision> <answer>` | commit | TTL, longer than any commit's deadline |
 | `coord:{P}:leases` | hash member → `<token> <deadline_ms> <ttl_ms>` | commit, renew | with the holder's end; project |
 | `coord:{P}:deadlines` | sorted set member → deadline in ms | commit, renew | with the holder's end; project |
-| `coord:{P}:locks` | hash name → `<token> <deadline_ms> <acquired_ms> <owner>` | commit, renew | swept when expired; project |
+| `coord:{P}:locks` | hash name → `<token> <deadline_ms> <acquired_ms> <ttl_ms> <owner>` | commit, renew | swept when expired; project |
 | `coord:{P}:alive:<agent>` | string: last measured load as JSON | renew | TTL of the agent |
 | `coord:{P}:holding:<agent>` | set of `<session name>/<task>` | commit | empties itself |
 | `coord:{P}:doc:<doc>:sections` | hash section → `<structure> <changed> [json]` | commit | session, project |
@@ -27,7 +27,8 @@ All keys of a project carry one hash tag, so that a project fits one slot of a c
 | `coord:{P}:output:<session name>:<task>:<epoch>` | stream: chunks of a command's output | worker | TTL 30 days, shorter with the session |
 | `coord:{P}:rq:<…>` | RQ's own keys | RQ | RQ's TTLs; project |
 
-Members of `leases` and `deadlines`: `session/<name>`, `agent/<id>`, `task/<session name>/<task>`.
+Members of `leases` and `deadlines`: `session/<name>`, `agent/<id>`, `task/<session name>/<task>`; of
+`deadlines` alone: `lock/<name>`, and `retry/…` and `spread/…` with a task.
 """
 
 from __future__ import annotations

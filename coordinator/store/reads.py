@@ -60,6 +60,23 @@ def pairs(reply: Any) -> dict[str, str]:
     return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
 
 
+class LockFound(NamedTuple):
+    """Who holds a lock, since when and until when by the server's clock, and for how long at a time."""
+
+    token: int
+    deadline_ms: int
+    acquired_ms: int
+    ttl_ms: int
+    owner: str
+
+
+def scored(reply: Any) -> list[tuple[str, float]]:
+    """Members with their scores, from pairs (redis-py) or a flat list (RESP2)."""
+    if reply and isinstance(reply[0], str):
+        reply = zip(reply[::2], reply[1::2], strict=True)
+    return [(member, float(score)) for member, score in reply]
+
+
 def parse_node(text: str | None) -> Found:
     if text is None:
         return ABSENT
@@ -230,9 +247,7 @@ class Expired:
         return "ZRANGE", keys.deadlines, "-inf", self.before_ms, "BYSCORE", "LIMIT", 0, self.limit, "WITHSCORES"
 
     def parse(self, reply: Any) -> list[tuple[str, int]]:
-        flat = bool(reply) and not isinstance(reply[0], list | tuple)
-        scored = zip(reply[::2], reply[1::2], strict=True) if flat else reply
-        return [(member, int(float(score))) for member, score in scored]
+        return [(member, int(score)) for member, score in scored(reply)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +279,21 @@ class SortedSetHead:
 
 
 @dataclass(frozen=True, slots=True)
+class Ranked:
+    """The lowest members of a sorted set with their scores, by its key → list of (score, member), lowest first."""
+
+    key: str
+    start: int = 0
+    stop: int = -1
+
+    def command(self, keys: Keys) -> Command:
+        return "ZRANGE", self.key, self.start, self.stop, "WITHSCORES"
+
+    def parse(self, reply: Any) -> list[tuple[int, str]]:
+        return [(int(score), member) for member, score in scored(reply)]
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """A hash of counts, by its key → dict of field → int."""
 
@@ -278,16 +308,16 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """Every lock of the project → dict of name → (token, deadline_ms, acquired_ms, owner)."""
+    """Every lock of the project → dict of name → LockFound, expired ones too."""
 
     def command(self, keys: Keys) -> Command:
         return "HGETALL", keys.locks
 
-    def parse(self, reply: Any) -> dict[str, tuple[int, int, int, str]]:
+    def parse(self, reply: Any) -> dict[str, LockFound]:
         found = {}
         for name, text in pairs(reply).items():
-            token, deadline, acquired, owner = text.split(" ", 3)
-            found[name] = (int(token), int(deadline), int(acquired), owner)
+            token, deadline, acquired, ttl, owner = text.split(" ", 4)
+            found[name] = LockFound(int(token), int(deadline), int(acquired), int(ttl), owner)
         return found
 
 
@@ -332,6 +362,7 @@ Read = (
     | Expired
     | SetMembers
     | SortedSetHead
+    | Ranked
     | Counts
     | Locks
     | Loads

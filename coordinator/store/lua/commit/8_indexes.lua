@@ -41,13 +41,19 @@ function write.arrive(waiting, dependency, ready, task, rank) -- the last depend
   end
 end
 function write.lock(name, ttl_ms, owner)
-  local deadline, acquired = text(now_ms + tonumber(ttl_ms)), text(now_ms)
-  redis.call('HSET', KEYS[6], name, revision .. ' ' .. deadline .. ' ' .. acquired .. ' ' .. owner)
+  local deadline = text(now_ms + tonumber(ttl_ms))
+  local times = revision .. ' ' .. deadline .. ' ' .. text(now_ms) .. ' ' .. ttl_ms
+  redis.call('HSET', KEYS[6], name, times .. ' ' .. owner)
+  redis.call('ZADD', KEYS[5], deadline, 'lock/' .. name)
 end
 function write.extend(name, ttl_ms) -- the same token for longer
-  local token, acquired, owner = string.match(redis.call('HGET', KEYS[6], name), '^(%d+) %d+ (%d+) (.*)$')
-  redis.call('HSET', KEYS[6], name, token .. ' ' .. text(now_ms + tonumber(ttl_ms)) .. ' ' .. acquired .. ' ' .. owner)
+  local value = redis.call('HGET', KEYS[6], name)
+  local token, acquired, owner = string.match(value, '^(%d+) %d+ (%d+) %d+ (.*)$')
+  local deadline = text(now_ms + tonumber(ttl_ms))
+  redis.call('HSET', KEYS[6], name, token .. ' ' .. deadline .. ' ' .. acquired .. ' ' .. ttl_ms .. ' ' .. owner)
+  redis.call('ZADD', KEYS[5], deadline, 'lock/' .. name)
 end
 function write.unlock(name)
   redis.call('HDEL', KEYS[6], name)
+  redis.call('ZREM', KEYS[5], 'lock/' .. name)
 end
