@@ -193,7 +193,7 @@ def test_a_lock_that_ends_while_somebody_waits_lets_them_in(shop: ProjectStore) 
 def test_an_owner_may_be_called_anything(shop: ProjectStore) -> None:
     owner = "Ann Lee 17 %d\nä"
     shop.change(lambda tx: tx.lock("state/p.s1/a", HOUR_MS, owner), verb="lock")
-    assert shop.fetch(Locks())[Locks()]["state/p.s1/a"][3] == owner
+    assert shop.fetch(Locks())[Locks()]["state/p.s1/a"][4] == owner
     with pytest.raises(Locked) as refused:
         shop.change(touching("a"), verb="t", wait_ms=0)
     assert refused.value.facts["owner"] == owner
