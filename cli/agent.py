@@ -86,11 +86,11 @@ def register(
 
 
 @command(app, examples=["coord agent heartbeat lead-7 --project shop"])
-def heartbeat(agent: AgentArg, project: ProjectOpt = FROM_CONFIG) -> None:
+def heartbeat(agent: AgentArg, project: ProjectOpt = FROM_CONFIG, request_id: RequestId = None) -> None:
     """Keep an agent alive → its new `expires_at`. Exit 4 with `lease_lost` when that life is over."""
     from coordinator.services import agents
 
-    emit(agents.heartbeat(context().store, project, agent, request=request_of(None)))
+    emit(agents.heartbeat(context().store, project, agent, request=request_of(request_id)))
 
 
 @command(app, examples=["coord agent show lead-7 --project shop"])

@@ -113,7 +113,7 @@ def _claim(store: Store, session_id: str, agent: str, lease_ms: int, request: Re
         request,
         work,
         verb="task claim",
-        arguments=[agent],
+        arguments=[agent, lease_ms],
         first=_agent_reads(store, session_id, agent),
     )
 
