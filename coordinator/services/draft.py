@@ -64,7 +64,11 @@ class Draft:
         """Replace the tree by `change(tree)`, which may differ from it at `path` alone."""
         old = self.find(path)
         self.tree = change(self.tree)
-        return Edited(old, paths.find(self.tree, path))
+        try:
+            new = paths.find(self.tree, path)
+        except InvalidPath:  # the last item of a list was taken away: its index is past the end now
+            new = MISSING
+        return Edited(old, new)
 
     def missing_parents(self, path: Path) -> int:
         """How many of the containers above `path`, from its section on, an edit there would have to make."""
