@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from coordinator.models.errors import TooLarge
+from coordinator.models.errors import InvalidPath, TooLarge
 from coordinator.models.jsontext import MAX_BYTES, Json, dumps, equal
 from coordinator.rules import paths
 from coordinator.rules.paths import MISSING, Path
