@@ -64,14 +64,14 @@ def take_slot(store: Store, project: str, job: str, *, slot_s: float, arguments:
 def system_workers(store: Store, project: str) -> int:
     """How many live workers listen to the project's system queue (RQ's own registration, expired ones left out)."""
     with store.translated():
-        names: Any = store.commands.smembers(f"{Keys(project).rq_prefix}:workers:{SYSTEM_QUEUE}")
-        return sum(bool(store.commands.exists(name)) for name in names)
+        names: Any = store.raw.smembers(f"{Keys(project).rq_prefix}:workers:{SYSTEM_QUEUE}")
+        return sum(bool(store.raw.exists(name)) for name in names)
 
 
 def queued(store: Store, project: str, agent: str) -> int:
     """How many bells wait in an agent's queue."""
     with store.translated():
-        length: Any = store.commands.llen(f"{Keys(project).rq_prefix}:queue:{agent}")
+        length: Any = store.raw.llen(f"{Keys(project).rq_prefix}:queue:{agent}")
         return int(length)
 
 

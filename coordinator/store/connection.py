@@ -42,8 +42,8 @@ class Store:
     """
 
     def __init__(self, make: Callable[[str], redis.Redis], address: str, plain_url: str | None = None) -> None:
-        self._make = make
-        self._plain_url = plain_url
+        self.make = make
+        self.plain_url = plain_url
         self.address = address
         self._projects: dict[str, ProjectStore] = {}
 
@@ -51,27 +51,27 @@ class Store:
     def wire(self) -> Wire:
         from coordinator.store.wire import ClientWire, DirectWire, target
 
-        where = None if self._plain_url is None else target(self._plain_url)
+        where = None if self.plain_url is None else target(self.plain_url)
         if where is None:
             return ClientWire(lambda: self.commands)
         return DirectWire(where, connect_timeout_s=CONNECT_TIMEOUT_S, timeout_s=TIMEOUT_S, repeats=REPEATS)
 
     @cached_property
     def commands(self) -> redis.Redis:
-        return self._make("commands")
+        return self.make("commands")
 
     @cached_property
     def blocking(self) -> redis.Redis:
-        return self._make("blocking")
+        return self.make("blocking")
 
     @cached_property
     def subscriptions(self) -> redis.Redis:
-        return self._make("subscriptions")
+        return self.make("subscriptions")
 
     @cached_property
     def raw(self) -> redis.Redis:
         """For RQ alone: it wants bytes and changes its pool's timeouts."""
-        return self._make("raw")
+        return self.make("raw")
 
     def project(self, project: str) -> ProjectStore:
         """The store of one project (which need not exist yet)."""
@@ -110,15 +110,19 @@ def connect(config: Config, notify: Callable[[str], None] | None = None) -> Stor
     `notify` is told, once per machine, that an embedded server is seen by this machine alone.
     """
     if config.redis_url:
-        return store_at(config.redis_url)
+        return store_at(config.redis_url, config.queue_url)
     from coordinator.store.embedded import ensure_running
 
-    return store_at(ensure_running(notify=notify))
+    return store_at(ensure_running(notify=notify), config.queue_url)
 
 
-def store_at(url: str) -> Store:
-    """The store at an address: redis://, rediss://, unix:// or sentinel://[password@]host:port,…/service[/db]."""
+def store_at(url: str, queue_url: str | None = None) -> Store:
+    """The store at an address: redis://, rediss://, unix:// or sentinel://[password@]host:port,…/service[/db]; with
+    `queue_url`, RQ's queues are kept on another server."""
     scheme = url.partition("://")[0]
+    if queue_url is not None and queue_url != url:
+        apart, queue = store_at(url), store_at(queue_url)
+        return Store(lambda purpose: (queue if purpose == "raw" else apart).make(purpose), mask(url), apart.plain_url)
     if scheme == "sentinel":
         from coordinator.store.sentinel import sentinel_client
 
