@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     try:
         result = STEPS[step](Repository(repository), output, task.get("inputs") or {})
     except StepFailed as failed:
-        print(failed, file=sys.stderr)
+        print(" ".join(str(failed).split()), file=sys.stderr)
         return 1
     print(json.dumps(result, ensure_ascii=False))
     return 0

@@ -45,7 +45,8 @@ def compile_(repository: Repository, output: Path, inputs: Result) -> Result:  #
                 py_compile.compile(str(repository.folder / name), cfile=target, dfile=name, doraise=True)
                 size += Path(target).stat().st_size
             except (py_compile.PyCompileError, OSError, ValueError) as error:
-                broken.append(f"{name}: {str(error).strip().splitlines()[-1]}")
+                words = str(error).strip() or type(error).__name__
+                broken.append(f"{name}: {words.splitlines()[-1]}")
     if broken:
         (output / "broken.txt").write_text("\n".join(broken) + "\n", encoding="utf-8")
         raise StepFailed(f"{len(broken)} file(s) do not compile, first {broken[0]}")

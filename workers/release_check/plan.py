@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from workers.release_check import devops, engineering, product, qa
+from workers.release_check.dependencies import dependencies
 from workers.release_check.repository import Repository
 
 Step = Callable[[Repository, Path, dict[str, Any]], dict[str, Any]]
@@ -38,12 +39,16 @@ CHECKS: dict[str, Check] = {
     "secrets": Check(qa.secrets, "qa", "Look for committed secrets", 2),
     "lint": Check(qa.lint, "qa", "Lint the code under its own rules", 2, ("compile",)),
     "fast-tests": Check(qa.fast_tests, "qa", "Run the fast tests", 5, ("compile",)),
-    "dependencies": Check(devops.dependencies, "devops", "Check the declared dependencies", 2),
+    "dependencies": Check(dependencies, "devops", "Check the declared dependencies", 2),
     "build": Check(devops.build, "devops", "Build the package", 3, ("compile",)),
     "package": Check(devops.package, "devops", "Check what is in the package", 2, ("build",)),
     "container": Check(devops.container, "devops", "Check the container file", 1),
 }
 VERDICT = "verdict"
+_ROOT = str(Path(__file__).resolve().parents[2])
+# As `python -m workers.release_check` would, but a folder `workers` in the repository must not take our place.
+_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from workers.release_check.__main__ import main; "
+_BOOT += "sys.exit(main(sys.argv[1:]))"
 STEPS: dict[str, Step] = {**{name: check.step for name, check in CHECKS.items()}, VERDICT: product.verdict}
 
 
@@ -64,5 +69,5 @@ def _spec(name: str, check: Check, repository: Path, output: Path) -> dict[str, 
         "priority": 9 if name in ("inventory", "compile") else 5,  # the longest chain begins with them
         "max_attempts": 1,  # a check that does not hold does not hold the second time either
         "timeout_s": 75,
-        "command": [sys.executable, "-m", "workers.release_check", name, str(repository), str(output)],
+        "command": [sys.executable, "-P", "-c", _BOOT, _ROOT, name, str(repository), str(output)],
     }

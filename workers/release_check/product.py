@@ -6,12 +6,15 @@ import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from workers.release_check.repository import Repository, StepFailed
 
 Result = dict[str, Any]
 _PROMISE = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b[:( ]")
-_LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s#]+)[^)]*\)")
+_CODE = re.compile(r"(?ms)^[ \t]*(`{3,}|~{3,}).*?^[ \t]*\1[`~]*[ \t]*$|(`+)(?!`)[^\n]*?(?<!`)\2(?!`)")
+_LINK = re.compile(r"\[[^\]\n]*\]\((?:<([^>\n]+)>|([^()\s]+(?:\([^()\s]*\)[^()\s]*)*))[^)\n]*\)")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _GROUPS = (
     ("Fixes", re.compile(r"\b(fix|bug|correct|repair|mend|no longer)", re.IGNORECASE)),
     ("Tests", re.compile(r"\btests?\b", re.IGNORECASE)),
@@ -71,22 +74,25 @@ def documents(repository: Repository, output: Path, inputs: Result) -> Result:  
         word: any(Path(name).stem.upper() == word for name in repository.files)
         for word in ("README", "LICENSE", "CHANGELOG")
     }
-    broken = []
-    for name in repository.files:
-        if not name.endswith(".md"):
-            continue
-        for link in _LINK.findall(repository.text(name) or ""):
-            if "://" not in link and not link.startswith(("mailto:", "/")):
-                target = (repository.folder / name).parent / link
-                if not target.exists():
-                    broken.append(f"{name}: {link}")
+    documents = [name for name in repository.files if name.lower().endswith((".md", ".markdown"))]
+    links = [(name, link) for name in documents for link in _links(repository.text(name) or "")]
+    broken = [f"{name}: {link}" for name, link in links if not ((repository.folder / name).parent / link).exists()]
     (output / "documents.txt").write_text("".join(f"broken link {line}\n" for line in broken), encoding="utf-8")
     if broken:
         raise StepFailed(f"{len(broken)} broken link(s), first {broken[0]}")
     return {
+        "documents": len(documents),
+        "links": len(links),
         "present": [word for word, there in usual.items() if there],
-        "missing": [w for w, there in usual.items() if not there],
+        "missing": [word for word, there in usual.items() if not there],
     }
+
+
+def _links(text: str) -> list[str]:
+    """The files that a document links to; addresses, anchors and what only looks like a link inside code are none."""
+    prose = _CODE.sub("", text)
+    found = [unquote(match[1] or match[2]).partition("#")[0].partition("?")[0] for match in _LINK.finditer(prose)]
+    return [link for link in found if link and not link.startswith("/") and not _ADDRESS.match(link)]
 
 
 def verdict(repository: Repository, output: Path, inputs: Result) -> Result:
@@ -99,7 +105,7 @@ def verdict(repository: Repository, output: Path, inputs: Result) -> Result:
         lines += [f"- **{step}**: {_in_words(inputs[step])}"]
     lines += ["", f"{len(inputs)} checks, {len(skipped)} of them with nothing to check. All that were made hold.", ""]
     (output / "release-check.md").write_text("\n".join(lines), encoding="utf-8")
-    return {"checks": len(inputs), "skipped": sorted(skipped) or None, "page": str(output / "release-check.md")}
+    return {"checks": len(inputs), "nothing_to_check": sorted(skipped), "page": str(output / "release-check.md")}
 
 
 def _in_words(found: Any) -> str:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import subprocess
-import sys
+import tempfile
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+from workers.release_check import programs
 from workers.release_check.repository import Repository, StepFailed
 
 Result = dict[str, Any]
 TEST_FOLDERS = ("tests/unit", "tests", "test")
 TEST_LIMIT_S = 60
+TESTS_FAILED, TESTS_NOT_COLLECTED, NO_TEST = 1, 2, 5
+"""Exit codes of pytest; 3 and 4 mean that it could not work at all."""
+_FINDING = re.compile(r".+?:\d+:\d+: ")
 _SECRETS = {
     "private key": re.compile(r"-----BEGIN (?:RSA |EC |OPENSSH |DSA )?PRIVATE KEY-----\s+[A-Za-z0-9+/=]{40,}"),
     "AWS access key": re.compile(r"\bAKIA[0-9A-Z]{16}\b"),
@@ -27,17 +29,17 @@ def lint(repository: Repository, output: Path, inputs: Result) -> Result:  # noq
     """ruff's findings under the repository's own rules."""
     if not repository.python_files:
         return {"skipped": "there is no Python file"}
-    if importlib.util.find_spec("ruff") is None:
+    if not programs.installed("ruff"):
         return {"skipped": "ruff is not installed here"}
-    done = _run(
-        [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format=concise", "."], repository.folder
+    done = programs.run_module(
+        *("ruff", "check", "--no-cache", "--output-format=concise", "."), folder=repository.folder, limit_s=TEST_LIMIT_S
     )
     (output / "lint.txt").write_text(done.stdout, encoding="utf-8")
-    findings = [line for line in done.stdout.splitlines() if re.match(r"\S+:\d+:\d+:", line)]
     if done.returncode not in (0, 1):
         raise StepFailed(f"ruff could not run: {done.stderr.strip()[-300:]}")
-    if findings:
-        raise StepFailed(f"{len(findings)} finding(s), first {findings[0]}")
+    findings = [line for line in done.stdout.splitlines() if _FINDING.match(line)]
+    if done.returncode == 1:
+        raise StepFailed(f"{len(findings)} finding(s), first {findings[0] if findings else programs.last_line(done)}")
     return {"findings": 0, "files": len(repository.python_files)}
 
 
@@ -46,29 +48,30 @@ def fast_tests(repository: Repository, output: Path, inputs: Result) -> Result: 
     folder = next((name for name in TEST_FOLDERS if (repository.folder / name).is_dir()), None)
     if folder is None or not any(name.startswith(f"{folder}/") for name in repository.python_files):
         return {"skipped": "there is no folder of tests"}
-    if importlib.util.find_spec("pytest") is None:
+    if not programs.installed("pytest"):
         return {"skipped": "pytest is not installed here"}
     results = output / "tests.xml"
-    command = [sys.executable, "-m", "pytest", folder, "-q", "-p", "no:cacheprovider", f"--junitxml={results}"]
-    done = _run(command, repository.folder)
+    with tempfile.TemporaryDirectory(prefix="release-check-") as cache:
+        done = programs.run_module(
+            *("pytest", folder, "-q", "-o", f"cache_dir={cache}", f"--junitxml={results}"),
+            folder=repository.folder,
+            limit_s=TEST_LIMIT_S,
+            imports_from_folder=True,
+        )
     (output / "tests.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
-    if done.returncode == 5:
+    if done.returncode == NO_TEST:
         return {"skipped": f"pytest found no test in {folder}"}
+    if done.returncode in (TESTS_FAILED, TESTS_NOT_COLLECTED):
+        raise StepFailed(f"the tests in {folder} do not pass: {programs.last_line(done)}")
     suite = ET.parse(results).getroot().find("testsuite") if results.is_file() else None
-    figures = (
-        {name: int(suite.get(name, "0")) for name in ("tests", "failures", "errors", "skipped")}
-        if suite is not None
-        else {}
-    )
-    if done.returncode != 0:
-        last = (done.stdout.strip() or done.stderr.strip() or "no output").splitlines()[-1]
-        raise StepFailed(f"the tests in {folder} do not pass: {last}")
-    passed = figures["tests"] - figures["skipped"]
+    if done.returncode != 0 or suite is None:
+        raise StepFailed(f"pytest could not run the tests in {folder}: {programs.last_line(done)}")
+    skipped = int(suite.get("skipped", "0"))
     return {
         "folder": folder,
-        "passed": passed,
-        "not_run": figures["skipped"],
-        "seconds": float(suite.get("time", "0")) if suite is not None else None,
+        "passed": int(suite.get("tests", "0")) - skipped,
+        "not_run": skipped,
+        "seconds": float(suite.get("time", "0")),
     }
 
 
@@ -84,12 +87,3 @@ def secrets(repository: Repository, output: Path, inputs: Result) -> Result:  # 
     if found:
         raise StepFailed(f"{len(found)} secret(s) in tracked files, first {found[0]}")
     return {"files": len(repository.files), "secrets": 0}
-
-
-def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=TEST_LIMIT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise StepFailed(f"{Path(command[2]).name} took longer than {TEST_LIMIT_S} s") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Repository:
     def files(self) -> list[str]:
         """Tracked files that are there, sorted, with / between the parts."""
         names = self.git("ls-files", "-z").split("\0")
-        return sorted(name for name in names if name and (self.folder / name).is_file())
+        return sorted(name for name in set(names) if name and (self.folder / name).is_file())
 
     @property
     def python_files(self) -> list[str]:
@@ -62,17 +63,23 @@ class Repository:
         if not self.has_commits:
             return []
         rows = self.git(
-            "log",
-            f"--max-count={limit}",
-            "--date=short",
+            *("log", f"--max-count={limit}", "--date=short"),
             "--format=%h%x1f%ad%x1f%an%x1f%s",
             f"{since}..HEAD" if since else "HEAD",
         )
-        return [Commit(*row.split("\x1f", 3)) for row in rows.splitlines() if row.count("\x1f") == 3]
+        return [Commit(*row.split("\x1f", 3)) for row in rows.split("\n") if row.count("\x1f") == 3]
 
     @cached_property
     def has_commits(self) -> bool:
-        return self.git("rev-list", "--max-count=1", "--all") != ""
+        """True when there is a log to read: other branches do not count where HEAD has no commit yet."""
+        try:
+            return self.git("rev-parse", "--verify", "--quiet", "HEAD") != ""
+        except StepFailed:
+            return False
+
+    def is_committed(self, name: str) -> bool:
+        """True when the last commit has a file of this name."""
+        return self.has_commits and self.git("ls-tree", "--name-only", "HEAD", "--", name) != ""
 
     @cached_property
     def last_tag(self) -> str | None:
@@ -84,9 +91,31 @@ class Repository:
 
     def git(self, *arguments: str) -> str:
         """What a git command prints. StepFailed with git's own words when it refuses."""
-        command = ["git", "-C", str(self.folder), "-c", "core.quotepath=off", *arguments]
-        done = subprocess.run(command, capture_output=True, timeout=GIT_TIMEOUT_S, check=False)
+        return self.git_bytes(*arguments).decode("utf-8", "replace")
+
+    def git_bytes(self, *arguments: str) -> bytes:
+        """As `git`, for what is no text."""
+        settings = ["-c", "core.quotepath=off", "-c", "log.showSignature=false"]
+        command = ["git", "-C", str(self.folder), *settings, *arguments]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=GIT_TIMEOUT_S,
+                check=False,
+                env=_environment(),
+            )
+        except subprocess.TimeoutExpired:
+            raise StepFailed(f"git {arguments[0]}: no answer within {GIT_TIMEOUT_S} s") from None
+        except FileNotFoundError:
+            raise StepFailed("git is not installed here") from None
         if done.returncode != 0:
             said = done.stderr.decode("utf-8", "replace").strip()
             raise StepFailed(f"git {arguments[0]}: {said or f'exit code {done.returncode}'}")
-        return done.stdout.decode("utf-8", "replace")
+        return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    """Without what git sets for its hooks: with GIT_DIR and its like, commands would speak of another repository."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
