@@ -122,7 +122,8 @@ class Children:
 def _end(children: list[Child], number: signal.Signals, within_s: float, hurry: Callable[[], bool]) -> None:
     running = [child for child in children if child.alive]
     if running and number != signal.SIGTERM:
-        log.warning("%s: %s", number.name, ", ".join(child.name for child in running))
+        names = ", ".join(child.name for child in running)
+        log.warning("%s %s", names, "told to stop now" if number == signal.SIGQUIT else "killed: it did not stop")
     for child in running:
         child.send(number)
     end = time.monotonic() + within_s

@@ -84,6 +84,7 @@ class _OurWorker:
     """What both kinds of worker do differently from RQ's own. Mixed in before them."""
 
     allowed: dict[str, Callable[..., None]]
+    parent: int
     max_connection_wait_time = 2.0
     log_result_lifespan = False
 
@@ -105,6 +106,12 @@ class _OurWorker:
 
     def subscribe(self) -> None:
         """RQ would listen in a thread for commands to stop jobs. Ours come by signal, and threads do not fork well."""
+
+    def heartbeat(self: Any, timeout: int | None = None, pipeline: Any = None) -> None:
+        """As RQ's; and where the kernel does not end this process with its parent, it finds out here."""
+        if os.getppid() != self.parent and pipeline is None and not self.is_horse:
+            raise StopRequested
+        super().heartbeat(timeout, pipeline)  # type: ignore[misc]
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
         """Without Redis for a moment, a running command goes on: its own lease decides, not RQ's heartbeat."""
@@ -134,9 +141,9 @@ class _OurWorker:
         signal.signal(signal.SIGQUIT, self.stop_now)
 
     def request_stop(self: Any, signum: int, frame: FrameType | None) -> None:
-        """Quiet: end after the present job; repeating it changes nothing."""
-        self._stop_requested = True
-        if self.get_state() != WorkerStatus.BUSY:
+        """Quiet: end after the present job. Said again, it must not interrupt the end that has begun."""
+        first, self._stop_requested = not self._stop_requested, True
+        if first and self.get_state() != WorkerStatus.BUSY:
             raise StopRequested
 
     def stop_now(self: Any, signum: int, frame: FrameType | None) -> None:
@@ -243,6 +250,7 @@ def main() -> int:
         default_result_ttl=bells.RESULT_TTL_S,
         log_job_description=False,
     )
+    worker.parent = parent
     if kind == "agent":
         from workers import task_run  # noqa: F401 - before the first fork, so that no work-horse has to import it
 

@@ -59,6 +59,7 @@ class TaskRun:
     ) -> None:
         self.store, self.settings, self.session_id, self.task_id, self.stop = store, settings, session_id, task_id, stop
         self.project, _, self.name = session_id.partition(".")
+        self.parent = os.getppid()
         self.run_id = f"run-{secrets.token_hex(8)}"  # never made from the job: a job may come twice
         self.holder = Holder(settings.agent)
         self.claimed_at = 0.0
@@ -152,9 +153,12 @@ class TaskRun:
         return command.cwd
 
     def _renew(self) -> float | None:
-        """Once more the whole lease, for exactly this claim. LeaseLost when it ended or passed to somebody else."""
+        """Once more the whole lease, for exactly this claim. LeaseLost when it ended or passed to somebody else; None
+        when the slot has gone, since then nobody would end this run."""
         epoch = self.holder.epoch
         assert epoch is not None
+        if os.getppid() != self.parent:
+            return None
         member = task_member(self.name, self.task_id)
         self.store.project(self.project).renew(member, epoch, ttl_ms=self.settings.lease_ms)
         return self.settings.lease_ms
