@@ -11,12 +11,11 @@ import copy
 
 from coordinator.models.shapes import Record, new_blocker
 from coordinator.models.states import TaskStatus
-from coordinator.rules.lifecycle import terminal
 from coordinator.services import task_records
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
 from coordinator.store.documents import TASKS
-from coordinator.store.reads import Found, Nodes, SetMembers
+from coordinator.store.reads import Contains, Found, Nodes
 
 FAILED_DEPENDENCY = "dependency_failed"
 AT_ONCE = 300
@@ -30,46 +29,51 @@ def spread_member(name: str, task_id: str) -> str:
 
 def announce(change: SessionChange, task: HeldTask) -> None:
     """Tell the dependants of a task that has just ended, or that was opened again after it had ended."""
-    key = change.tx.keys.dependants(change.name, task.id)
-    dependants = change.tx.fetch(SetMembers(key))[0]
     # submitting a dependant changes this set and reads this task: one of the two commits sees the other
-    change.tx.guard_size(key, len(dependants))
+    dependants = change.tx.members(change.tx.keys.dependants(change.name, task.id))
     if len(dependants) > AT_ONCE:
         change.tx.zadd(change.tx.keys.deadlines, spread_member(change.name, task.id), change.tx.now_ms)
         return
+    # one that is in the set and does not depend on it (any more) may come to do so before this commit
+    change.tx.nodes(change.name, TASKS, dependants)
     tell(change, task.record, dependants)
 
 
 def tell(change: SessionChange, record: Record, dependants: list[str]) -> int:
-    """Bring these dependants in line with the record's status. Returns how many of them changed."""
+    """Bring these dependants in line with the record's status. Returns how many of them changed; those that were in
+    line already are not guarded, so that a sweep does not conflict with who works on them."""
     if not dependants:
         return 0
     keys, dependency = change.tx.keys, record["id"]
-    waits = [SetMembers(keys.waiting(change.name, task_id)) for task_id in dependants]
-    # read without a guard first: only those that change are guarded, so that neighbours do not conflict
+    waits = [Contains(keys.waiting(change.name, task_id), dependency) for task_id in dependants]
     found, *waiting = change.tx.fetch(Nodes(change.name, TASKS, tuple(dependants)), *waits)
-    changed = 0
-    for node, left in zip(found, waiting, strict=True):
-        # the set of dependants only grows: one that was deleted, or depends on others now, is still in it
-        if node.exists and dependency in node.value["after"] and not terminal(node.value["status"]):
-            changed += _tell_one(change, record, node, left)
-    return changed
+    # the set of dependants only grows: one that was deleted, or depends on others now, is still in it
+    return sum(
+        _tell_one(change, record, node, waits=left)
+        for node, left in zip(found, waiting, strict=True)
+        if node.exists and dependency in node.value["after"]
+    )
 
 
-def _tell_one(change: SessionChange, record: Record, node: Found, waiting: list[str]) -> int:
-    dependency, dependant = record["id"], node.value
+def _tell_one(change: SessionChange, record: Record, node: Found, *, waits: bool) -> int:
+    """`waits`: the dependency is in its waiting set. That set follows also where the dependant has ended: it may be
+    retried."""
+    dependency, dependant, status = record["id"], node.value, record["status"]
     key = change.tx.keys.waiting(change.name, dependant["id"])
-    completed = record["status"] == TaskStatus.COMPLETED
-    if completed != (dependency in waiting) and not _blames(dependant, dependency):
-        return _block(change, record, node) if record["status"] in _FAILURES else 0  # told already
-    if record["status"] in _FAILURES:
-        change.tx.sadd(key, dependency)
-        return _block(change, record, node)
+    changed = 0
+    if status == TaskStatus.COMPLETED:
+        if _blames(dependant, dependency):
+            node = _restore(change, record, node)
+            changed = 1
+        return _arrive(change, dependency, node, key) if waits else changed
+    if not waits:
+        changed = _wait_again(change, dependency, node, key)
+    if status in _FAILURES:
+        return _block(change, record, node) or changed
     if _blames(dependant, dependency):
-        change.tx.guard_size(key, len(waiting))
-        (change.tx.srem if completed else change.tx.sadd)(key, dependency)
-        return _restore(change, record, node, ready=completed and set(waiting) <= {dependency})
-    return _arrive(change, dependency, node) if completed else _wait_again(change, dependency, node)
+        _restore(change, record, node)
+        return 1
+    return changed
 
 
 def _blames(dependant: Record, dependency: str) -> bool:
@@ -77,21 +81,21 @@ def _blames(dependant: Record, dependency: str) -> bool:
     return blocker.get("kind") == FAILED_DEPENDENCY and dependency in blocker["tasks"]
 
 
-def _arrive(change: SessionChange, dependency: str, node: Found) -> int:
-    tx, keys, dependant = change.tx, change.tx.keys, node.value
-    waiting = keys.waiting(change.name, dependant["id"])
-    if dependant["status"] in _WAITS:
-        tx.guard(change.name, TASKS, dependant["id"], node.revision)
-        ready = task_records.ready_key(keys, change.name, dependant)
-        tx.arrive(waiting, dependency, ready, dependant["id"], task_records.rank(dependant))
+def _arrive(change: SessionChange, dependency: str, node: Found, key: str) -> int:
+    tx, dependant = change.tx, node.value
+    tx.guard(change.name, TASKS, dependant["id"], node.revision)
+    if dependant["status"] in _WAITS and dependant["epoch"] is None and dependant["retry_at"] is None:
+        ready = task_records.ready_key(tx.keys, change.name, dependant)
+        tx.arrive(key, dependency, ready, dependant["id"], task_records.rank(dependant))
     else:
-        tx.srem(waiting, dependency)
+        tx.srem(key, dependency)
     return 1
 
 
-def _wait_again(change: SessionChange, dependency: str, node: Found) -> int:
+def _wait_again(change: SessionChange, dependency: str, node: Found, key: str) -> int:
     """A completed dependency was opened again: what has not started waits for it once more."""
-    change.tx.sadd(change.tx.keys.waiting(change.name, node.value["id"]), dependency)
+    change.tx.guard(change.name, TASKS, node.value["id"], node.revision)
+    change.tx.sadd(key, dependency)
     if node.value["status"] in _WAITS and node.value["epoch"] is None:
         task_records.store(change, _held(change, node), ready=False)
     return 1
@@ -112,19 +116,20 @@ def _block(change: SessionChange, record: Record, node: Found) -> int:
     return 1
 
 
-def _restore(change: SessionChange, record: Record, node: Found, *, ready: bool) -> int:
-    """The dependency that failed was retried, or completed after all."""
+def _restore(change: SessionChange, record: Record, node: Found) -> Found:
+    """The dependency that failed was retried, or completed after all → the dependant as it is now, not ready yet."""
     task = _held(change, node)
     left = [other for other in task.record["blocked_by"]["tasks"] if other != record["id"]]
     if left:
-        task.record["blocked_by"] = {**task.record["blocked_by"], "tasks": left}
+        reason = f"{len(left)} dependencies failed" if len(left) > 1 else f"{left[0]} did not complete"
+        task.record["blocked_by"] = {**task.record["blocked_by"], "reason": reason, "tasks": left}
         task_records.store(change, task, ready=False)
     else:
         task.record["status"] = task_records.resting(task.record)
         task.record["blocked_by"] = None
         data = {"dependency": record["id"], "status": record["status"]}
-        task_records.store(change, task, ready=ready, event="task:unblocked", data=data)
-    return 1
+        task_records.store(change, task, ready=False, event="task:unblocked", data=data)
+    return Found(node.revision, task.record)
 
 
 def _held(change: SessionChange, node: Found) -> HeldTask:

@@ -11,6 +11,7 @@ from coordinator.store.keys import Keys
 from coordinator.store.reads import (
     ABSENT,
     AllNodes,
+    Contains,
     Found,
     LeaseFound,
     Leases,
@@ -44,7 +45,7 @@ class Reading:
         self._emptied: set[Any] = set()
         self._snapshot = first
         if first is not None:
-            self._replies.update(first.replies)
+            self._keep(first)
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -53,10 +54,23 @@ class Reading:
         missing = [read for read in reads if read not in self._replies]
         if missing or self._snapshot is None:
             snapshot = self.store.fetch(*missing)
-            self._replies.update(snapshot.replies)
+            self._keep(snapshot)
             if self._snapshot is None:
                 self._snapshot = snapshot
         return [self._with_own(read) for read in reads]
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        """What was read several at once is known one by one too; what was read before stays as it was."""
+        self._replies.update(snapshot.replies)
+        for read, replies in snapshot.replies.items():
+            one_by_one: list[Read] = []
+            if isinstance(read, Nodes):
+                one_by_one = [Node(read.doc, read.section, field) for field in read.fields]
+            elif isinstance(read, Leases) and len(read.members) > 1:
+                one_by_one = [Leases((member,)) for member in read.members]
+                replies = [[lease] for lease in replies]
+            for one, reply in zip(one_by_one, replies if one_by_one else (), strict=True):
+                self._replies.setdefault(one, reply)
 
     @property
     def now_us(self) -> int:
@@ -186,6 +200,8 @@ class Reading:
             own = self._own_members.get(read.key, {})
             stored = () if read.key in self._emptied else reply
             return sorted({*stored, *own} - {member for member in own if not own[member]})
+        if isinstance(read, Contains):
+            return self._own_members.get(read.key, {}).get(read.member, reply and read.key not in self._emptied)
         if not isinstance(read, Node | Nodes | AllNodes):
             return reply
         where = (read.doc, read.section)

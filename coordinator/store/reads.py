@@ -264,6 +264,20 @@ class SetMembers:
 
 
 @dataclass(frozen=True, slots=True)
+class Contains:
+    """Whether a set, by its key, has a member → bool."""
+
+    key: str
+    member: str
+
+    def command(self, keys: Keys) -> Command:
+        return "SISMEMBER", self.key, self.member
+
+    def parse(self, reply: Any) -> bool:
+        return bool(reply)
+
+
+@dataclass(frozen=True, slots=True)
 class SortedSetHead:
     """The lowest members of a sorted set, by its key → list of members."""
 
@@ -361,6 +375,7 @@ Read = (
     | AllLeases
     | Expired
     | SetMembers
+    | Contains
     | SortedSetHead
     | Ranked
     | Counts
