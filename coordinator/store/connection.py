@@ -199,4 +199,6 @@ def translation(error: Exception, address: str) -> ServerUnavailable:
         return ServerUnavailable(
             f"Redis at {address} cannot be reached", hint="is it running? see `coord server status`, COORD_REDIS_URL"
         )
-    return ServerUnavailable(f"Redis at {address} refused: {said[:200]}", code="server", hint="see `coord doctor`")
+    return ServerUnavailable(
+        f"Redis at {address} refused: {said[:200]}", code="server", hint="look at the server's log"
+    )

@@ -1,0 +1,22 @@
+"""`coord prime`: a session in at most 2,000 bytes, for an agent's context."""
+
+from __future__ import annotations
+
+from cli.commands import command, group
+from cli.context import context
+from cli.options import SessionArg
+from cli.output import emit, emit_text, json_forced
+
+app = group("What an agent should know of a session when it begins.")
+
+
+@command(app, examples=["coord prime @"])
+def prime(session: SessionArg) -> None:
+    """What an agent should know of a session when it begins, in at most 2,000 bytes: text also in a pipe."""
+    from coordinator.services import prime as priming
+
+    text = priming.prime(context().store, session)
+    if json_forced():
+        emit({"session": session, "text": text})
+    else:
+        emit_text(text)
