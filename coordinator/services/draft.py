@@ -163,6 +163,17 @@ class Draft:
                 value = paths.find(self.tree, (*section_parts(section), field))
                 if not _same(node.value if node.exists else MISSING, value):
                     self._write_node(section, field, node, value)
+        for section in {section for section, _ in self._nodes if section not in self._sections}:
+            self._keep_empty(section)
+
+    def _keep_empty(self, section: str) -> None:
+        """A section that was made for a node which went again within the same batch stays, as any other would."""
+        is_new = not self.tx.fetch(Section(self.doc, section))[0].exists
+        is_made = paths.find(self.tree, section_parts(section)) is not MISSING
+        if is_new and is_made and not any(written == section for written, _ in self.written):
+            self.tx.guard_object(self.doc, section)
+            self.tx.put_section(self.doc, section)
+            self.written.add((section, None))
 
     def _write_node(self, section: str, field: str, node: Found, value: Json) -> None:
         if value is MISSING:

@@ -231,6 +231,12 @@ def test_a_batch_is_one_commit_in_which_later_lines_see_earlier_ones(store: Stor
     assert revisions == {written["revision"]}
 
 
+def test_a_section_stays_when_its_only_node_came_and_went_in_one_batch(store: Store, session_id: str) -> None:
+    operations = [{"op": "set", "path": "plan.a", "value": 1}, {"op": "delete", "path": "plan.a"}]
+    state.batch(store, session_id, operations, request=REQUEST)
+    assert value_at(store, session_id, "plan") == {}
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
