@@ -81,7 +81,7 @@ def test_the_hooks_show_the_session_and_keep_it_alive(coord: Coord, tmp_path: Pa
     assert shell.answer(start, world) == "", "no session is named, so there is nothing to say"
     shell.environment["COORD_SESSION"] = world.session
     shown = shell.answer(start, world)
-    assert shown.startswith("# Orchestration Status")
+    assert shown.startswith("# Session ")
     assert world.session in shown
     assert len(shown.encode()) <= SHOWN_AT_START_BYTES
     before = coord("session", "status", world.session).json["expires_at"]
