@@ -18,7 +18,7 @@ from coordinator.models.shapes import (
     with_data_shown,
 )
 from coordinator.models.states import AgentKind, AgentStatus
-from coordinator.services import agents, task_records
+from coordinator.services import agents, giving_back, task_records
 from coordinator.services.request import SessionChange
 from coordinator.services.task_view import MISSING
 from coordinator.store.keys import SHARED, agent_member
@@ -61,7 +61,7 @@ def write_agent(change: SessionChange, agent: str, fields: dict[str, Json]) -> b
         return False
     record = validate_agent(record)
     if record["status"] == AgentStatus.LOST and lease is not None:
-        agents.give_back_all(tx, agent, "agent_lost")
+        giving_back.give_back_all(tx, agent, "agent_lost")
         tx.end_lease(agent_member(agent))
     tx.put(SHARED, agents.AGENTS, agent, record)
     return True

@@ -13,21 +13,19 @@ from coordinator.models.clock import instant_ms
 from coordinator.models.errors import AlreadyExists, Fenced, WrongState
 from coordinator.models.shapes import Record, agent_as, new_agent, validate_agent
 from coordinator.models.states import AgentKind, AgentStatus
-from coordinator.services import task_records, working
+from coordinator.services import giving_back, task_records
 from coordinator.services.request import (
     Request,
-    SessionChange,
     change_project,
     existing_project,
     not_found,
     session_not_found,
 )
-from coordinator.services.task_records import HeldTask
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION
 from coordinator.store.keys import SHARED, agent_member
 from coordinator.store.project import ProjectStore
-from coordinator.store.reads import AllLeases, AllNodes, LeaseFound, Loads, SetMembers
+from coordinator.store.reads import AllLeases, AllNodes, LeaseFound, Leases, Loads, Node, SetMembers
 from coordinator.store.transaction import Transaction
 
 AGENTS = "agents"
@@ -54,10 +52,6 @@ def register(
     Makes the project when it does not exist.
     """
     ids.thing_id(agent, "agent")
-    if session_id is not None:
-        session_project, session_name = ids.session_id(session_id)
-        if session_project != project:
-            raise WrongState(f"session {session_id} is not of project {project}", hint="give the session's own project")
     fields = {
         "project": project,
         "team": team,
@@ -73,18 +67,20 @@ def register(
     def work(tx: Transaction) -> Record:
         member = agent_member(agent)
         found, lease = tx.node(SHARED, AGENTS, agent), tx.lease(member)
-        if session_id is not None and not tx.node(session_name, SESSION, RECORD).exists:
-            raise session_not_found(store, session_id)
-        alive = lease is not None and lease.deadline_ms > tx.now_ms
-        if alive and not replace:
+        if session_id is not None:
+            _require_session(store, tx, session_id)
+        if (
+            lease is not None
+            and not replace
+            and (lease.deadline_ms > tx.now_ms or giving_back.holds_a_lease(tx, agent))
+        ):
             raise AlreadyExists(
                 f"agent {agent} is registered and alive",
                 hint="choose another name, or fence the other one with --replace",
                 agent=agent,
-                current=f"{agent}#{lease.token}" if lease else None,
+                current=f"{agent}#{lease.token}",
             )
-        if lease is not None:
-            give_back_all(tx, agent, "agent_replaced")
+        giving_back.give_back_all(tx, agent, "agent_replaced")
         record = new_agent(agent, tx.now, **fields)
         record["incarnation"] = tx.mark
         tx.put(SHARED, AGENTS, agent, record)
@@ -95,6 +91,14 @@ def register(
 
     arguments = [agent, fields, replace]
     return change_project(store, project, request, work, verb="agent register", arguments=arguments, create=True)
+
+
+def _require_session(store: Store, tx: Transaction, session_id: str) -> None:
+    project, name = ids.session_id(session_id)
+    if project != tx.keys.project:
+        raise WrongState(f"session {session_id} is not of project {tx.keys.project}", hint="give the session's project")
+    if not tx.node(name, SESSION, RECORD).exists:
+        raise session_not_found(store, session_id)
 
 
 def heartbeat(store: Store, project: str, agent: str, *, load: Record | None = None, request: Request) -> Record:
@@ -111,11 +115,12 @@ def heartbeat(store: Store, project: str, agent: str, *, load: Record | None = N
 
 
 def _current(project_store: ProjectStore, name: str) -> int:
-    leases, nodes = AllLeases(), AllNodes(SHARED, AGENTS)
-    snapshot = project_store.fetch(leases, nodes)
-    if name not in snapshot[nodes]:
-        raise agent_not_found(project_store.project, name, list(snapshot[nodes]))
-    lease: LeaseFound | None = snapshot[leases].get(agent_member(name))
+    node, leases = Node(SHARED, AGENTS, name), Leases((agent_member(name),))
+    snapshot = project_store.fetch(node, leases)
+    if not snapshot[node].exists:
+        everybody = AllNodes(SHARED, AGENTS)
+        raise agent_not_found(project_store.project, name, list(project_store.fetch(everybody)[everybody]))
+    lease: LeaseFound | None = snapshot[leases][0]
     if lease is None:
         raise Fenced(f"agent {name} is not registered any more", hint="register again", agent=name)
     return lease.token
@@ -144,7 +149,7 @@ def deregister(store: Store, project: str, agent: str, *, force: bool = False, r
                 hint="let it finish (`coord agent drain`), or give them back with --force",
                 tasks=held,
             )
-        give_back_all(tx, name, "agent_deregistered")
+        giving_back.give_back_all(tx, name, "agent_deregistered")
         tx.end_lease(agent_member(name))
         record["status"] = AgentStatus.LOST.value
         return "agent:drained"
@@ -170,39 +175,6 @@ def _change_agent(store: Store, project: str, agent: str, request: Request, verb
         return show(record, tx.mark, None if ended else lease, [], tx.now_ms)
 
     return change_project(store, project, request, work, verb=verb, arguments=[agent])
-
-
-def give_back_all(tx: Transaction, agent: str, reason: str) -> int:
-    """Inside a change: every task that this agent holds goes back to pending, its holder fenced. Attempts that had
-    started stay counted. Returns how many."""
-    held = tx.fetch(SetMembers(tx.keys.holding(agent)))[0]
-    for mark in held:
-        name, _, task_id = mark.partition("/")
-        session = tx.node(name, SESSION, RECORD).value
-        change = SessionChange(tx, f"{tx.keys.project}.{name}", name, session)
-        task = task_records.find(change, task_id)
-        if task is None:
-            tx.srem(tx.keys.holding(agent), mark)
-        else:
-            requeue(change, task, reason)
-    return len(held)
-
-
-def requeue(change: SessionChange, task: HeldTask, reason: str) -> None:
-    """A lease ended without its holder's word: back to pending, or failed at its limit of attempts; its holder is
-    fenced by that."""
-    record = task.record
-    problem = {"reason": reason, "message": f"{record['holder'] or record['assignee']} did not finish it"}
-    if record["status"] == "running":
-        entry = {"attempt": record["attempts"], "outcome": reason, "finished_at": change.tx.now, "error": problem}
-        task_records.log_run(change, task.id, entry)
-        if record["attempts"] >= record["max_attempts"]:
-            working.set_back(change, task, problem, counts=True, jitter=0.0)
-            return
-        record["error"] = problem
-    record.update(status="pending", epoch=None, assignee=None, progress=None)
-    ready = task_records.is_unblocked(change, task.id)
-    task_records.store(change, task, ready=ready, event="task:requeued", data={"reason": reason})
 
 
 def show_one(store: Store, project: str, agent: str) -> Record:

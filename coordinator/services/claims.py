@@ -6,11 +6,12 @@ ending it (working), what the balancer assigns (balance).
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any
 
 from coordinator.models import ids
-from coordinator.models.errors import Fenced, NotFound, WaitedInVain, WrongState
+from coordinator.models.errors import Fenced, LimitReached, NotFound, WaitedInVain, WrongState
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentStatus, SessionStatus, TaskStatus
 from coordinator.rules import lifecycle
@@ -21,11 +22,16 @@ from coordinator.services.request import Request, SessionChange, change_session,
 from coordinator.services.task_records import HeldTask
 from coordinator.store.connection import Store
 from coordinator.store.documents import RUNS, TASKS
-from coordinator.store.keys import SHARED, agent_member
-from coordinator.store.reads import AllNodes, LeaseFound, Leases, Node, Nodes, SetMembers, SortedSetHead
+from coordinator.store.keys import SHARED, agent_member, task_member
+from coordinator.store.reads import AllNodes, LeaseFound, Leases, Node, Nodes, Ranked, SetMembers
 
 PULL_LEASE_MS = 900_000
 PAGE = 20
+"""Tasks of each line whose places are looked up at once."""
+FEW = 5
+"""Tasks that are read at once, in the order of their places: mostly the first fits."""
+LOOKS = 8
+"""How often a claim that was overtaken looks again before it says that there is nothing."""
 AGENTS = "agents"
 
 
@@ -47,16 +53,24 @@ def next_(
     ids.agent_reference(agent)
 
     def take() -> Record | None:
-        return _claim(store, session_id, agent, lease_ms, request) if claim else _look(store, session_id, agent)
+        for _ in range(LOOKS):
+            try:
+                return _claim(store, session_id, agent, lease_ms, request) if claim else _look(store, session_id, agent)
+            except (_Overtaken, LimitReached):  # the last slot went to another claim of this agent
+                continue
+        return None
 
     if wait_ms is None:
         return take()
+    from coordinator.services import opportunity
     from coordinator.store.wakeups import Bell
 
     deadline = time.monotonic() + wait_ms / 1000
     project, _ = ids.session_id(session_id)
     bell = Bell(store, project)  # remembers where the stream ends before the first look, so nothing is missed
     while True:
+        # what ends while we wait may be what we wait for: a lease, or a pause after a failed attempt
+        next_s = opportunity.sweep(store, session_id)
         task = take()
         if task is not None:
             return task
@@ -65,7 +79,7 @@ def next_(
             raise WaitedInVain(
                 f"no task for {agent} within {wait_ms / 1000:g} s", hint="`coord task why` says what a task waits for"
             )
-        bell.wait(min(left, 5.0))
+        bell.wait(min(left, next_s))
 
 
 def start(
@@ -88,15 +102,13 @@ def start(
         _refuse_when_paused(change)
         return _take(change, task, agent, lease_ms, host)
 
-    return change_session(store, session_id, request, work, verb="task start", arguments=[task_id, epoch])
+    arguments, first = [task_id, epoch], task_records.reads_of(store, session_id, task_id)
+    return change_session(store, session_id, request, work, verb="task start", arguments=arguments, first=first)
 
 
 def _claim(store: Store, session_id: str, agent: str, lease_ms: int, request: Request) -> Record | None:
     def work(change: SessionChange) -> Record | None:
         record, lease = registered(change, agent)
-        if record["status"] == AgentStatus.DRAINING or change.record["status"] == SessionStatus.PAUSED:
-            change.tx.undecided = True
-            return None
         task = _candidate(change, record)
         if task is None:
             change.tx.undecided = True
@@ -125,7 +137,8 @@ def _look(store: Store, session_id: str, agent: str) -> Record | None:
         return None if task is None else task_records.show(task.record, task.revision, None)
 
     # a look writes nothing, so nothing is committed or renewed by it
-    return change_session(store, session_id, Request(), work, verb="task next")
+    first = _agent_reads(store, session_id, agent)
+    return change_session(store, session_id, Request(), work, verb="task next", first=first)
 
 
 def _agent_reads(store: Store, session_id: str, agent: str) -> list[Any]:
@@ -157,40 +170,43 @@ def registered(change: SessionChange, agent: str) -> tuple[Record, LeaseFound]:
 
 
 def _candidate(change: SessionChange, agent: Record) -> HeldTask | None:
-    """The first task in the lines open to this agent that it can do, or None also when its slots are full."""
+    """The first task in the lines open to this agent that it can do, or None also when its slots are full, when it is
+    draining, and when the session is paused."""
     tx, keys, name = change.tx, change.tx.keys, agent["id"]
+    if agent["status"] == AgentStatus.DRAINING or change.record["status"] == SessionStatus.PAUSED:
+        return None
     if len(tx.fetch(SetMembers(keys.holding(name)))[0]) >= agent["slots"]:
         return None
     role, dash, digits = name.rpartition("-")
     lines = [f"@{name}", agent["team"], None]
     if dash and digits.isascii() and digits.isdigit():
         lines.append(f"@{role}")
-    start = 0
-    while True:
-        heads = tx.fetch(*(SortedSetHead(keys.ready(change.name, line), start, start + PAGE - 1) for line in lines))
-        found = [task_id for head in heads for task_id in head]
+    overtaken = False
+    for start in itertools.count(step=PAGE):
+        heads = tx.fetch(*(Ranked(keys.ready(change.name, line), start, start + PAGE - 1) for line in lines))
+        found = [task_id for _, task_id in sorted(itertools.chain(*heads))]
         if not found:
-            return None
-        for task_id in _in_order(change, found):
-            task = task_records.load(change, task_id)
-            if _fits(task.record, agent):
-                return task
-        start += PAGE
+            break
+        for few in (tuple(found[n : n + FEW]) for n in range(0, len(found), FEW)):
+            # looked at without a guard: only the task that is taken may make the claim conflict
+            members = tuple(task_member(change.name, task_id) for task_id in few)
+            nodes = tx.fetch(Nodes(change.name, TASKS, few), Leases(members), Nodes(change.name, RUNS, few))[0]
+            for task_id, node in zip(few, nodes, strict=True):
+                if not node.exists or not _is_free(node.value):
+                    overtaken = True
+                elif set(node.value["needs"]) <= set(agent["capabilities"]):
+                    return task_records.load(change, task_id)
+    if overtaken:
+        raise _Overtaken
+    return None
 
 
-def _in_order(change: SessionChange, task_ids: list[str]) -> list[str]:
-    # looked at without a guard: only the task that is taken may make the claim conflict
-    nodes = change.tx.fetch(Nodes(change.name, TASKS, tuple(task_ids)))[0]
-    records = [node.value for node in nodes if node.exists]
-    free = [record for record in records if record["epoch"] is None]
-    return [record["id"] for record in sorted(free, key=task_records.rank)]
+def _is_free(task: Record) -> bool:
+    return task["epoch"] is None and task["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED)
 
 
-def _fits(task: Record, agent: Record) -> bool:
-    return set(task["needs"]) <= set(agent["capabilities"]) and task["status"] in (
-        TaskStatus.PENDING,
-        TaskStatus.ASSIGNED,
-    )
+class _Overtaken(Exception):
+    """What stood in line was taken between two looks, so an empty hand may be wrong."""
 
 
 def _take(change: SessionChange, task: HeldTask, agent: str, lease_ms: int, host: str | None) -> Record:

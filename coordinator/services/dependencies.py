@@ -39,6 +39,17 @@ def announce(change: SessionChange, task: HeldTask) -> None:
     tell(change, task.record, dependants)
 
 
+def block_by_failed(change: SessionChange, task: HeldTask) -> bool:
+    """Whether a dependency of this task has failed or was cancelled; then its record says that it is blocked by it."""
+    found = change.tx.nodes(change.name, TASKS, task.record["after"])
+    failed = [one for one, node in found.items() if node.exists and node.value["status"] in _FAILURES]
+    if failed:
+        reason = f"{failed[0]} {found[failed[0]].value['status']}"
+        task.record["status"] = TaskStatus.BLOCKED.value
+        task.record["blocked_by"] = new_blocker(FAILED_DEPENDENCY, change.tx.now, reason=reason, tasks=failed)
+    return bool(failed)
+
+
 def tell(change: SessionChange, record: Record, dependants: list[str]) -> int:
     """Bring these dependants in line with the record's status. Returns how many of them changed; those that were in
     line already are not guarded, so that a sweep does not conflict with who works on them."""

@@ -12,7 +12,9 @@ from coordinator.models.states import TaskStatus
 from coordinator.services import task_records
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
+from coordinator.store.connection import Store
 from coordinator.store.keys import agent_member
+from coordinator.store.reads import Leases, Read
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,12 @@ class Holder:
     @property
     def name(self) -> str:
         return ids.agent_reference(self.agent)[0]
+
+
+def reads_of(store: Store, session_id: str, task_id: str, holder: Holder | None) -> list[Read]:
+    """What a verb of a task's holder reads, to be fetched in the first round trip."""
+    agent: list[Read] = [] if holder is None else [Leases((agent_member(holder.name),))]
+    return [*task_records.reads_of(store, session_id, task_id), *agent]
 
 
 def held_by(change: SessionChange, task_id: str, holder: Holder) -> HeldTask:

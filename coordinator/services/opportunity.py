@@ -7,16 +7,24 @@ from __future__ import annotations
 
 from coordinator.models import ids
 from coordinator.services import reaping
-from coordinator.store.connection import Store
+from coordinator.store.connection import MAX_BLOCK_S, Store
 from coordinator.store.reads import Expired
 
 LIMIT = 50
+SOON_S = 0.2
+"""Whoever waits looks no more often than this, also where something that is over cannot be acted on yet."""
 
 
-def sweep(store: Store, session_id: str) -> None:
-    """Act on the passed deadlines of the session's project, if there are any: one small read when there are none."""
+def sweep(store: Store, session_id: str) -> float:
+    """Act on the passed deadlines of the session's project, if there are any: one small read when there are none.
+
+    Returns how many seconds it is worth waiting before the next look, SOON_S to MAX_BLOCK_S.
+    """
     project, _ = ids.session_id(session_id)
-    project_store = store.project(project)
-    probe = Expired(project_store.fetch().now_ms, 1)
-    if project_store.fetch(probe)[probe]:
+    soonest = Expired(2**53, 1)
+    snapshot = store.project(project).fetch(soonest)
+    left_ms = [deadline_ms - snapshot.now_ms for _, deadline_ms in snapshot[soonest]]
+    if any(left <= 0 for left in left_ms):
         reaping.sweep(store, project, limit=LIMIT)
+        return SOON_S
+    return min(MAX_BLOCK_S, max(SOON_S, left_ms[0] / 1000)) if left_ms else MAX_BLOCK_S

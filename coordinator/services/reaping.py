@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from coordinator.models import ids
-from coordinator.models.errors import Conflict, CoordError
+from coordinator.models.errors import Conflict, CoordError, ServerUnavailable
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentStatus, SessionStatus, TaskStatus
-from coordinator.services import agents, dependencies, locks, task_records
+from coordinator.services import agents, dependencies, giving_back, locks, task_records
 from coordinator.services.request import CLOSED, Request, SessionChange, change_project
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
@@ -30,8 +30,9 @@ def sweep(store: Store, project: str, *, limit: int = 1000) -> Record:
     seen: set[str] = set()
     while sum(done.values()) < limit:
         now_ms = project_store.fetch().now_ms
-        expired = project_store.fetch(Expired(now_ms, CHUNK))[Expired(now_ms, CHUNK)]
-        fresh = [(member, deadline) for member, deadline in expired if member not in seen]
+        # those that were seen and could not be acted on yet still stand in front of the others
+        expired = Expired(now_ms, CHUNK + len(seen))
+        fresh = [(member, deadline) for member, deadline in project_store.fetch(expired)[expired] if member not in seen]
         if not fresh:
             break
         for member, deadline_ms in fresh:
@@ -39,8 +40,12 @@ def sweep(store: Store, project: str, *, limit: int = 1000) -> Record:
             kind = member.partition("/")[0]
             try:
                 done[_act(store, project, member, deadline_ms) or kind] += 1
+                if kind == "spread":
+                    seen.discard(member)  # found again as long as it has more dependants to tell
             except Conflict:
                 continue  # renewed, or somebody else was faster: nothing is left to do
+            except ServerUnavailable:
+                raise
             except CoordError:
                 done["failed"] += 1  # one broken record must not keep the others waiting; `validate` names it
     return done
@@ -84,7 +89,7 @@ def _task(kind: str, member: str, name: str, task_id: str, deadline_ms: int) -> 
 
 def _lease_over(change: SessionChange, task: task_records.HeldTask) -> None:
     if task.record["status"] in (TaskStatus.RUNNING, TaskStatus.ASSIGNED) and task.record["epoch"] is not None:
-        agents.requeue(change, task, "lease_expired")
+        giving_back.requeue(change, task, "lease_expired")
     else:
         change.tx.end_lease(task.member)
 
@@ -109,13 +114,12 @@ def _spread(change: SessionChange, task: task_records.HeldTask, member: str) -> 
 def _agent(member: str, name: str, deadline_ms: int) -> Callable[[Transaction], None]:
     def work(tx: Transaction) -> None:
         found = tx.node(SHARED, agents.AGENTS, name)
-        held = tx.fetch(SetMembers(tx.keys.holding(name)))[0]
-        leases = tx.fetch(Leases(tuple(f"task/{mark}" for mark in held)))[0] if held else []
-        if any(lease is not None and lease.deadline_ms > tx.now_ms for lease in leases):
+        held = tx.members(tx.keys.holding(name))
+        if giving_back.holds_a_lease(tx, name):
             raise Conflict(f"agent {name} holds a lease that runs")  # not dead while it does; looked at again later
         tx.passed(member, deadline_ms)
         tx.end_lease(member)
-        agents.give_back_all(tx, name, "agent_lost")
+        giving_back.give_back_all(tx, name, "agent_lost")
         if found.exists:
             record = {**found.value, "status": AgentStatus.LOST.value}
             tx.put(SHARED, agents.AGENTS, name, record)

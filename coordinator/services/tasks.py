@@ -45,7 +45,6 @@ def submit(store: Store, session_id: str, specs: Sequence[Record], *, request: R
 
     def work(change: SessionChange) -> list[Record]:
         tx = change.tx
-        tx.fetch(Nodes(change.name, TASKS, tuple(wanted)), Nodes(change.name, TASKS, tuple(outside)))
         for task_id, found in tx.nodes(change.name, TASKS, wanted).items():
             if found.exists:
                 raise AlreadyExists(
@@ -63,9 +62,9 @@ def submit(store: Store, session_id: str, specs: Sequence[Record], *, request: R
             statuses[task_id] = found.value["status"]
         return [_add(change, new_task(spec["id"], tx.now, **_own(spec)), statuses) for spec in named]
 
-    return change_session(
-        store, session_id, request, work, verb="task submit", arguments=[[*map(_plain, specs)], given_ids]
-    )
+    name, arguments = ids.session_id(session_id)[1], [[*map(_plain, specs)], given_ids]
+    first = (Nodes(name, TASKS, tuple(wanted)), Nodes(name, TASKS, tuple(outside)))
+    return change_session(store, session_id, request, work, verb="task submit", arguments=arguments, first=first)
 
 
 def _named(spec: Record) -> Record:
@@ -208,11 +207,12 @@ def assign(store: Store, session_id: str, task_id: str, agent: str, *, request: 
         task = task_records.load(change, task_id)
         lifecycle.require_epoch(task.record, task.held(change.tx.now_ms), what="assignee")
         task.record["status"] = lifecycle.next_state(task.record["status"], TaskVerb.ASSIGN).value
-        task.record.update(assignee=name, epoch=None)
+        task.record.update(assignee=name, epoch=None, retry_at=None)  # whoever assigns it wants it done now
         ready = task_records.is_unblocked(change, task_id)
         return task_records.store(change, task, ready=ready, event="task:assigned")
 
-    return change_session(store, session_id, request, work, verb="task assign", arguments=[task_id, agent])
+    arguments, first = [task_id, agent], task_records.reads_of(store, session_id, task_id)
+    return change_session(store, session_id, request, work, verb="task assign", arguments=arguments, first=first)
 
 
 def retry(store: Store, session_id: str, task_id: str, *, request: Request) -> Record:
@@ -236,23 +236,12 @@ def retry(store: Store, session_id: str, task_id: str, *, request: Request) -> R
             blocked_by=None,
             status=TaskStatus.PENDING.value,
         )
-        failed = _failed_dependencies(change, task.record["after"])
-        if failed:
-            task.record["status"] = TaskStatus.BLOCKED.value
-            task.record["blocked_by"] = new_blocker(
-                FAILED_DEPENDENCY, change.tx.now, reason="a dependency failed", tasks=failed
-            )
+        failed = dependencies.block_by_failed(change, task)
         ready = not failed and task_records.is_unblocked(change, task_id)
         dependencies.announce(change, task)
         return task_records.store(change, task, ready=ready, event="task:requeued", data={"reason": "retry"})
 
     return change_session(store, session_id, request, work, verb="task retry", arguments=[task_id])
-
-
-def _failed_dependencies(change: SessionChange, after: list[str]) -> list[str]:
-    found = change.tx.nodes(change.name, TASKS, after)
-    ended = (TaskStatus.FAILED, TaskStatus.CANCELLED)
-    return [task_id for task_id, node in found.items() if node.exists and node.value["status"] in ended]
 
 
 def cancel(store: Store, session_id: str, task_id: str, *, reason: str | None = None, request: Request) -> Record:
@@ -262,7 +251,7 @@ def cancel(store: Store, session_id: str, task_id: str, *, reason: str | None = 
     def work(change: SessionChange) -> Record:
         task = task_records.load(change, task_id)
         status = lifecycle.next_state(task.record["status"], TaskVerb.CANCEL).value
-        if task.record["epoch"] is not None and task.record["started_at"] is not None:
+        if task.record["status"] == TaskStatus.RUNNING:
             task_records.log_run(
                 change,
                 task_id,
@@ -279,7 +268,8 @@ def cancel(store: Store, session_id: str, task_id: str, *, reason: str | None = 
         dependencies.announce(change, task)
         return task_records.store(change, task, ready=False, event="task:cancelled", data={"reason": reason})
 
-    return change_session(store, session_id, request, work, verb="task cancel", arguments=[task_id, reason])
+    arguments, first = [task_id, reason], task_records.reads_of(store, session_id, task_id)
+    return change_session(store, session_id, request, work, verb="task cancel", arguments=arguments, first=first)
 
 
 def no_such_task(task_id: str) -> NotFound:

@@ -18,9 +18,8 @@ from coordinator.models.states import TaskStatus
 from coordinator.rules import lifecycle
 from coordinator.rules.lifecycle import TaskVerb
 from coordinator.services import dependencies, task_records
-from coordinator.services.claims import PULL_LEASE_MS
 from coordinator.services.dependencies import FAILED_DEPENDENCY
-from coordinator.services.holding import Holder, held_by, renew_agent
+from coordinator.services.holding import Holder, held_by, reads_of, renew_agent
 from coordinator.services.request import Request, SessionChange, change_session
 from coordinator.services.task_records import HeldTask
 from coordinator.store.connection import Store
@@ -34,17 +33,20 @@ def heartbeat(store: Store, session_id: str, task_id: str, holder: Holder, *, re
 
     def work(change: SessionChange) -> Record:
         task = held_by(change, task_id, holder)
-        assert task.lease is not None
-        if not task.held(change.tx.now_ms):
-            raise _lost(task_id)
-        change.tx.lease_to(task.member, task.record["epoch"], task.lease.ttl_ms)
-        return {"lease_expires_at": instant_ms(change.tx.now_ms + task.lease.ttl_ms)}
+        _renew(change, task)
+        return {"lease_expires_at": instant_ms(change.tx.now_ms + task.lease.ttl_ms) if task.lease else None}
 
     try:
         return change_session(
-            store, session_id, request, work, verb="task heartbeat", arguments=[task_id, holder.epoch]
+            store,
+            session_id,
+            request,
+            work,
+            verb="task heartbeat",
+            arguments=[task_id, holder.epoch],
+            first=reads_of(store, session_id, task_id, holder),
         )
-    except Fenced as error:
+    except (Fenced, WrongState) as error:
         raise _lost(task_id, **error.facts) from error
 
 
@@ -54,7 +56,7 @@ def _lost(task_id: str, **facts: Any) -> LeaseLost:
 
 
 def progress(store: Store, session_id: str, task_id: str, holder: Holder, value: Json, *, request: Request) -> Record:
-    """Note how far it is (any JSON) and renew the lease."""
+    """Note how far it is (any JSON) and renew the lease. LeaseLost when its time is over."""
 
     def work(change: SessionChange) -> Record:
         task = held_by(change, task_id, holder)
@@ -62,14 +64,16 @@ def progress(store: Store, session_id: str, task_id: str, holder: Holder, value:
         _renew(change, task)
         return task_records.store(change, task, ready=False, event="task:progress", data={"progress": value})
 
-    return change_session(
-        store, session_id, request, work, verb="task progress", arguments=[task_id, holder.epoch, value]
-    )
+    arguments, first = [task_id, holder.epoch, value], reads_of(store, session_id, task_id, holder)
+    return change_session(store, session_id, request, work, verb="task progress", arguments=arguments, first=first)
 
 
 def _renew(change: SessionChange, task: HeldTask) -> None:
-    ttl_ms = task.lease.ttl_ms if task.lease else PULL_LEASE_MS
-    change.tx.lease_to(task.member, task.record["epoch"], ttl_ms)
+    """More time for the lease, by its own length; a lease whose time is over stays lost."""
+    if task.lease is None or not task.held(change.tx.now_ms):
+        raise _lost(task.id)
+    change.tx.lease_to(task.member, task.record["epoch"], task.lease.ttl_ms)
+    task.lease = task.lease._replace(deadline_ms=change.tx.now_ms + task.lease.ttl_ms)
 
 
 def complete(
@@ -101,8 +105,9 @@ def complete(
         return task_records.store(change, task, ready=False, event="task:completed", data=data)
 
     arguments = [task_id, holder.agent, holder.epoch, result, evidence]
+    first = reads_of(store, session_id, task_id, holder)
     try:
-        return change_session(store, session_id, request, work, verb="task complete", arguments=arguments)
+        return change_session(store, session_id, request, work, verb="task complete", arguments=arguments, first=first)
     except Fenced as error:
         _keep_orphan(store, session_id, task_id, holder, {"outcome": "completed", "result": result}, request, error)
         raise
@@ -131,8 +136,9 @@ def fail(
         return set_back(change, task, problem, counts=counts, jitter=jitter)
 
     arguments = [task_id, holder.agent, holder.epoch, reason, error]
+    first = reads_of(store, session_id, task_id, holder)
     try:
-        return change_session(store, session_id, request, work, verb="task fail", arguments=arguments)
+        return change_session(store, session_id, request, work, verb="task fail", arguments=arguments, first=first)
     except Fenced as refused:
         _keep_orphan(store, session_id, task_id, holder, {"outcome": "failed", "error": problem}, request, refused)
         raise
@@ -178,25 +184,35 @@ def block(
         task = task_records.load(change, task_id)
         return block_task(change, task, holder, reason)
 
-    by = holder and holder.agent
-    return change_session(store, session_id, request, work, verb="task block", arguments=[task_id, by, reason])
+    arguments, first = [task_id, holder and holder.agent, reason], reads_of(store, session_id, task_id, holder)
+    return change_session(store, session_id, request, work, verb="task block", arguments=arguments, first=first)
 
 
 def block_task(change: SessionChange, task: HeldTask, holder: Holder | None, reason: str | None) -> Record:
     """As `block`, inside a change that has read the task."""
-    if task.record["status"] == TaskStatus.RUNNING and holder is not None:
-        task = held_by(change, task.id, holder)
+    task = _given_up(change, task, holder, what="status")
+    if task.record["status"] == TaskStatus.RUNNING:
         _end_run(change, task, "blocked", {"error": reason})
     elif holder is not None:
         renew_agent(change, holder.agent)
-    held = task.held(change.tx.now_ms) and task.record["status"] == TaskStatus.RUNNING
-    lifecycle.require_epoch(task.record, held and holder is None)
     task.record["status"] = lifecycle.next_state(task.record["status"], TaskVerb.BLOCK).value
     by = holder.agent if holder else change.tx.actor
     task.record.update(
         blocked_by=new_blocker("raised", change.tx.now, reason=reason, by=by), epoch=None, assignee=None, retry_at=None
     )
     return task_records.store(change, task, ready=False, event="task:blocked", data={"reason": reason, "by": by})
+
+
+def _given_up(change: SessionChange, task: HeldTask, holder: Holder | None, *, what: str) -> HeldTask:
+    """The task, if this holder, or nobody in the name of nobody, may let go of it: what is held only its holder gives
+    up; an assignment that is not claimed yet, whoever it is for."""
+    if task.record["status"] == TaskStatus.RUNNING and holder is not None:
+        return held_by(change, task.id, holder)
+    epoch = None if holder is None else holder.epoch
+    is_for_them = holder is not None and epoch is None and holder.name == task.record["assignee"]
+    held = task.held(change.tx.now_ms)
+    lifecycle.require_epoch(task.record, held and not is_for_them, epoch=epoch, what=what)
+    return task
 
 
 def unblock(store: Store, session_id: str, task_id: str, *, request: Request) -> Record:
@@ -216,10 +232,14 @@ def unblock(store: Store, session_id: str, task_id: str, *, request: Request) ->
                 blocked_by=at_fault,
             )
         task.record.update(status=task_records.resting(task.record), blocked_by=None)
+        if dependencies.block_by_failed(change, task):
+            reason = {"reason": task.record["blocked_by"]["reason"]}
+            return task_records.store(change, task, ready=False, event="task:blocked", data=reason)
         ready = task_records.is_unblocked(change, task_id)
         return task_records.store(change, task, ready=ready, event="task:unblocked")
 
-    return change_session(store, session_id, request, work, verb="task unblock", arguments=[task_id])
+    first = reads_of(store, session_id, task_id, None)
+    return change_session(store, session_id, request, work, verb="task unblock", arguments=[task_id], first=first)
 
 
 def release(
@@ -230,9 +250,7 @@ def release(
 
     def work(change: SessionChange) -> Record:
         task = task_records.load(change, task_id)
-        if task.record["status"] == TaskStatus.RUNNING and holder is not None:
-            task = held_by(change, task_id, holder)
-        lifecycle.require_epoch(task.record, holder is None and task.held(change.tx.now_ms), what="assignee")
+        task = _given_up(change, task, holder, what="assignee")
         running = task.record["status"] == TaskStatus.RUNNING
         task.record["status"] = lifecycle.next_state(task.record["status"], TaskVerb.RELEASE).value
         if running:
@@ -243,8 +261,8 @@ def release(
         data = {"reason": "released", "message": reason}
         return task_records.store(change, task, ready=ready, event="task:requeued", data=data)
 
-    by = holder and holder.agent
-    return change_session(store, session_id, request, work, verb="task release", arguments=[task_id, by, reason])
+    arguments, first = [task_id, holder and holder.agent, reason], reads_of(store, session_id, task_id, holder)
+    return change_session(store, session_id, request, work, verb="task release", arguments=arguments, first=first)
 
 
 def _end_run(change: SessionChange, task: HeldTask, outcome: str, facts: Record) -> None:
@@ -261,6 +279,7 @@ def _keep_orphan(
     """A result from a replaced holder: beside the task, where `task show` lists it."""
 
     def work(change: SessionChange) -> None:
+        task_records.load(change, task_id)  # a life that has ended may name a task that never was
         orphans = list(change.tx.node(change.name, ORPHANS, task_id).value or [])
         entry = {"at": change.tx.now, "agent": holder.agent, "epoch": holder.epoch, "why": error.message, **kept}
         change.tx.put(change.name, ORPHANS, task_id, [*orphans, entry][-MAX_ORPHANS:])

@@ -1,0 +1,54 @@
+"""Tasks whose holder is gone: back to pending, or failed at their limit of attempts. Their holder is fenced by that.
+
+Left to others: who finds out that somebody is gone (reaping, agents).
+"""
+
+from __future__ import annotations
+
+from coordinator.models.states import TaskStatus
+from coordinator.services import task_records, working
+from coordinator.services.request import SessionChange
+from coordinator.services.task_records import HeldTask
+from coordinator.store.documents import RECORD, SESSION
+from coordinator.store.reads import Leases
+from coordinator.store.transaction import Transaction
+
+
+def holds_a_lease(tx: Transaction, agent: str) -> bool:
+    """Whether a lease on one of this agent's tasks runs: no agent is dead while it does."""
+    held = tx.members(tx.keys.holding(agent))
+    leases = tx.fetch(Leases(tuple(f"task/{mark}" for mark in held)))[0] if held else []
+    return any(lease is not None and lease.deadline_ms > tx.now_ms for lease in leases)
+
+
+def give_back_all(tx: Transaction, agent: str, reason: str) -> int:
+    """Inside a change: every task that this agent holds goes back to pending, its holder fenced. Attempts that had
+    started stay counted. Returns how many."""
+    held = tx.members(tx.keys.holding(agent))  # guarded: what is claimed meanwhile would be left behind
+    for mark in held:
+        name, _, task_id = mark.partition("/")
+        session = tx.node(name, SESSION, RECORD).value
+        change = SessionChange(tx, f"{tx.keys.project}.{name}", name, session)
+        task = task_records.find(change, task_id)
+        if task is None:
+            tx.srem(tx.keys.holding(agent), mark)
+        else:
+            requeue(change, task, reason)
+    return len(held)
+
+
+def requeue(change: SessionChange, task: HeldTask, reason: str) -> None:
+    """A lease ended without its holder's word: back to pending, or failed at its limit of attempts; its holder is
+    fenced by that."""
+    record = task.record
+    problem = {"reason": reason, "message": f"{record['holder'] or record['assignee']} did not finish it"}
+    if record["status"] == TaskStatus.RUNNING:
+        entry = {"attempt": record["attempts"], "outcome": reason, "finished_at": change.tx.now, "error": problem}
+        task_records.log_run(change, task.id, entry)
+        if record["attempts"] >= record["max_attempts"]:
+            working.set_back(change, task, problem, counts=True, jitter=0.0)
+            return
+        record["error"] = problem
+    record.update(status=TaskStatus.PENDING.value, epoch=None, assignee=None, progress=None)
+    ready = task_records.is_unblocked(change, task.id)
+    task_records.store(change, task, ready=ready, event="task:requeued", data={"reason": reason})
