@@ -6,12 +6,16 @@ nothing but the epoch; a lost one is rung again by `ring_again`.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from coordinator.models import ids
-from coordinator.models.errors import Conflict, Fenced, LimitReached
+from coordinator.models.errors import Conflict, Fenced, LimitReached, NotFound, ReadOnly
 from coordinator.models.shapes import Record
-from coordinator.models.states import AgentKind, SessionStatus, TaskStatus
+from coordinator.models.states import AgentKind, AgentStatus, SessionStatus, TaskStatus
 from coordinator.rules import lifecycle
 from coordinator.rules.balancing import AgentOffer, Placement, Plan, TaskNeed, plan
 from coordinator.rules.lifecycle import TaskVerb
@@ -39,11 +43,12 @@ def rebalance(store: Store, session_id: str, *, dry_run: bool = False, request: 
     project_store = store.project(project)
     made = Plan()
     placed: list[Record] = []
+    parts = itertools.count(1)  # a plan that is made anew is no repetition of the one before
     for _ in range(REPLANS):
         made = _plan(store, project_store, session_id, name, everything=dry_run)
         if dry_run or not made.placements:
             break
-        committed, all_done = _commit(store, session_id, made, request or Request(system=True))
+        committed, all_done = _commit(store, session_id, made, request or Request(system=True), parts)
         placed += committed
         if all_done:
             break
@@ -66,21 +71,31 @@ def rebalance_project(store: Store, project: str) -> int:
 
     leases = store.project(project).fetch(AllLeases())[AllLeases()]
     sessions = [f"{project}.{member.partition('/')[2]}" for member in leases if member.startswith("session/")]
-    return sum(len(rebalance(store, session_id)["placements"]) for session_id in sorted(sessions))
+    placed = 0
+    for session_id in sorted(sessions):
+        with contextlib.suppress(NotFound, ReadOnly):  # it went, or was closed, meanwhile
+            placed += len(rebalance(store, session_id)["placements"])
+    return placed
 
 
 def ring_again(store: Store, project: str) -> int:
-    """Ring for every assignment whose bell may have been lost: leased, not claimed, and no RQ job of it is left."""
+    """Ring for every assignment that was not claimed yet: its bell may have been lost. Returns how many were rung for;
+    each is at most once in a while."""
     from coordinator.store import bells
     from coordinator.store.reads import AllLeases
 
     project_store = store.project(project)
     leases = project_store.fetch(AllLeases())[AllLeases()]
-    marks = [member.partition("/")[2] for member in leases if member.startswith("task/")]
+    reads = {}
+    for member in leases:
+        kind, _, mark = member.partition("/")
+        if kind == "task":
+            name, _, task_id = mark.partition("/")
+            reads[name, task_id] = Node(name, TASKS, task_id)
+    snapshot = project_store.fetch(*reads.values())
     rung = 0
-    for mark in marks:
-        name, _, task_id = mark.partition("/")
-        record = project_store.fetch(Node(name, TASKS, task_id))[Node(name, TASKS, task_id)].value
+    for (name, task_id), read in reads.items():
+        record = snapshot[read].value
         if record and record["status"] == TaskStatus.ASSIGNED and record["holder"] and record["epoch"]:
             session_id = f"{project}.{name}"
             rung += bells.ring(store, project, record["assignee"], session_id, task_id, record["epoch"], again=True)
@@ -166,12 +181,14 @@ def _every_need(project_store: ProjectStore, session_id: str, name: str) -> list
     ]
 
 
-def _commit(store: Store, session_id: str, made: Plan, request: Request) -> tuple[list[Record], bool]:
+def _commit(
+    store: Store, session_id: str, made: Plan, request: Request, parts: Iterator[int]
+) -> tuple[list[Record], bool]:
     """Commit the plan in batches → (what was placed, whether the plan was good to its end)."""
     placed: list[Record] = []
     for start in range(0, len(made.placements), BATCH):
         batch = made.placements[start : start + BATCH]
-        part = request.part(start // BATCH + 1)
+        part = request.part(next(parts))
         try:
             placed += change_session(store, session_id, part, _assign(batch), verb="rebalance", arguments=None)
         except (Conflict, Fenced, LimitReached):
@@ -215,14 +232,13 @@ def _assign(batch: list[Placement]) -> Any:
 
 
 def _leave_room(change: SessionChange, placed: list[Record]) -> None:
-    """The agents' slots hold at the commit too: checked as the sets are before this batch is added."""
-    by_agent: dict[str, int] = {}
-    for one in placed:
-        by_agent[one["agent"]] = by_agent.get(one["agent"], 0) + 1
-    nodes = change.tx.nodes(SHARED, agents.AGENTS, sorted(by_agent))
-    for agent, number in by_agent.items():
-        slots = nodes[agent].value["slots"]
-        change.tx.room(change.tx.keys.holding(agent), slots - number + 1, "")
+    """The agents' slots hold at the commit too: checked as the sets are before this batch is added. Conflict for an
+    agent that is going since the plan was made."""
+    number = Counter(one["agent"] for one in placed)
+    for agent, found in change.tx.nodes(SHARED, agents.AGENTS, sorted(number)).items():
+        if not found.exists or found.value["status"] in (AgentStatus.DRAINING, AgentStatus.LOST):
+            raise Conflict(f"agent {agent} takes nothing new", hint="plan again")
+        change.tx.room(change.tx.keys.holding(agent), found.value["slots"] - number[agent] + 1, "")
 
 
 def _ring(store: Store, project: str, placed: list[Record], dry_run: bool) -> None:

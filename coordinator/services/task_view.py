@@ -25,7 +25,7 @@ from coordinator.services import dependencies, task_links, task_records
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
 from coordinator.store.documents import ORPHANS, RUNS, TASKS
-from coordinator.store.reads import LeaseFound, SetMembers
+from coordinator.store.found import LeaseFound
 
 MISSING: Any = object()
 """As a field's value: take it away from the task's `data`; a field of every task becomes what a new one has."""
@@ -71,6 +71,7 @@ def write_task(change: SessionChange, task_id: str, fields: dict[str, Json]) -> 
     _change_status(change, task, before, fields)
     if new or task.record["after"] != before["after"]:
         task_links.relink(change, task, [] if new else before["after"])
+        _follow_dependencies(change, task)
     moved = new or task.record["status"] != before["status"]
     event = _EVENTS.get(TaskStatus(task.record["status"])) if moved else None
     if new:
@@ -86,26 +87,40 @@ def delete_task(change: SessionChange, task_id: str) -> None:
     task = task_records.load(change, task_id)
     lifecycle.require_epoch(task.record, task.held(change.tx.now_ms), what="record")
     tx, keys = change.tx, change.tx.keys
-    dependants = tx.fetch(SetMembers(keys.dependants(change.name, task_id)))[0]
-    tx.guard_size(keys.dependants(change.name, task_id), len(dependants))
-    waiting = task_records.load_many(change, dependants)
-    left = [other.id for other in waiting.values() if other and lifecycle.unfinished(other.record["status"])]
+    dependants = tx.members(keys.dependants(change.name, task_id))
+    found = [other for other in task_records.load_many(change, dependants).values() if other is not None]
+    named = [other for other in found if task_id in other.record["after"]]
+    left = [other.id for other in named if lifecycle.unfinished(other.record["status"])]
     if left:
         raise WrongState(
             f"{len(left)} unfinished task(s) depend on {task_id}: {', '.join(left[:5])}",
             hint="cancel it instead, or take it out of their `after` first",
             dependants=left,
         )
+    for other in named:  # one that has ended may be retried, and would wait for what is gone
+        tx.srem(keys.waiting(change.name, other.id), task_id)
     before = task.record
     tx.zrem(keys.ready(change.name, task_records.line(before)), task_id)
     tx.add(keys.counts(change.name), f"{before['team'] or ''}:{before['status']}", -1)
     if task.lease is not None:
         tx.end_lease(task.member)
+    task_records.leave(change, task)
     tx.unlink(keys.waiting(change.name, task_id))
     tx.unlink(keys.dependants(change.name, task_id))
     for section in (TASKS, RUNS, ORPHANS):
         if section == TASKS or tx.node(change.name, section, task_id).exists:
             tx.drop(change.name, section, task_id)
+
+
+def _follow_dependencies(change: SessionChange, task: HeldTask) -> None:
+    """What rests is blocked where one of its new dependencies has failed, and no longer blocked where none has."""
+    blocker = task.record["blocked_by"] or {}
+    by_failed = task.record["status"] == TaskStatus.BLOCKED and blocker.get("kind") == dependencies.FAILED_DEPENDENCY
+    if by_failed or (
+        task.record["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED) and task.record["epoch"] is None
+    ):
+        task.record.update(status=task_records.resting(task.record), blocked_by=None)
+        dependencies.block_by_failed(change, task)
 
 
 def _refuse_old_epoch(task: HeldTask, fields: dict[str, Json]) -> None:
