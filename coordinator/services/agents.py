@@ -23,9 +23,10 @@ from coordinator.services.request import (
 )
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION
+from coordinator.store.found import LeaseFound
 from coordinator.store.keys import SHARED, agent_member
 from coordinator.store.project import ProjectStore
-from coordinator.store.reads import AllLeases, AllNodes, LeaseFound, Leases, Loads, Node, SetMembers
+from coordinator.store.reads import AllLeases, AllNodes, Leases, Loads, Node, SetMembers
 from coordinator.store.transaction import Transaction
 
 AGENTS = "agents"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from coordinator.models import ids
@@ -22,12 +23,14 @@ from coordinator.services.request import Request, SessionChange, change_session,
 from coordinator.services.task_records import HeldTask
 from coordinator.store.connection import Store
 from coordinator.store.documents import RUNS, TASKS
+from coordinator.store.found import LeaseFound
 from coordinator.store.keys import SHARED, agent_member, task_member
-from coordinator.store.reads import AllNodes, LeaseFound, Leases, Node, Nodes, Ranked, SetMembers
+from coordinator.store.reads import AllNodes, Leases, Node, Nodes, Ranked, SetMembers
+from coordinator.store.transaction import Transaction
 
 PULL_LEASE_MS = 900_000
 PAGE = 20
-"""Tasks of each line whose places are looked up at once."""
+"""Places of each line that are read at once."""
 FEW = 5
 """Tasks that are read at once, in the order of their places: mostly the first fits."""
 LOOKS = 8
@@ -182,23 +185,40 @@ def _candidate(change: SessionChange, agent: Record) -> HeldTask | None:
     if dash and digits.isascii() and digits.isdigit():
         lines.append(f"@{role}")
     overtaken = False
-    for start in itertools.count(step=PAGE):
-        heads = tx.fetch(*(Ranked(keys.ready(change.name, line), start, start + PAGE - 1) for line in lines))
-        found = [task_id for _, task_id in sorted(itertools.chain(*heads))]
-        if not found:
-            break
-        for few in (tuple(found[n : n + FEW]) for n in range(0, len(found), FEW)):
-            # looked at without a guard: only the task that is taken may make the claim conflict
-            members = tuple(task_member(change.name, task_id) for task_id in few)
-            nodes = tx.fetch(Nodes(change.name, TASKS, few), Leases(members), Nodes(change.name, RUNS, few))[0]
-            for task_id, node in zip(few, nodes, strict=True):
-                if not node.exists or not _is_free(node.value):
-                    overtaken = True
-                elif set(node.value["needs"]) <= set(agent["capabilities"]):
-                    return task_records.load(change, task_id)
+    in_order = _in_order(tx, [keys.ready(change.name, line) for line in lines])
+    while few := tuple(itertools.islice(in_order, FEW)):
+        # looked at without a guard: only the task that is taken may make the claim conflict
+        members = tuple(task_member(change.name, task_id) for task_id in few)
+        nodes = tx.fetch(Nodes(change.name, TASKS, few), Leases(members), Nodes(change.name, RUNS, few))[0]
+        for task_id, node in zip(few, nodes, strict=True):
+            if not node.exists or not _is_free(node.value):
+                overtaken = True
+            elif set(node.value["needs"]) <= set(agent["capabilities"]):
+                return task_records.load(change, task_id)
     if overtaken:
         raise _Overtaken
     return None
+
+
+def _in_order(tx: Transaction, lines: list[str]) -> Iterator[str]:
+    """The tasks of several lines, by their keys, as if they stood in one. A line is read on when all that was read of
+    it has been given."""
+    ahead: dict[str, list[tuple[int, str]]] = {line: [] for line in lines}
+    read = dict.fromkeys(lines, 0)
+    unread = set(lines)
+    while True:
+        wanted = [line for line in lines if line in unread and not ahead[line]]
+        if wanted:
+            heads = tx.fetch(*(Ranked(line, read[line], read[line] + PAGE - 1) for line in wanted))
+            for line, head in zip(wanted, heads, strict=True):
+                ahead[line] = list(head)
+                read[line] += PAGE
+                if len(head) < PAGE:
+                    unread.discard(line)
+        first = min((line for line in lines if ahead[line]), key=lambda line: ahead[line][0], default=None)
+        if first is None:
+            return
+        yield ahead[first].pop(0)[1]
 
 
 def _is_free(task: Record) -> bool:

@@ -15,7 +15,8 @@ from coordinator.services import task_records
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
 from coordinator.store.documents import TASKS
-from coordinator.store.reads import Contains, Found, Nodes
+from coordinator.store.found import Found
+from coordinator.store.reads import Contains, Nodes, Read
 
 FAILED_DEPENDENCY = "dependency_failed"
 AT_ONCE = 300
@@ -35,6 +36,7 @@ def announce(change: SessionChange, task: HeldTask) -> None:
         change.tx.zadd(change.tx.keys.deadlines, spread_member(change.name, task.id), change.tx.now_ms)
         return
     # one that is in the set and does not depend on it (any more) may come to do so before this commit
+    change.tx.fetch(*_reads_of(change, task.id, dependants))
     change.tx.nodes(change.name, TASKS, dependants)
     tell(change, task.record, dependants)
 
@@ -55,15 +57,20 @@ def tell(change: SessionChange, record: Record, dependants: list[str]) -> int:
     line already are not guarded, so that a sweep does not conflict with who works on them."""
     if not dependants:
         return 0
-    keys, dependency = change.tx.keys, record["id"]
-    waits = [Contains(keys.waiting(change.name, task_id), dependency) for task_id in dependants]
-    found, *waiting = change.tx.fetch(Nodes(change.name, TASKS, tuple(dependants)), *waits)
+    dependency = record["id"]
+    found, *waiting = change.tx.fetch(*_reads_of(change, dependency, dependants))
     # the set of dependants only grows: one that was deleted, or depends on others now, is still in it
     return sum(
         _tell_one(change, record, node, waits=left)
         for node, left in zip(found, waiting, strict=True)
         if node.exists and dependency in node.value["after"]
     )
+
+
+def _reads_of(change: SessionChange, dependency: str, dependants: list[str]) -> list[Read]:
+    waiting = change.tx.keys.waiting
+    waits = [Contains(waiting(change.name, task_id), dependency) for task_id in dependants]
+    return [Nodes(change.name, TASKS, tuple(dependants)), *waits] if dependants else []
 
 
 def _tell_one(change: SessionChange, record: Record, node: Found, *, waits: bool) -> int:

@@ -16,7 +16,8 @@ from coordinator.models.jsontext import MAX_BYTES, Json, dumps, equal
 from coordinator.rules import paths
 from coordinator.rules.paths import MISSING, Path
 from coordinator.store.documents import place, section_parts
-from coordinator.store.reads import AllTimes, Found, Node, Read, Section, SectionFound, Times
+from coordinator.store.found import Found, SectionFound
+from coordinator.store.reads import AllTimes, Node, Read, Section, Times
 from coordinator.store.transaction import Transaction
 
 

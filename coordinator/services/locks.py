@@ -18,7 +18,8 @@ from coordinator.rules import paths
 from coordinator.services.request import Request, change_project, existing_project, session_not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION
-from coordinator.store.reads import AllLeases, LockFound, Locks
+from coordinator.store.found import LockFound
+from coordinator.store.reads import AllLeases, Locks
 from coordinator.store.transaction import Transaction
 from coordinator.store.wakeups import Bell
 

@@ -14,8 +14,9 @@ from coordinator.services import task_records
 from coordinator.services.request import Request, SessionChange, change_session
 from coordinator.store.connection import Store
 from coordinator.store.documents import TASKS
+from coordinator.store.found import LeaseFound
 from coordinator.store.keys import task_member
-from coordinator.store.reads import AllLeases, Counts, LeaseFound, Read, SetMembers, SortedSetHead
+from coordinator.store.reads import AllLeases, Counts, Read, SetMembers, SortedSetHead
 
 Record = dict[str, Any]
 

@@ -7,8 +7,9 @@ from coordinator.rules.paths import Path
 from coordinator.services.request import SessionChange
 from coordinator.services.session_draft import KINDS
 from coordinator.store.documents import AGENTS, RECORD, SECTION_LIST, SESSION, place, section_parts
+from coordinator.store.found import SectionFound
 from coordinator.store.keys import SHARED
-from coordinator.store.reads import Node, Section, SectionFound, Sections
+from coordinator.store.reads import Node, Section, Sections
 
 
 def revision_of(change: SessionChange, path: Path, *, guarded: bool = False) -> int:

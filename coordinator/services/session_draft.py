@@ -27,8 +27,9 @@ from coordinator.services import agent_view, task_view
 from coordinator.services.draft import Draft, node_reads
 from coordinator.services.request import SessionChange
 from coordinator.store.documents import AGENTS, GROUP, RECORD, SESSION, TASKS, place
+from coordinator.store.found import Found
 from coordinator.store.keys import SHARED, agent_member, task_member
-from coordinator.store.reads import Found, Leases, Node, Read, Section
+from coordinator.store.reads import Leases, Node, Read, Section
 
 
 class Kind(NamedTuple):

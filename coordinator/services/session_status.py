@@ -16,8 +16,9 @@ from coordinator.services.session_view import show_session
 from coordinator.services.sessions import leader_lock
 from coordinator.store.connection import Store
 from coordinator.store.events import EventStream
+from coordinator.store.found import LockFound
 from coordinator.store.measures import state_bytes
-from coordinator.store.reads import Counts, LockFound, Locks, Sections
+from coordinator.store.reads import Counts, Locks, Sections
 
 LAST_EVENTS = 10
 LOOK_BACK = 4

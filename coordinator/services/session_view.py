@@ -8,7 +8,7 @@ from __future__ import annotations
 from coordinator.models.clock import instant_ms
 from coordinator.models.shapes import Record
 from coordinator.rules.lifecycle import session_ended, session_liveness
-from coordinator.store.reads import LeaseFound
+from coordinator.store.found import LeaseFound
 
 
 def show_session(record: Record, revision: int | str, lease: LeaseFound | None, now_ms: int) -> Record:

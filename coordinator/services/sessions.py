@@ -28,9 +28,10 @@ from coordinator.services.session_view import renewed, show_session
 from coordinator.services.task_records import changes_of
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION
+from coordinator.store.found import LeaseFound
 from coordinator.store.keys import session_member
 from coordinator.store.project import ProjectStore
-from coordinator.store.reads import AllLeases, LeaseFound, Node
+from coordinator.store.reads import AllLeases, Node
 from coordinator.store.transaction import Transaction
 
 LEADER_TTL_MS = clock.MAX_DURATION_MS

@@ -13,8 +13,9 @@ from coordinator.rules.validation import validate as check
 from coordinator.services.request import CLOSED, session_not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
+from coordinator.store.found import LeaseFound
 from coordinator.store.keys import SHARED, Keys, task_member
-from coordinator.store.reads import AllLeases, AllNodes, Counts, LeaseFound, Node, Read, SetMembers, SortedSetHead
+from coordinator.store.reads import AllLeases, AllNodes, Counts, Node, Read, SetMembers, SortedSetHead
 
 if TYPE_CHECKING:
     from coordinator.rules.findings import Snapshot, Verdict

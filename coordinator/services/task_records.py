@@ -19,8 +19,9 @@ from coordinator.models.states import HIGHEST_PRIORITY, TaskStatus
 from coordinator.services.request import SessionChange, not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RUNS, TASKS
+from coordinator.store.found import LeaseFound
 from coordinator.store.keys import Keys, task_member
-from coordinator.store.reads import LeaseFound, Leases, Node, Nodes, Read, SetMembers
+from coordinator.store.reads import Leases, Node, Nodes, Read, SetMembers
 
 MAX_RUNS = 20
 MAX_TRAVEL_BYTES = 4096

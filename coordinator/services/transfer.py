@@ -22,9 +22,10 @@ from coordinator.services.request import Request, change_project, session_not_fo
 from coordinator.services.transfer_content import FORMAT, KEPT_INTERNAL, Content, checked, require_room
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, RUNS, SECTION_LIST, SESSION, section_parts
+from coordinator.store.found import Snapshot
 from coordinator.store.keys import SHARED, Keys
 from coordinator.store.project import ProjectStore
-from coordinator.store.reads import AllNodes, AllTimes, Node, Sections, Snapshot
+from coordinator.store.reads import AllNodes, AllTimes, Node, Sections
 from coordinator.store.staging import Stage
 from coordinator.store.transaction import Transaction
 

@@ -17,8 +17,9 @@ from coordinator.services.request import project_not_found, session_not_found
 from coordinator.services.tree_parts import AgentsPart, Document, parts_for
 from coordinator.store.connection import Store
 from coordinator.store.documents import AGENTS, GROUP, RECORD, SECTION_LIST, SESSION, place, section_parts
+from coordinator.store.found import NO_SECTION, Snapshot
 from coordinator.store.keys import SHARED
-from coordinator.store.reads import NO_SECTION, Names, Node, Read, Sections, Snapshot
+from coordinator.store.reads import Names, Node, Read, Sections
 
 
 @dataclass(frozen=True, slots=True)

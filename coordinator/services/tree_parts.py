@@ -13,8 +13,9 @@ from typing import NamedTuple, Protocol
 from coordinator.models.jsontext import Json
 from coordinator.rules.paths import MISSING, Path
 from coordinator.store.documents import AGENTS, GROUP, RECORD, SESSION, TASKS, place, section_parts
+from coordinator.store.found import Found, Snapshot
 from coordinator.store.keys import SHARED, session_member, task_member
-from coordinator.store.reads import AllLeases, AllNodes, Found, Leases, Node, Read, Section, Snapshot
+from coordinator.store.reads import AllLeases, AllNodes, Leases, Node, Read, Section
 
 
 class Document(NamedTuple):

@@ -10,8 +10,8 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordinator.store.connection import MAX_BLOCK_S
+from coordinator.store.found import pairs
 from coordinator.store.keys import Keys
-from coordinator.store.reads import pairs
 
 if TYPE_CHECKING:
     from coordinator.store.connection import Store

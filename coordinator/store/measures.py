@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from coordinator.store.found import pairs
 from coordinator.store.project import ProjectStore
-from coordinator.store.reads import pairs
 
 
 def state_bytes(project: ProjectStore, name: str) -> int:

@@ -26,8 +26,9 @@ from coordinator.models.errors import (
 )
 from coordinator.models.jsontext import canonical, dumps
 from coordinator.store import scripts
+from coordinator.store.found import Snapshot
 from coordinator.store.keys import LAYOUT, PROJECTS, Keys
-from coordinator.store.reads import Command, Read, Snapshot
+from coordinator.store.reads import Command, Read
 from coordinator.store.transaction import Transaction
 
 if TYPE_CHECKING:

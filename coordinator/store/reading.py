@@ -7,23 +7,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from coordinator.models import clock
+from coordinator.store.found import ABSENT, Found, LeaseFound, SectionFound, Snapshot
 from coordinator.store.keys import Keys
-from coordinator.store.reads import (
-    ABSENT,
-    AllNodes,
-    Contains,
-    Found,
-    LeaseFound,
-    Leases,
-    Node,
-    Nodes,
-    Read,
-    Section,
-    SectionFound,
-    Sections,
-    SetMembers,
-    Snapshot,
-)
+from coordinator.store.reads import AllNodes, Contains, Leases, Node, Nodes, Read, Section, Sections, SetMembers
 
 if TYPE_CHECKING:
     from coordinator.store.project import ProjectStore

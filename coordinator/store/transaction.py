@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from coordinator.models.errors import TooLarge
 from coordinator.models.jsontext import Json, dumps
+from coordinator.store.found import Snapshot
 from coordinator.store.reading import Reading
-from coordinator.store.reads import Snapshot
 
 if TYPE_CHECKING:
     from coordinator.store.project import ProjectStore

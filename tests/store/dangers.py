@@ -20,8 +20,9 @@ from coordinator.models.errors import (
     TooLate,
 )
 from coordinator.store import project as project_module
+from coordinator.store.found import LeaseFound
 from coordinator.store.project import ProjectStore
-from coordinator.store.reads import LeaseFound, Leases, Node, Section, SetMembers, SortedSetHead
+from coordinator.store.reads import Leases, Node, Section, SetMembers, SortedSetHead
 from coordinator.store.transaction import Transaction
 from tests.store.changing import Work, added, contents, put, sent_twice, value
 from tests.waiting import eventually

@@ -6,8 +6,9 @@ import pytest
 
 from coordinator.models.errors import Conflict, LeaseLost
 from coordinator.store.connection import Store
+from coordinator.store.found import LeaseFound
 from coordinator.store.project import ProjectStore
-from coordinator.store.reads import Expired, LeaseFound, Leases, Loads
+from coordinator.store.reads import Expired, Leases, Loads
 from coordinator.store.transaction import Transaction
 from tests.store.changing import contents, put, sent_twice
 from tests.waiting import eventually

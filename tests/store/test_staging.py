@@ -11,8 +11,9 @@ from coordinator.services import sessions, transfer
 from coordinator.services.request import Request
 from coordinator.store import staging
 from coordinator.store.connection import Store
+from coordinator.store.found import Found
 from coordinator.store.keys import Keys
-from coordinator.store.reads import AllNodes, Found
+from coordinator.store.reads import AllNodes
 from coordinator.store.staging import STAGE_MS, Stage
 from tests.servers import RunningServer
 

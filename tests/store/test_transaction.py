@@ -10,9 +10,9 @@ import pytest
 from coordinator.models.errors import Conflict, Fenced, TooLate, WrongState
 from coordinator.store import project as project_module
 from coordinator.store.connection import Store
+from coordinator.store.found import ABSENT
 from coordinator.store.project import ProjectStore
 from coordinator.store.reads import (
-    ABSENT,
     AllNodes,
     Expired,
     Leases,

@@ -1,0 +1,109 @@
+"""What replies mean: nodes, sections, leases and locks as they were read. `reads` says how to ask for them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from coordinator.models.jsontext import Json
+
+
+class Found(NamedTuple):
+    """A node as it was read: its last change's revision (0 when absent) and its value (None when absent)."""
+
+    revision: int
+    value: Json
+
+    @property
+    def exists(self) -> bool:
+        return self.revision > 0
+
+
+ABSENT = Found(0, None)
+
+
+class SectionFound(NamedTuple):
+    """An entry of a document's list of sections: when a node last came or went, and when anything last changed."""
+
+    structure: int
+    changed: int
+    value: Json
+    is_value: bool
+    """True for a section that is not an object: then `value` is all of it and it has no nodes."""
+
+    @property
+    def exists(self) -> bool:
+        return self.structure > 0
+
+
+NO_SECTION = SectionFound(0, 0, None, False)
+
+
+class LeaseFound(NamedTuple):
+    """Who holds something, until when by the server's clock."""
+
+    token: int
+    deadline_ms: int
+    ttl_ms: int
+
+
+def pairs(reply: Any) -> dict[str, str]:
+    """A hash as a dict, from a dict (redis-py) or a flat list of names and values (RESP2)."""
+    return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+class LockFound(NamedTuple):
+    """Who holds a lock, since when and until when by the server's clock, and for how long at a time."""
+
+    token: int
+    deadline_ms: int
+    acquired_ms: int
+    ttl_ms: int
+    owner: str
+
+
+def scored(reply: Any) -> list[tuple[str, float]]:
+    """Members with their scores, from pairs (redis-py) or a flat list (RESP2)."""
+    if reply and isinstance(reply[0], str):
+        reply = zip(reply[::2], reply[1::2], strict=True)
+    return [(member, float(score)) for member, score in reply]
+
+
+def parse_node(text: str | None) -> Found:
+    if text is None:
+        return ABSENT
+    revision, _, body = text.partition(" ")
+    return Found(int(revision), json.loads(body))
+
+
+def parse_section(text: str | None) -> SectionFound:
+    if text is None:
+        return NO_SECTION
+    structure, changed, *rest = text.split(" ", 2)
+    return SectionFound(int(structure), int(changed), json.loads(rest[0]) if rest else None, bool(rest))
+
+
+def parse_lease(text: str | None) -> LeaseFound | None:
+    if text is None:
+        return None
+    token, deadline, ttl = text.split(" ")
+    return LeaseFound(int(token), int(deadline), int(ttl))
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Replies of one MULTI. `now_us` is the server's time, `revision` the project's (0 when there is none yet)."""
+
+    now_us: int
+    revision: int
+    layout: int | None
+    remembered: str | None
+    replies: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def now_ms(self) -> int:
+        return self.now_us // 1000
+
+    def __getitem__(self, read: Any) -> Any:
+        return self.replies[read]
