@@ -6,7 +6,7 @@ from typing import Any
 
 from coordinator.models import jsontext
 from coordinator.models.clock import duration_ms
-from coordinator.models.errors import InvalidData, UsageError
+from coordinator.models.errors import InvalidData, TooLarge, UsageError
 from coordinator.models.shapes import Record
 
 
@@ -14,7 +14,8 @@ def parse(text: str, *, name: str) -> list[Record]:
     """The tasks of a file. `.jsonl`, `.ndjson`, or every line an object: one task a line; else YAML (JSON is YAML): a
     list of tasks, or an object with `tasks`. `timeout: 5m` means `timeout_s: 300`. InvalidData says the line
     where it is known."""
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    # split at line ends alone: U+2028 and its like may stand inside a JSON string
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if name.endswith((".jsonl", ".ndjson")) or _are_objects(lines):
         found = [jsontext.loads(line, what=f"line {number} of {name}") for number, line in lines]
     else:
@@ -35,10 +36,9 @@ def _yaml(text: str, name: str) -> list[Any]:
 
     if len(text.encode("utf-8", "surrogatepass")) > jsontext.MAX_BYTES:
         raise InvalidData(f"{name} is larger than {jsontext.MAX_BYTES:,} bytes", hint="split it", code="too_large")
-    if "&" in text and any(isinstance(event, yaml.events.AliasEvent) for event in _events(text, name)):
-        raise InvalidData(f"{name} uses YAML aliases", hint="write the values out")  # they can unfold without end
     try:
-        found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+        _refuse_depth_and_aliases(text, name)
+        found = yaml.load(text, Loader=_loader())  # noqa: S506 - a safe one
     except (yaml.YAMLError, ValueError) as error:
         raise _broken(name, error) from None
     if isinstance(found, dict) and "tasks" in found:
@@ -51,19 +51,45 @@ def _yaml(text: str, name: str) -> list[Any]:
     return found
 
 
-def _events(text: str, name: str) -> list[Any]:
+def _refuse_depth_and_aliases(text: str, name: str) -> None:
+    """Before anything is made of the text: aliases can unfold without end, and the loader that is written in C goes
+    down with the whole process where it is nested deeply."""
     import yaml
 
-    try:
-        return list(yaml.parse(text, Loader=yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise _broken(name, error) from None
+    depth = 0
+    event: Any
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.events.AliasEvent):
+            raise InvalidData(f"{name} uses YAML aliases", hint="write the values out")
+        depth += isinstance(event, yaml.events.CollectionStartEvent) - isinstance(event, yaml.events.CollectionEndEvent)
+        if depth > jsontext.MAX_DEPTH:
+            at = f"more than {jsontext.MAX_DEPTH} levels at line {event.start_mark.line + 1}"
+            raise TooLarge(f"{name} is nested deeply, {at}", hint="flatten it")
+
+
+def _loader() -> Any:
+    """A safe loader that refuses what PyYAML takes silently: a key that stands twice in one object."""
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(base):  # type: ignore[misc, unused-ignore]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen: set[Any] = set()
+            for key, _ in node.value:
+                if isinstance(key.value, str) and key.value in seen:
+                    problem = f"the key {key.value!r} stands twice in one object"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value if isinstance(key.value, str) else id(key))
+            return super().construct_mapping(node, deep=deep)
+
+    return Loader
 
 
 def _broken(name: str, error: Exception) -> InvalidData:
     mark = getattr(error, "problem_mark", None)
     where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    problem = getattr(error, "problem", None) or str(error)
+    problem = " ".join((getattr(error, "problem", None) or str(error)).split())
     return InvalidData(f"{name} is not YAML: {problem}{where}", hint="check the indentation and the quotes")
 
 
@@ -71,6 +97,8 @@ def _spec(entry: Any, what: str) -> Record:
     if not isinstance(entry, dict):
         raise InvalidData(f"{what} is no object", hint="write its fields: id, title, team, after …")
     jsontext.check(entry, what=what)
+    if entry.get("title") is None and entry.get("id") is None:
+        raise InvalidData(f"{what} has neither a title nor an id", hint="write at least its title")
     spec = dict(entry)
     if "timeout" in spec:
         spec["timeout_s"] = _seconds(spec.pop("timeout"), what)
