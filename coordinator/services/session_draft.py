@@ -23,7 +23,6 @@ from coordinator.models.shapes import (
 )
 from coordinator.rules import paths
 from coordinator.rules.paths import MISSING, Path
-from coordinator.services import agent_view, task_view
 from coordinator.services.draft import Draft, node_reads
 from coordinator.services.request import SessionChange
 from coordinator.store.documents import AGENTS, GROUP, RECORD, SESSION, TASKS, place
@@ -38,15 +37,32 @@ class Kind(NamedTuple):
     noun: str
     own: frozenset[str]
     derived: frozenset[str]
+    rules: Callable[[], Rules]
+
+
+class Rules(NamedTuple):
+    """How a record of a kind is written. Imported late: most edits need none of it."""
+
     write: Callable[[SessionChange, str, dict[str, Json]], bool]
     delete: Callable[[SessionChange, str], None]
+    missing: Json
+
+
+def _task_rules() -> Rules:
+    from coordinator.services import task_view
+
+    return Rules(task_view.write_task, task_view.delete_task, task_view.MISSING)
+
+
+def _agent_rules() -> Rules:
+    from coordinator.services import agent_view, task_view
+
+    return Rules(agent_view.write_agent, agent_view.delete_agent, task_view.MISSING)
 
 
 KINDS = {
-    TASKS: Kind("task", frozenset(TASK_FIELDS), frozenset(TASK_DERIVED), task_view.write_task, task_view.delete_task),
-    AGENTS: Kind(
-        "agent", frozenset(AGENT_FIELDS), frozenset(AGENT_DERIVED), agent_view.write_agent, agent_view.delete_agent
-    ),
+    TASKS: Kind("task", frozenset(TASK_FIELDS), frozenset(TASK_DERIVED), _task_rules),
+    AGENTS: Kind("agent", frozenset(AGENT_FIELDS), frozenset(AGENT_DERIVED), _agent_rules),
 }
 
 
@@ -163,18 +179,18 @@ class SessionDraft(Draft):
             self.tree = paths.assign(self.tree, (*section.split("."), name), found.value)
 
     def _write_record(self, kind: Kind, path: tuple[str, ...], record: EditedRecord) -> None:
-        value = paths.find(self.tree, path)
+        value, rules = paths.find(self.tree, path), kind.rules()
         if value is MISSING:
             if record.found.exists:
-                kind.delete(self.change, path[-1])
+                rules.delete(self.change, path[-1])
                 self.written.add((".".join(path[:-1]), path[-1]))
             return
         named = record.fields | ({"data"} if record.data & kind.own else set())
-        fields = {name: value.get(name, task_view.MISSING) for name in named}
+        fields = {name: value.get(name, rules.missing) for name in named}
         if "data" not in fields:
             data = value.get("data", {})
-            fields |= {name: data.get(name, task_view.MISSING) for name in record.data}
-        if (fields or not record.found.exists) and kind.write(self.change, path[-1], fields):
+            fields |= {name: data.get(name, rules.missing) for name in record.data}
+        if (fields or not record.found.exists) and rules.write(self.change, path[-1], fields):
             self.written.add((".".join(path[:-1]), path[-1]))
 
     def _write_goal(self, goal: Json) -> None:
