@@ -13,11 +13,13 @@ from typing import Any, Never
 from coordinator.models.errors import InvalidData, InvalidPath, Refused, TooLarge
 from coordinator.models.jsontext import MAX_BYTES, MAX_DEPTH, Json, check, dumps, equal
 from coordinator.models.shapes import SESSION_DERIVED
+from coordinator.models.states import AgentKind, AgentStatus, SessionStatus
 from coordinator.rules import paths
 from coordinator.rules.paths import MISSING, Path
 from coordinator.services.changes import ChangeLog
 from coordinator.services.session_draft import KINDS, SessionDraft, as_stored, is_container, session_is_not_set
 from coordinator.store.documents import AGENTS, GROUP, SESSION, TASKS, place
+from coordinator.store.keys import agent_member
 from coordinator.store.reads import Names, Section
 
 KINDS_OF_EDIT = ("set", "merge", "append", "increment", "delete")
@@ -90,7 +92,7 @@ class Editor:
         if edit.kind == "delete" and draft.find(path) is MISSING:
             raise paths.not_found(draft.tree, path)
         if edit.at_us is not None:
-            return self._merge_at(edit, path)
+            return self._merge_at(edit, path, made)
         before = draft.tree
         edited = draft.edit(path, lambda tree: _changed(tree, path, edit, draft.tx.now))
         draft.edited(path)
@@ -111,10 +113,9 @@ class Editor:
         else:
             self.log.add(path, old, new, made=made)
 
-    def _merge_at(self, edit: Edit, path: Path) -> Json:
+    def _merge_at(self, edit: Edit, path: Path, made: int) -> Json:
         from coordinator.services.timed import merge_at
 
-        made = self.draft.missing_parents(path)
         merged = merge_at(self.draft, path, edit.value, edit.at_us or 0)
         self.touched.append(paths.render(path))
         self.lost += merged.lost
@@ -156,14 +157,29 @@ class Editor:
         section = place(path).section
         if path == (SESSION,):
             record = self.draft.change.record
-            for name in value.keys() - {"goal"} - set(SESSION_DERIVED) - {"status"}:
-                if name not in record or not equal(value[name], record[name]):
+            as_shown = {**record, "goal": value.get("goal")}
+            if value.get("status") == SessionStatus.INTERRUPTED:
+                as_shown["status"] = SessionStatus.INTERRUPTED
+            for name in value.keys() - set(SESSION_DERIVED):
+                if name not in as_shown or not equal(value[name], as_shown[name]):
                     raise session_is_not_set((SESSION, name))
             return [name for name in value if name == "goal"]
         derived = KINDS[section].derived if len(path) == 3 and section in KINDS else frozenset()
         if section == AGENTS and len(path) == 2:
             derived = frozenset({"active"})
+        elif section == AGENTS and self._is_shown_status(path, value):
+            derived |= {"status"}
         return [name for name in value if name not in derived]
+
+    def _is_shown_status(self, path: Path, value: dict[str, Json]) -> bool:
+        """Whether the status given is one that a registered agent shows (by what it holds, or since its life has
+        ended) and does not store."""
+        agent = self.draft.find(path)
+        if agent is MISSING or agent["kind"] == AgentKind.MANUAL:
+            return False
+        if self.draft.tx.lease(agent_member(str(path[2]))) is None:
+            return value.get("status") == AgentStatus.LOST
+        return value.get("status") in (AgentStatus.AVAILABLE, AgentStatus.BUSY)
 
     def _delete_members(self, edit: Edit) -> None:
         draft = self.draft

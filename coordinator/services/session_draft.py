@@ -62,7 +62,7 @@ def _agent_rules() -> Rules:
 
 KINDS = {
     TASKS: Kind("task", frozenset(TASK_FIELDS), frozenset(TASK_DERIVED), _task_rules),
-    AGENTS: Kind("agent", frozenset(AGENT_FIELDS), frozenset(AGENT_DERIVED), _agent_rules),
+    AGENTS: Kind("agent", frozenset(AGENT_FIELDS), frozenset((*AGENT_DERIVED, "load")), _agent_rules),
 }
 
 
@@ -190,8 +190,18 @@ class SessionDraft(Draft):
         if "data" not in fields:
             data = value.get("data", {})
             fields |= {name: data.get(name, rules.missing) for name in record.data}
-        if (fields or not record.found.exists) and rules.write(self.change, path[-1], fields):
+        if self._is_news(record.found, fields) and rules.write(self.change, path[-1], fields):
             self.written.add((".".join(path[:-1]), path[-1]))
+
+    def _is_news(self, found: Found, fields: dict[str, Json]) -> bool:
+        """Whether any field is not yet so, or an agent of another session comes into this one by being set here."""
+        if not found.exists:
+            return True
+        record = found.value
+        if "set_in" in record and self.change.session_id not in (record["session"], *record["set_in"]):
+            return True
+        stored = {**record["data"], **record}
+        return any(name not in stored or not equal(stored[name], value) for name, value in fields.items())
 
     def _write_goal(self, goal: Json) -> None:
         record = self.change.record

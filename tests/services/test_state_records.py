@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.services import state
+from coordinator.services import agents, claims, state
 from coordinator.store.connection import Store
 from tests.services.trees import REQUEST, changed, new_session, value_at
 
@@ -70,3 +70,24 @@ def test_an_agent_set_by_hand_is_active_unless_it_is_lost(store: Store, session_
     assert agents["engineering-fullstack-1"]["task"] == "task-001"
     state.delete(store, session_id, "execution.agents.bob", request=REQUEST)
     assert "bob" not in value_at(store, session_id, "execution.agents")
+
+
+def test_a_registered_agent_can_be_set_as_it_was_read(store: Store, session_id: str, project: str) -> None:
+    agents.register(store, project, "ann", team="qa", session_id=session_id, request=REQUEST)
+    agents.heartbeat(store, project, "ann", load={"cpu": 0.5}, request=REQUEST)
+    changed(store, session_id, "execution.tasks.t1", {"team": "qa"})
+    assert claims.next_(store, session_id, "ann", claim=True, request=REQUEST) is not None
+    before = state.get(store, session_id, "execution")
+    assert before.value["agents"]["ann"]["status"] == "busy"
+    changed(store, session_id, "execution", before.value)
+    assert state.get(store, session_id, "execution").revision == before.revision, "busy is what it does, not what it is"
+    changed(store, session_id, "execution.agents.ann", {"status": "busy", "task": "t1"})
+    assert value_at(store, session_id, "execution.agents.ann.task") == "t1"
+
+
+def test_an_agent_that_has_gone_can_be_set_as_it_was_read(store: Store, session_id: str, project: str) -> None:
+    agents.register(store, project, "bob", team="qa", session_id=session_id, request=REQUEST)
+    agents.deregister(store, project, "bob", request=REQUEST)
+    before = state.get(store, session_id, "$")
+    changed(store, session_id, "$", before.value)
+    assert state.get(store, session_id, "$").revision == before.revision

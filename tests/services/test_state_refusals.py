@@ -65,6 +65,8 @@ def test_only_the_goal_of_a_session_is_set(store: Store, session_id: str) -> Non
     assert value_at(store, session_id, "session.goal") == "ship it"
     session = value_at(store, session_id, "session")
     changed(store, session_id, "session", {**session, "goal": None})
+    with pytest.raises(Refused):
+        changed(store, session_id, "session", {**session, "status": "completed"})
     assert value_at(store, session_id, "session")["goal"] is None
     with pytest.raises(InvalidData):
         changed(store, session_id, "session.goal", [1])
