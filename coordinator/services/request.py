@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from coordinator.models import ids
 from coordinator.models.errors import Fenced, InvalidData, NotFound, ReadOnly
@@ -18,7 +18,9 @@ from coordinator.store.documents import RECORD, SESSION
 from coordinator.store.keys import agent_member, session_member
 from coordinator.store.project import WAIT_MS, ProjectStore
 from coordinator.store.reads import Leases, Node, Read
-from coordinator.store.transaction import Transaction
+
+if TYPE_CHECKING:
+    from coordinator.store.transaction import Transaction
 
 T = TypeVar("T")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\Z")

@@ -7,7 +7,6 @@ Left to others: which moves are allowed (rules.lifecycle) and what a verb means 
 from __future__ import annotations
 
 import copy
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -226,6 +225,8 @@ def travelling(value: Any) -> Any:
     text = canonical(value).encode("utf-8")
     if len(text) <= MAX_TRAVEL_BYTES:
         return value
+    import hashlib
+
     return {"size": len(text), "sha256": hashlib.sha256(text).hexdigest()}
 
 

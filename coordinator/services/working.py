@@ -6,7 +6,6 @@ result, never applied.
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 from coordinator.models import ids
@@ -127,6 +126,8 @@ def fail(
 ) -> Record:
     """The attempt failed: pending again after a pause, or failed at its limit of attempts, which blocks its dependants.
     `counts` False (a quota, a lost Redis) takes the attempt back. Fenced keeps the failure as an orphan."""
+    import random
+
     jitter = random.random()
     problem = error if error is not None else {"reason": "failed", "message": reason}
 

@@ -6,10 +6,8 @@ Left to others: what the records mean (services), which keys there are (keys), L
 
 from __future__ import annotations
 
-import hashlib
 import json
-import random
-import secrets
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,10 +27,10 @@ from coordinator.store import scripts
 from coordinator.store.found import Snapshot
 from coordinator.store.keys import LAYOUT, PROJECTS, Keys
 from coordinator.store.reads import Command, Read
-from coordinator.store.transaction import Transaction
 
 if TYPE_CHECKING:
     from coordinator.store.connection import Store
+    from coordinator.store.transaction import Transaction
 
 T = TypeVar("T")
 
@@ -105,9 +103,11 @@ class ProjectStore:
         work needs anyway, fetched in the first round trip. `work` must be pure but for its reads: it may run several
         times. Raises Conflict, Locked, Fenced, LimitReached, RequestReused.
         """
+        from coordinator.store.transaction import Transaction
+
         given = request_id is not None
-        request_id = request_id or secrets.token_hex(10)
-        digest = hashlib.sha256(canonical([verb, arguments]).encode()).hexdigest()[:32]
+        request_id = request_id or os.urandom(10).hex()
+        digest = _sha256(canonical([verb, arguments]))[:32]
         deadline = time.monotonic() + wait_ms / 1000
         attempt = 0
         while True:
@@ -125,7 +125,7 @@ class ProjectStore:
                 if again.error is not None and time.monotonic() >= deadline:
                     raise again.error from None
                 attempt += again.error is not None
-            time.sleep(random.uniform(0, min(0.25, 0.001 * 2 ** min(attempt, 8))))
+            _pause(attempt)
 
     def renew(self, member: str, token: int, *, ttl_ms: int | None = None, load: dict[str, Any] | None = None) -> int:
         """More time for a lease, by its holder: the new deadline in ms of the server's clock, or raises LeaseLost.
@@ -193,6 +193,8 @@ class ProjectStore:
 
     def _adopt(self, *, known: str, server: str, revision: int) -> None:
         """Remember the new server, with a jump of the revision and an alert. The first one to come does it."""
+        from coordinator.store.transaction import Transaction
+
         tx = Transaction(self, None, None, {})
         tx.event(
             "alert:raised",
@@ -204,7 +206,7 @@ class ProjectStore:
                 "last_revision": revision,
             },
         )
-        request_id = "adopt-" + hashlib.sha256(f"{known} {server}".encode()).hexdigest()[:20]
+        request_id = "adopt-" + _sha256(f"{known} {server}")[:20]
         self._call(tx, "null", request_id, "adopt", tx.now_us + COMMIT_WINDOW_MS * 1000, MEMORY_MS, adopt=known)
 
     def _remembered(self, text: str, digest: str, request_id: str) -> Any:
@@ -247,6 +249,18 @@ class _Again(Exception):
 
     def __init__(self, error: CoordError | None) -> None:
         self.error = error
+
+
+def _sha256(text: str) -> str:
+    import hashlib  # late: it loads OpenSSL, which reading does without
+
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _pause(attempt: int) -> None:
+    import random  # late: most commands meet nobody
+
+    time.sleep(random.uniform(0, min(0.25, 0.001 * 2 ** min(attempt, 8))))
 
 
 def _filled(text: str, mark: str, revision: str) -> Any:

@@ -1,13 +1,14 @@
 """What a transaction can read: small descriptions, each with its Redis command and what its reply means.
 
-Several are carried out in one MULTI together with the revision and the server's time, so that they are never torn.
+Several are carried out in one MULTI together with the revision and the server's time, so that they are never torn. They
+are tuples, since twenty dataclasses would take 7 ms of every command to make; `kind`, which nobody gives, keeps
+descriptions of different kinds with the same parts from being equal.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from coordinator.store.found import (
     Found,
@@ -26,13 +27,13 @@ Command = tuple[str | int, ...]
 """A command's words, as the wire sends them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One field of a section → Found."""
 
     doc: str
     section: str
     field: str
+    kind: str = "Node"
 
     def command(self, keys: Keys) -> Command:
         return "HGET", keys.nodes(self.doc, self.section), self.field
@@ -41,13 +42,13 @@ class Node:
         return parse_node(reply)
 
 
-@dataclass(frozen=True, slots=True)
-class Nodes:
+class Nodes(NamedTuple):
     """Some fields of a section → list of Found, in the order asked."""
 
     doc: str
     section: str
     fields: tuple[str, ...]
+    kind: str = "Nodes"
 
     def command(self, keys: Keys) -> Command:
         return "HMGET", keys.nodes(self.doc, self.section), *(self.fields or ("",))
@@ -56,12 +57,12 @@ class Nodes:
         return [parse_node(text) for text in reply[: len(self.fields)]]
 
 
-@dataclass(frozen=True, slots=True)
-class AllNodes:
+class AllNodes(NamedTuple):
     """A whole section → dict of field → Found, sorted by field."""
 
     doc: str
     section: str
+    kind: str = "AllNodes"
 
     def command(self, keys: Keys) -> Command:
         return "HGETALL", keys.nodes(self.doc, self.section)
@@ -70,12 +71,12 @@ class AllNodes:
         return {name: parse_node(text) for name, text in sorted(pairs(reply).items())}
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(NamedTuple):
     """The names of a section's nodes → sorted list."""
 
     doc: str
     section: str
+    kind: str = "Names"
 
     def command(self, keys: Keys) -> Command:
         return "HKEYS", keys.nodes(self.doc, self.section)
@@ -84,13 +85,13 @@ class Names:
         return sorted(reply)
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(NamedTuple):
     """Leaf times of one node → dict of relative path → microseconds."""
 
     doc: str
     section: str
     field: str
+    kind: str = "Times"
 
     def command(self, keys: Keys) -> Command:
         return "HGET", keys.times(self.doc, self.section), self.field
@@ -99,12 +100,12 @@ class Times:
         return {} if reply is None else dict(json.loads(reply))
 
 
-@dataclass(frozen=True, slots=True)
-class AllTimes:
+class AllTimes(NamedTuple):
     """Leaf times of a whole section → dict of field → as `Times`."""
 
     doc: str
     section: str
+    kind: str = "AllTimes"
 
     def command(self, keys: Keys) -> Command:
         return "HGETALL", keys.times(self.doc, self.section)
@@ -113,11 +114,11 @@ class AllTimes:
         return {name: dict(json.loads(text)) for name, text in sorted(pairs(reply).items())}
 
 
-@dataclass(frozen=True, slots=True)
-class Sections:
+class Sections(NamedTuple):
     """The list of a document's sections → dict of section → SectionFound, sorted."""
 
     doc: str
+    kind: str = "Sections"
 
     def command(self, keys: Keys) -> Command:
         return "HGETALL", keys.sections(self.doc)
@@ -126,12 +127,12 @@ class Sections:
         return {name: parse_section(text) for name, text in sorted(pairs(reply).items())}
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """One entry of a document's list of sections → SectionFound."""
 
     doc: str
     section: str
+    kind: str = "Section"
 
     def command(self, keys: Keys) -> Command:
         return "HGET", keys.sections(self.doc), self.section
@@ -140,11 +141,11 @@ class Section:
         return parse_section(reply)
 
 
-@dataclass(frozen=True, slots=True)
-class Leases:
+class Leases(NamedTuple):
     """Leases by member → list of LeaseFound or None, in the order asked. `()` asks for none."""
 
     members: tuple[str, ...]
+    kind: str = "Leases"
 
     def command(self, keys: Keys) -> Command:
         return "HMGET", keys.leases, *(self.members or ("",))
@@ -153,9 +154,10 @@ class Leases:
         return [parse_lease(text) for text in reply[: len(self.members)]]
 
 
-@dataclass(frozen=True, slots=True)
-class AllLeases:
+class AllLeases(NamedTuple):
     """Every lease of the project → dict of member → LeaseFound."""
+
+    kind: str = "AllLeases"
 
     def command(self, keys: Keys) -> Command:
         return "HGETALL", keys.leases
@@ -164,12 +166,12 @@ class AllLeases:
         return {member: lease for member, text in pairs(reply).items() if (lease := parse_lease(text))}
 
 
-@dataclass(frozen=True, slots=True)
-class Expired:
+class Expired(NamedTuple):
     """Members of `deadlines` with a deadline at or before `before_ms`, soonest first → list of (member, deadline)."""
 
     before_ms: int
     limit: int = 200
+    kind: str = "Expired"
 
     def command(self, keys: Keys) -> Command:
         return "ZRANGE", keys.deadlines, "-inf", self.before_ms, "BYSCORE", "LIMIT", 0, self.limit, "WITHSCORES"
@@ -178,11 +180,11 @@ class Expired:
         return [(member, int(score)) for member, score in scored(reply)]
 
 
-@dataclass(frozen=True, slots=True)
-class SetMembers:
+class SetMembers(NamedTuple):
     """A set, by its key → sorted list of members."""
 
     key: str
+    kind: str = "SetMembers"
 
     def command(self, keys: Keys) -> Command:
         return "SMEMBERS", self.key
@@ -191,12 +193,12 @@ class SetMembers:
         return sorted(reply)
 
 
-@dataclass(frozen=True, slots=True)
-class Contains:
+class Contains(NamedTuple):
     """Whether a set, by its key, has a member → bool."""
 
     key: str
     member: str
+    kind: str = "Contains"
 
     def command(self, keys: Keys) -> Command:
         return "SISMEMBER", self.key, self.member
@@ -205,13 +207,13 @@ class Contains:
         return bool(reply)
 
 
-@dataclass(frozen=True, slots=True)
-class SortedSetHead:
+class SortedSetHead(NamedTuple):
     """The lowest members of a sorted set, by its key → list of members."""
 
     key: str
     start: int = 0
     stop: int = -1
+    kind: str = "SortedSetHead"
 
     def command(self, keys: Keys) -> Command:
         return "ZRANGE", self.key, self.start, self.stop
@@ -220,13 +222,13 @@ class SortedSetHead:
         return list(reply)
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(NamedTuple):
     """The lowest members of a sorted set with their scores, by its key → list of (score, member), lowest first."""
 
     key: str
     start: int = 0
     stop: int = -1
+    kind: str = "Ranked"
 
     def command(self, keys: Keys) -> Command:
         return "ZRANGE", self.key, self.start, self.stop, "WITHSCORES"
@@ -235,11 +237,11 @@ class Ranked:
         return [(int(score), member) for member, score in scored(reply)]
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """A hash of counts, by its key → dict of field → int."""
 
     key: str
+    kind: str = "Counts"
 
     def command(self, keys: Keys) -> Command:
         return "HGETALL", self.key
@@ -248,9 +250,10 @@ class Counts:
         return {name: int(number) for name, number in pairs(reply).items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Locks:
+class Locks(NamedTuple):
     """Every lock of the project → dict of name → LockFound, expired ones too."""
+
+    kind: str = "Locks"
 
     def command(self, keys: Keys) -> Command:
         return "HGETALL", keys.locks
@@ -263,11 +266,11 @@ class Locks:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Loads:
+class Loads(NamedTuple):
     """The last measured load of some agents → list of dict or None, in the order asked; None after their TTL."""
 
     agents: tuple[str, ...]
+    kind: str = "Loads"
 
     def command(self, keys: Keys) -> Command:
         return "MGET", *(keys.alive(agent) for agent in self.agents or ("",))
@@ -276,12 +279,12 @@ class Loads:
         return [None if text is None else json.loads(text) for text in reply[: len(self.agents)]]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBytes:
+class StoredBytes(NamedTuple):
     """How many bytes a section's nodes take as they are stored: names, revisions and JSON text → int. It reads them."""
 
     doc: str
     section: str
+    kind: str = "StoredBytes"
 
     def command(self, keys: Keys) -> Command:
         return "HGETALL", keys.nodes(self.doc, self.section)

@@ -5,7 +5,6 @@ A script that the server has lost (restart, failover, SCRIPT FLUSH) is sent agai
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +31,8 @@ def source(name: str) -> str:
 
 @cache
 def digest(name: str) -> str:
+    import hashlib  # late: it loads OpenSSL, which reading does without
+
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 

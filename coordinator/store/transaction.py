@@ -6,7 +6,7 @@ CONFLICT and the work runs again on fresh data. Services get a Transaction from 
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import TYPE_CHECKING, Any
 
 from coordinator.models.errors import TooLarge
@@ -33,7 +33,7 @@ class Transaction(Reading):
         self.locks = locks
         self.undecided = False
         """Set by work that did nothing because there was nothing to do yet: the same request id may try again."""
-        self.mark = "rev" + secrets.token_hex(12)
+        self.mark = "rev" + os.urandom(12).hex()
         self.writes: list[tuple[str, tuple[Any, ...]]] = []
         self.events: list[dict[str, Any]] = []
         self.paths: set[str] = set()

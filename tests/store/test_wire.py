@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from redis.connection import UnixDomainSocketConnection, parse_url
@@ -21,6 +21,7 @@ from coordinator.store.reads import (
     AllLeases,
     AllNodes,
     AllTimes,
+    Contains,
     Counts,
     Expired,
     Leases,
@@ -29,6 +30,7 @@ from coordinator.store.reads import (
     Names,
     Node,
     Nodes,
+    Ranked,
     Read,
     Section,
     Sections,
@@ -131,7 +133,8 @@ def test_every_read_is_the_same_by_the_wire_and_by_redis_py(store: Store, projec
         *(Sections(doc) for doc in ("s1", "s2")),
         *(Leases(members) for members in ((), ("agent/ann", "nobody"))),
         *(SetMembers(key) for key in (keys.holding("ann"), keys.holding("bob"))),
-        *(SortedSetHead(keys.ready("s1", team)) for team in ("qa", "none")),
+        *(read(keys.ready("s1", team)) for read in (SortedSetHead, Ranked) for team in ("qa", "none")),
+        *(Contains(keys.holding("ann"), member) for member in ("s1/t", "s1/x")),
         *(Counts(keys.counts(doc)) for doc in ("s1", "s2")),
         *(Loads(agents) for agents in ((), ("ann", "bob"))),
         *(Expired(before_ms) for before_ms in (0, 4_000_000_000_000)),
@@ -149,6 +152,13 @@ def test_every_read_is_the_same_by_the_wire_and_by_redis_py(store: Store, projec
     assert by_wire.revision == by_client.revision
     assert by_wire.now_us <= by_client.now_us
     assert len(events) == 1
+
+
+def test_reads_of_different_kinds_are_never_equal() -> None:
+    assert {read._field_defaults["kind"]: read for read in get_args(Read)} == {
+        read.__name__: read for read in get_args(Read)
+    }
+    assert len({Node("s1", "a", "b"), Times("s1", "a", "b"), Node("s1", "a", "b")}) == 2
 
 
 @pytest.mark.parametrize("text", ["", "\r\n", "$-1\r\n", "\x00", "é" * 70_000, "x" * 3_000_000, "\udcff\udc80 raw"])
