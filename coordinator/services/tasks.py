@@ -39,7 +39,7 @@ def submit(store: Store, session_id: str, specs: Sequence[Record], *, request: R
     repeated = {task_id for task_id in wanted if wanted.count(task_id) > 1} if len(set(wanted)) < len(wanted) else None
     if repeated:
         raise InvalidData(f"the id {min(repeated)!r} stands twice in one submission", hint="give each task its own id")
-    _refuse_cycle(named)
+    graph.require_no_cycle(graph.edges_of(named))
     outside = sorted({after for spec in named for after in spec["after"]} - set(wanted))
     given_ids = [spec.get("id") for spec in specs]
 
@@ -93,17 +93,6 @@ def _plain(spec: Record) -> Record:
 
 def _own(spec: Record) -> Record:
     return {name: value for name, value in spec.items() if name != "id"}
-
-
-def _refuse_cycle(specs: list[Record]) -> None:
-    cycle = graph.find_cycle({spec["id"]: spec["after"] for spec in specs})
-    if cycle:
-        raise InvalidData(
-            f"these tasks wait for each other: {' → '.join(cycle)}",
-            hint="take one of the dependencies away; nothing was submitted",
-            code="cycle",
-            cycle=cycle,
-        )
 
 
 def _add(change: SessionChange, record: Record, statuses: dict[str, str]) -> Record:
