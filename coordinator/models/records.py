@@ -179,6 +179,7 @@ class Agent(Record):
     project: ProjectId | None
     team: ThingId | None
     session: SessionId | None
+    set_in: ListOf[SessionId]
     capabilities: ListOf[Word]
     slots: Annotated[int, Field(ge=1, le=MAX_SLOTS)]
     status: Annotated[AgentStatus, Lax]

@@ -40,7 +40,7 @@ TASK_FIELDS = (
 TASK_DERIVED = ("lease_expires_at", "revision")
 
 AGENT_FIELDS = (
-    *("id", "incarnation", "project", "team", "session", "capabilities", "slots", "status", "kind", "host"),
+    *("id", "incarnation", "project", "team", "session", "set_in", "capabilities", "slots", "status", "kind", "host"),
     *("ttl_ms", "registered_at", "load", "data"),
 )
 AGENT_DERIVED = ("as", "in_use", "tasks", "heartbeat_at", "expires_at", "revision")
@@ -123,6 +123,7 @@ def new_agent(agent_id: str, now: str, /, **fields: Any) -> Record:
         "project": None,
         "team": None,
         "session": None,
+        "set_in": [],
         "capabilities": [],
         "slots": 1,
         "status": AgentStatus.AVAILABLE.value,

@@ -24,7 +24,7 @@ from coordinator.services.task_view import MISSING
 from coordinator.store.keys import SHARED, agent_member
 from coordinator.store.project import ProjectStore
 
-KEPT_BY_COORD = frozenset({"incarnation", "project", "kind", "ttl_ms", "registered_at", "load"})
+KEPT_BY_COORD = frozenset({"incarnation", "project", "kind", "ttl_ms", "registered_at", "load", "set_in"})
 
 
 def read_with_agents(project_store: ProjectStore, session_id: str, *more: Any) -> tuple[Any, Record]:
@@ -41,7 +41,9 @@ def read_with_agents(project_store: ProjectStore, session_id: str, *more: Any) -
 
 def belongs(agent: Record, session_id: str) -> bool:
     """Whether a shown agent is part of this session's view."""
-    return agent["session"] == session_id or any(task.startswith(f"{session_id}/") for task in agent["tasks"])
+    if agent["session"] == session_id or session_id in agent["set_in"]:
+        return True
+    return any(task.startswith(f"{session_id}/") for task in agent["tasks"])
 
 
 def write_agent(change: SessionChange, agent: str, fields: dict[str, Json]) -> bool:
@@ -57,9 +59,18 @@ def write_agent(change: SessionChange, agent: str, fields: dict[str, Json]) -> b
             agent, tx.now, project=tx.keys.project, session=change.session_id, kind=AgentKind.MANUAL.value
         )
     record = _with_fields(before, agent, fields)
+    if change.session_id not in record["set_in"]:
+        record["set_in"] = [*record["set_in"], change.session_id]
     if found.exists and equal(record, before):
         return False
     record = validate_agent(record)
+    given = fields.get("status", MISSING)
+    if record["kind"] != AgentKind.MANUAL and lease is None and given not in (MISSING, AgentStatus.LOST):
+        raise WrongState(
+            f"agent {agent} is not registered any more: its status cannot be set",
+            hint="register it again with `coord agent register`",
+            agent=agent,
+        )
     if record["status"] == AgentStatus.LOST and lease is not None:
         giving_back.give_back_all(tx, agent, "agent_lost")
         tx.end_lease(agent_member(agent))

@@ -122,15 +122,18 @@ def _claim(store: Store, session_id: str, agent: str, lease_ms: int, request: Re
         renew_agent(change, f"{name}#{lease.token}")
         return _take(change, task, f"{name}#{lease.token}", lease_ms, record["host"])
 
-    return change_session(
-        store,
-        session_id,
-        request,
-        work,
-        verb="task claim",
-        arguments=[agent, lease_ms],
-        first=_agent_reads(store, session_id, agent),
-    )
+    try:
+        return change_session(
+            store,
+            session_id,
+            request,
+            work,
+            verb="task claim",
+            arguments=[agent, lease_ms],
+            first=_agent_reads(store, session_id, agent),
+        )
+    except LimitReached:
+        return None  # the agent's last slot was taken by another of its processes since it was looked at
 
 
 def _look(store: Store, session_id: str, agent: str) -> Record | None:

@@ -14,6 +14,7 @@ from coordinator.services.sessions import list_, session_names
 from coordinator.store import removal
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SECTION_LIST, SESSION, TASKS
+from coordinator.store.found import Found
 from coordinator.store.keys import SHARED, session_member
 from coordinator.store.reads import AllLeases, AllNodes, Node, Section
 from coordinator.store.transaction import Transaction
@@ -34,9 +35,7 @@ def delete_session(store: Store, session_id: str, *, request: Request) -> Record
         tx.events.clear()  # it is not closed but gone, and nobody can look up what an event would speak of
         tx.end_lease(session_member(name))
         for agent, agent_found in tx.fetch(AllNodes(SHARED, AGENTS))[0].items():
-            if agent_found.value["session"] == session_id and agent_found.value["kind"] == AgentKind.MANUAL:
-                tx.guard(SHARED, AGENTS, agent, agent_found.revision)
-                tx.drop(SHARED, AGENTS, agent)
+            _leave(tx, session_id, agent, agent_found)
         backups.drop_all(tx, name)
         for key in found:
             tx.unlink(key)
@@ -114,3 +113,17 @@ def delete_project(store: Store, project: str) -> Record:
     off. End its workers first: one that still runs may register itself anew."""
     existing_project(store, project)
     return {"deleted": project, "keys": removal.remove_project(store, project)}
+
+
+def _leave(tx: Transaction, session_id: str, agent: str, found: Found) -> None:
+    """An agent that was set by hand in a session goes with the last of its sessions."""
+    if session_id not in found.value["set_in"]:
+        return
+    left = [other for other in found.value["set_in"] if other != session_id]
+    tx.guard(SHARED, AGENTS, agent, found.revision)
+    if found.value["kind"] != AgentKind.MANUAL:
+        tx.put(SHARED, AGENTS, agent, {**found.value, "set_in": left})
+    elif left:
+        tx.put(SHARED, AGENTS, agent, {**found.value, "set_in": left, "session": left[0]})
+    else:
+        tx.drop(SHARED, AGENTS, agent)

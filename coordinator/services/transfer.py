@@ -62,7 +62,7 @@ def export(store: Store, session_id: str) -> Record:
         "agents": {
             agent: found.value
             for agent, found in snapshot[AllNodes(SHARED, AGENTS)].items()
-            if found.value["session"] == session_id and found.value["kind"] == AgentKind.MANUAL
+            if session_id in found.value["set_in"] and found.value["kind"] == AgentKind.MANUAL
         },
     }
     return {"format": FORMAT, "checksum": checksum(data), **data}
@@ -226,8 +226,12 @@ def _write_indexes(tx: Transaction, name: str, tasks: dict[str, Record]) -> None
 
 
 def _write_agents(tx: Transaction, session_id: str, agents: dict[str, Record]) -> None:
-    """Agents that were set by hand come along, unless the project has one of that name."""
+    """Agents that were set by hand come along; one of that name that the project has is part of this session too."""
     found = tx.nodes(SHARED, AGENTS, sorted(agents))
     for agent, record in agents.items():
-        if not found[agent].exists:
-            tx.put(SHARED, AGENTS, agent, {**record, "project": tx.keys.project, "session": session_id})
+        there = found[agent].value
+        if there is None:
+            made = {**record, "project": tx.keys.project, "session": session_id, "set_in": [session_id]}
+            tx.put(SHARED, AGENTS, agent, made)
+        else:
+            tx.put(SHARED, AGENTS, agent, {**there, "set_in": [*there["set_in"], session_id]})

@@ -25,7 +25,7 @@ def fill(store: Store, project: str, name: str) -> str:
     session_id = str(sessions.create(store, project, mode="testing", name=name, request=Request())["id"])
     states.set_(store, session_id, "planning.goal", "x", request=Request())
     states.merge(store, session_id, "notes", {"a": {"b": 1}}, at_us=1_700_000_000_000_000, request=Request())
-    states.set_(store, session_id, "execution.agents.byhand", {"status": "busy"}, request=Request())
+    states.set_(store, session_id, f"execution.agents.byhand-{name}", {"status": "busy"}, request=Request())
     specs: list[dict[str, Any]] = [
         {"id": "a", "team": "qa", "priority": 9},
         {"id": "b", "after": ["a"]},
