@@ -51,6 +51,7 @@ def contents(store: Store, project: str) -> dict[str, Any]:
         "set": client.smembers,
         "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
         "stream": client.xrange,
+        "list": lambda key: client.lrange(key, 0, -1),
     }
     names = sorted(client.scan_iter(match=f"{Keys(project).prefix}*", count=1000))
     return {name: read[client.type(name)](name) for name in names}
