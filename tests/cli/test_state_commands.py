@@ -226,5 +226,5 @@ def test_reading_a_node_imports_nothing_heavy(coord: Coord, session: str) -> Non
         )
         assert done.returncode == 0, done.stderr
         imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
-        assert "redis" in imported
-        assert not imported & {"pydantic", "rq", "jsonpath_ng", "yaml", "rich"}, path
+        assert "coordinator" in imported
+        assert not imported & {"pydantic", "redis", "rq", "jsonpath_ng", "yaml", "rich"}, path
