@@ -15,9 +15,11 @@ from coordinator.models.jsontext import Json, check, equal
 from coordinator.models.shapes import Record, new_epic, new_sprint, validate_epic, validate_sprint
 from coordinator.models.states import SprintStatus, TaskStatus
 from coordinator.rules import merging, paths
+from coordinator.rules.progress import session_of
 from coordinator.services import task_records
 from coordinator.services.request import Request, change_project, existing_project, not_found
 from coordinator.store.connection import Store
+from coordinator.store.found import ABSENT, Found
 from coordinator.store.keys import SHARED
 from coordinator.store.reads import AllNodes, Node
 from coordinator.store.transaction import Transaction
@@ -41,35 +43,46 @@ def set_config(store: Store, project: str, path: str, value: Json, *, request: R
     check(value)
 
     def work(tx: Transaction) -> Record:
-        tx.touches(project, paths.render(("config", *where)))
-        entry, nodes = tx.section(SHARED, CONFIG) if not where else (None, {})
-        if not where:
-            if not isinstance(value, dict):
-                raise InvalidData("the configuration is an object", hint="set one key of it, or an object")
-            if entry is not None and not entry.exists:
-                tx.put_section(SHARED, CONFIG)
-            for name in nodes.keys() - value.keys():
-                tx.drop(SHARED, CONFIG, name)
-            for name, item in value.items():
-                _put_config(tx, name, nodes[name].value if name in nodes else None, item)
-        else:
-            name, inner = str(where[0]), where[1:]
-            before = tx.node(SHARED, CONFIG, name)
-            old = before.value if before.exists else None
-            _put_config(tx, name, old, paths.assign(old if before.exists or not inner else {}, inner, value))
-        if tx.is_empty:
-            return {"path": path, "revision": tx.revision}
-        return {"path": path, "revision": tx.mark}
+        tx.touches(project, paths.render((CONFIG, *where)))
+        changes = _set_all(tx, value) if not where else _set_one(tx, str(where[0]), where[1:], value)
+        if changes:
+            tx.event("state:changed", subject=paths.render((CONFIG, *where)), data={"changes": changes})
+        return {"path": path, "revision": tx.revision if tx.is_empty else tx.mark}
 
     return change_project(store, project, request, work, verb="shared set-config", arguments=[path, value], create=True)
 
 
-def _put_config(tx: Transaction, name: str, old: Json, new: Json) -> None:
-    if old is not None and equal(old, new):
-        return
+def _set_all(tx: Transaction, value: Json) -> list[Record]:
+    if not isinstance(value, dict):
+        raise InvalidData("the configuration is an object", hint="set one key of it, or an object")
+    entry, nodes = tx.section(SHARED, CONFIG)
+    if not entry.exists:
+        tx.put_section(SHARED, CONFIG)
+    changes = []
+    for name in nodes.keys() - value.keys():
+        tx.drop(SHARED, CONFIG, name)
+        changes.append(_change(name, nodes[name].value, None))
+    for name, item in value.items():
+        changes += _put_config(tx, name, nodes.get(name, ABSENT), item)
+    return changes
+
+
+def _set_one(tx: Transaction, name: str, inner: tuple[str | int, ...], value: Json) -> list[Record]:
+    before = tx.node(SHARED, CONFIG, name)
+    start = before.value if before.exists or not inner else {}
+    return _put_config(tx, name, before, paths.assign(start, inner, value))
+
+
+def _put_config(tx: Transaction, name: str, before: Found, new: Json) -> list[Record]:
+    if before.exists and equal(before.value, new):
+        return []
     tx.put(SHARED, CONFIG, name, new)
-    change = {"path": paths.render(("config", name)), "old": task_records.travelling(old)}
-    tx.event("state:changed", data={"changes": [{**change, "new": task_records.travelling(new)}]})
+    return [_change(name, before.value, new)]
+
+
+def _change(name: str, old: Json, new: Json) -> Record:
+    path = paths.render((CONFIG, name))
+    return {"path": path, "old": task_records.travelling(old), "new": task_records.travelling(new)}
 
 
 def list_epics(store: Store, project: str, *, status: str | None = None) -> list[Record]:
@@ -131,20 +144,38 @@ def stamp_sprint(record: Record, now: str) -> None:
 
 def joined(there: list[Any], added: Json) -> list[Any]:
     """Completed tasks by id, in the order in which they came: a whole task takes the place of a bare id or of what was
-    known of it. InvalidData for an entry without an id, and for a whole task that is not completed."""
+    known of it. Tasks of two sessions with the same id are two, where the entries say their `session`; one that does
+    not say it is whichever is there. InvalidData for an entry without an id, and for a whole task that is not
+    completed."""
     if not isinstance(added, list):
         raise InvalidData("completed tasks are an array", hint="write '[\"task-1\"]', or an array of whole tasks")
-    known = {_id_of(entry): entry for entry in there}
+    known = list(there)
+    places: dict[str, list[int]] = {}
+    for place, entry in enumerate(known):
+        places.setdefault(_checked_id(entry), []).append(place)
     for entry in added:
-        task_id = _id_of(entry)
+        task_id = _checked_id(entry)
         if isinstance(entry, dict) and entry.get("status", TaskStatus.COMPLETED) != TaskStatus.COMPLETED:
             raise InvalidData(f"task {task_id} is {entry['status']}, not completed", hint="give completed tasks only")
-        if isinstance(entry, dict) or task_id not in known:
-            known[task_id] = entry
-    return list(known.values())
+        place_of = _same(known, places.get(task_id, []), session_of(entry))
+        if place_of is None:
+            places.setdefault(task_id, []).append(len(known))
+            known.append(entry)
+        elif isinstance(entry, dict):
+            session = session_of(known[place_of])
+            known[place_of] = entry if session is None else {"session": session, **entry}
+    return known
 
 
-def _id_of(entry: Any) -> str:
+def _same(known: list[Any], places: list[int], session: str | None) -> int | None:
+    """Which of the entries with an id is meant by one of this session."""
+    if session is None:
+        return places[0] if places else None
+    fitting = [place for place in places if session_of(known[place]) in (session, None)]
+    return max(fitting, key=lambda place: session_of(known[place]) == session, default=None)
+
+
+def _checked_id(entry: Any) -> str:
     found = entry.get("id") if isinstance(entry, dict) else entry
     if not isinstance(found, str):
         raise InvalidData("a completed task is an id, or an object with an `id`", hint="write '[\"task-1\"]'")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from coordinator.models import ids
 from coordinator.models.errors import AlreadyExists
 from coordinator.models.shapes import Record, new_team, new_tool, validate_tool
 from coordinator.models.states import AgentStatus
+from coordinator.rules import paths
 from coordinator.services import agents
+from coordinator.services.reactions import react
 from coordinator.services.request import Request, change_project, existing_project, not_found
 from coordinator.services.shared import put
 from coordinator.store.connection import Store
-from coordinator.store.keys import SHARED
-from coordinator.store.reads import AllNodes
+from coordinator.store.keys import SHARED, agent_member
+from coordinator.store.reads import AllNodes, SetMembers
 from coordinator.store.transaction import Transaction
 
 TOOLS = "tools"
@@ -62,11 +62,12 @@ def register_tool(store: Store, project: str, name: str, *, fields: Record, requ
     """Make a tool, or change the fields given (kind, team, capabilities, capacity, available). AlreadyExists where a
     live agent has the name."""
     ids.thing_id(name, "tool")
-    existing_project(store, project)
-    if any(agent["id"] == name and agent["status"] != AgentStatus.LOST for agent in agents.list_(store, project)):
-        raise AlreadyExists(f"{name} is a live agent", hint="choose another name for the tool", name=name)
 
     def work(tx: Transaction) -> Record:
+        agent, lease = tx.node(SHARED, agents.AGENTS, name), tx.lease(agent_member(name))
+        held = tx.fetch(SetMembers(tx.keys.holding(name)))[0]
+        if agent.exists and agents.show(agent.value, 0, lease, held, tx.now_ms)["status"] != AgentStatus.LOST:
+            raise AlreadyExists(f"{name} is a live agent", hint="choose another name for the tool", name=name)
         found = tx.node(SHARED, TOOLS, name)
         before = found.value if found.exists else None
         record = validate_tool({**(before or new_tool(name, project=project)), **fields})
@@ -99,15 +100,16 @@ def get_team(store: Store, project: str, team: str) -> Record:
 
 
 def team_ready(store: Store, project: str, team: str, *, request: Request) -> Record:
-    """The team says that it can take work: remembered with its time, and `team:ready` makes the coordinator place."""
+    """The team says that it can take work: remembered with its time, and pending work is placed at once."""
     ids.thing_id(team, "team")
 
-    def work(tx: Transaction) -> Record:
+    def work(tx: Transaction) -> tuple[Record, Record]:
         found = tx.node(SHARED, TEAMS, team)
         record: Record = {**(found.value if found.exists else new_team(team)), "ready_at": tx.now}
         tx.put(SHARED, TEAMS, team, record)
-        data: dict[str, Any] = {"team": team}
-        tx.event("team:ready", subject=f"teams.{team}", data=data, source="user")
-        return record
+        tx.event("team:ready", subject=paths.render((TEAMS, team)), data={"team": team}, source="user")
+        return record, tx.events[-1]
 
-    return change_project(store, project, request, work, verb="team ready", arguments=[team])
+    record, event = change_project(store, project, request, work, verb="team ready", arguments=[team])
+    react(store, event)
+    return record
