@@ -12,7 +12,10 @@ from coordinator.rules.report_facts import Action, Facts
 
 
 def next_actions(facts: Facts) -> list[Action]:
-    """Every action that the facts ask for, none where nothing is known. Titles and reasons stand as given."""
+    """Every action that the facts ask for, none where nothing is known, or where the session is closed and nothing can
+    be done in it. Titles and reasons stand as given."""
+    if facts["session"]["status"] in (SessionStatus.COMPLETED, SessionStatus.FAILED):
+        return []
     return [
         *_about_the_session(facts),
         *_about_failures(facts),
@@ -96,8 +99,6 @@ def _about_conflicts(facts: Facts) -> list[Action]:
 
 def _ordinary(facts: Facts) -> list[Action]:
     problems, session = facts["problems"], facts["session"]
-    if session["status"] in (SessionStatus.COMPLETED, SessionStatus.FAILED):
-        return []
     if problems["total"] == 0:
         return [_do("Submit the first task", f"coord task submit {session['id']} --title TITLE")]
     if problems["unfinished"] == 0:

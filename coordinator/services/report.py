@@ -10,16 +10,16 @@ from typing import Any
 from coordinator.models import ids
 from coordinator.models.clock import parse_instant_us
 from coordinator.models.shapes import Record
-from coordinator.models.states import AgentStatus, EpicStatus, SprintStatus, TaskStatus
-from coordinator.rules import reporting
+from coordinator.models.states import AgentStatus, TaskStatus
+from coordinator.rules import progress, reporting
 from coordinator.rules.lifecycle import unfinished
 from coordinator.rules.report_facts import Facts, TaskLine, TeamFacts, nothing_measured
 from coordinator.services.report_problems import add_problems
 from coordinator.services.report_reads import Measured
-from coordinator.services.sync import current
 from coordinator.store.connection import Store
 
 ENGINEERING, PRODUCT, QA = "engineering", "product", "qa"
+STILL_PENDING = (None, "pending", "open")
 COVERAGE = ("coverage_percent", "test_coverage")
 
 
@@ -58,34 +58,39 @@ def _session(facts: Facts, measured: Measured) -> None:
 
 
 def _epic_and_sprint(facts: Facts, measured: Measured) -> None:
-    epic_id = current(measured.planning.get("current_epic"), measured.epics, EpicStatus.ACTIVE)
-    if epic_id is not None:
-        epic = measured.epics[epic_id].value
+    aims = measured.aims
+    if (epic_id := aims.epic) is not None:
+        epic = aims.epics[epic_id]
+        mine = progress.share_of(aims.by_epic(measured.tasks).get(epic_id, []))
         facts["epic"].update(
             {
                 "id": epic_id,
                 "title": epic["title"],
                 "status": epic["status"],
-                "progress_percent": epic["progress"],
+                "progress_percent": progress.percent(_with_others(measured, f"epic/{epic_id}", mine)),
                 "measured_at": measured.at,
             }
         )
-    sprint_id = current(measured.planning.get("current_sprint"), measured.sprints, SprintStatus.ACTIVE)
-    if sprint_id is not None:
-        sprint = measured.sprints[sprint_id].value
-        mine = [task for task in measured.tasks if (task["sprint"] or sprint_id) == sprint_id]
-        counted = [task for task in mine if task["status"] != TaskStatus.CANCELLED]
-        known = {entry if isinstance(entry, str) else entry["id"] for entry in sprint["completed_tasks"]}
-        done = known | {task["id"] for task in counted if task["status"] == TaskStatus.COMPLETED}
+    if (sprint_id := aims.sprint) is not None:
+        sprint = aims.sprints[sprint_id]
+        tasks = aims.by_sprint(measured.tasks).get(sprint_id, [])
+        sums = _with_others(measured, f"sprint/{sprint_id}", progress.share_of(tasks))
+        by_hand = {progress.id_of(one) for one in sprint["completed_tasks"] if progress.session_of(one) is None}
+        by_hand -= {task["id"] for task in tasks}
         facts["sprint"].update(
             {
                 "id": sprint_id,
                 "velocity": sprint["velocity"],
-                "tasks_completed": len(done),
-                "tasks_total": len(done | {task["id"] for task in counted}),
+                "tasks_completed": sums["tasks_done"] + len(by_hand),
+                "tasks_total": sums["tasks_total"] + len(by_hand),
                 "measured_at": measured.at,
             }
         )
+
+
+def _with_others(measured: Measured, node: str, mine: Record) -> Record:
+    """This session's share as it is now, and those of the others as they were last synced."""
+    return progress.added_up({**measured.others.get(node, {}), measured.session["name"]: mine})
 
 
 def _teams(facts: Facts, measured: Measured) -> None:
@@ -148,8 +153,7 @@ def _pending(decisions: Any) -> int | None:
         decisions = list(decisions.values())
     if not isinstance(decisions, list):
         return None
-    states = [one.get("status", "pending") if isinstance(one, dict) else "pending" for one in decisions]
-    return states.count("pending")
+    return sum((one.get("status") if isinstance(one, dict) else None) in STILL_PENDING for one in decisions)
 
 
 def _coverage(tasks: list[Record]) -> float | None:

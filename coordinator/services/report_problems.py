@@ -6,13 +6,14 @@ from __future__ import annotations
 from typing import Any
 
 from coordinator.models.shapes import Record
-from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
+from coordinator.models.states import AgentKind, AgentStatus, SessionStatus, TaskStatus
 from coordinator.rules import balancing, graph
 from coordinator.rules.lifecycle import unfinished
-from coordinator.rules.report_facts import BlockedTask, Facts
+from coordinator.rules.report_facts import BlockedTask, Facts, UnplacedTasks
 from coordinator.services import balance
 from coordinator.services.dependencies import FAILED_DEPENDENCY
 from coordinator.services.report_reads import Measured
+from coordinator.services.request import CLOSED
 
 
 def add_problems(facts: Facts, measured: Measured) -> None:
@@ -47,6 +48,7 @@ def add_problems(facts: Facts, measured: Measured) -> None:
                 for agent in measured.agents
                 if agent["status"] == AgentStatus.LOST and agent["kind"] != AgentKind.MANUAL and agent["in_use"] > 0
             ],
+            "approvals": [],  # phases that ask for one come with workflows
             "conflicts": measured.conflicts,
             "unfinished": sum(map(unfinished, statuses)),
             "total": len(statuses),
@@ -56,27 +58,42 @@ def add_problems(facts: Facts, measured: Measured) -> None:
 
 
 def _placement(facts: Facts, measured: Measured) -> None:
-    """What finds no agent, and how much could start now, by the balancer's own rules."""
-    needs = [
-        balance.need_of(task, measured.session_id, tuple(measured.waiting.get(task["id"], ())))
+    """What finds no agent, and how much could start now, by the balancer's own rules. Nothing starts in a session that
+    is closed or paused."""
+    problems = facts["problems"]
+    problems["ready"], problems["unplaced"] = 0, []
+    if measured.session["status"] in (*CLOSED, SessionStatus.PAUSED):
+        return
+    by_id = {task["id"]: task for task in measured.tasks}
+    needs = {
+        task["id"]: balance.need_of(task, measured.session_id, tuple(measured.waiting.get(task["id"], ())))
         for task in measured.tasks
-    ]
-    pullers = {agent["team"] for agent in measured.live() if agent["kind"] == AgentKind.PULL}
-    made = balancing.plan(needs, [balance.offer_of(agent) for agent in measured.agents], measured.at)
-    by_id = {need.id: need for need in needs}
-    groups: dict[tuple[str | None, str], Record] = {}
+    }
+    made = balancing.plan(needs.values(), [balance.offer_of(agent) for agent in measured.agents], measured.at)
     ready = len(made.placements)
+    groups: dict[tuple[str | None, tuple[str, ...], str], UnplacedTasks] = {}
     for one in made.unplaced:
-        need = by_id[one.task]
-        if need.waits_for or need.assignee or need.retry_at or need.team in pullers or (None in pullers):
-            ready += not (need.waits_for or need.assignee or need.retry_at)
+        need = needs[one.task]
+        if need.waits_for or need.assignee or (need.retry_at and need.retry_at > measured.at):
             continue
-        ready += 1
-        capabilities = sorted(need.needs)
-        entry = {"team": need.team, "capabilities": capabilities, "reason": one.reason, "tasks": 0}
-        groups.setdefault((need.team, one.reason), entry)["tasks"] += 1
-    facts["problems"]["ready"] = ready
-    facts["problems"]["unplaced"] = list(groups.values())  # type: ignore[arg-type]
+        pulling = [agent["status"] for agent in measured.agents if _may_pull(agent, by_id[one.task])]
+        if pulling:
+            ready += AgentStatus.AVAILABLE in pulling
+            continue
+        capabilities = tuple(sorted(need.needs))
+        entry: UnplacedTasks = {"team": need.team, "capabilities": [*capabilities], "reason": one.reason, "tasks": 0}
+        groups.setdefault((need.team, capabilities, one.reason), entry)["tasks"] += 1
+    problems["ready"], problems["unplaced"] = ready, list(groups.values())
+
+
+def _may_pull(agent: Record, task: Record) -> bool:
+    """Whether this agent takes such tasks by `task next`, now or when it has a free slot."""
+    return bool(
+        agent["kind"] == AgentKind.PULL
+        and agent["status"] in (AgentStatus.AVAILABLE, AgentStatus.BUSY)
+        and task["team"] in (None, agent["team"])
+        and set(task["needs"]) <= set(agent["capabilities"])
+    )
 
 
 def _blocked(task: Record, waiting: int) -> BlockedTask:
@@ -85,6 +102,8 @@ def _blocked(task: Record, waiting: int) -> BlockedTask:
 
 
 def _words(error: Any) -> str | None:
-    if isinstance(error, dict):
-        error = error.get("message") or error.get("reason")
-    return None if error is None else str(error)
+    """What a task's error says, with the last line that its command wrote to stderr."""
+    if not isinstance(error, dict):
+        return None if error is None else str(error)
+    words = [error.get("message") or error.get("reason"), *str(error.get("stderr") or "").strip().splitlines()[-1:]]
+    return ": ".join(str(word) for word in words if word) or None

@@ -1,55 +1,56 @@
-"""What one report is made from: all records of a session and its project in one MULTI, and its sections' sizes."""
+"""What one report is made from: all records of a session and its project in one MULTI, then what tasks wait for and the
+size of the state."""
 
 from __future__ import annotations
 
 from coordinator.models.clock import instant
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentStatus
-from coordinator.services import agents, shared
+from coordinator.services import agents, sync
 from coordinator.services.request import session_not_found
 from coordinator.services.session_view import show_session
 from coordinator.store.connection import Store
-from coordinator.store.documents import CONFLICTS, RECORD, SESSION, TASKS
-from coordinator.store.keys import SHARED, session_member
-from coordinator.store.reads import AllLeases, AllNodes, Node, Sections, SetMembers, StoredBytes
+from coordinator.store.documents import CONFLICTS, RECORD, SESSION
+from coordinator.store.keys import session_member
+from coordinator.store.measures import state_bytes
+from coordinator.store.reads import AllLeases, AllNodes, Names, Node, SetMembers
 
 
 class Measured:
-    """What one report reads: in one MULTI all records, then the sizes of the sections that there are."""
+    """The records of one moment. `others` are what the other sessions count for a sprint or an epic, as they were last
+    synced: by node of `sync.PROGRESS`."""
 
     def __init__(self, store: Store, project: str, name: str, session_id: str) -> None:
         project_store = store.project(project)
-        record, tasks, sections = Node(name, SESSION, RECORD), AllNodes(name, TASKS), Sections(name)
-        epics, sprints = AllNodes(SHARED, shared.EPICS), AllNodes(SHARED, shared.SPRINTS)
-        planning, coordination = AllNodes(name, "planning"), AllNodes(name, "coordination")
-        conflicts = AllNodes(name, CONFLICTS)
-        snapshot, everybody = agents.read_agents(
-            project_store, record, tasks, sections, epics, sprints, planning, coordination, conflicts
-        )
-        if not snapshot[record].exists:
+        record, conflicts = Node(name, SESSION, RECORD), Names(name, CONFLICTS)
+        coordination, counting = AllNodes(name, "coordination"), sync.Reads(name)
+        snapshot, everybody = agents.read_agents(project_store, record, conflicts, coordination, *counting.all)
+        found = snapshot[record]
+        if not found.exists:
             raise session_not_found(store, session_id)
-        found, leases = snapshot[record], snapshot[AllLeases()]
+        lease = snapshot[AllLeases()].get(session_member(name))
         self.session_id = session_id
         self.now_us: int = snapshot.now_us
         self.at = instant(snapshot.now_us)
-        self.session = show_session(
-            found.value, found.revision, leases.get(session_member(name)), snapshot.now_us // 1000
-        )
-        self.tasks: list[Record] = [node.value for node in snapshot[tasks].values()]
-        self.epics, self.sprints = snapshot[epics], snapshot[sprints]
-        self.planning = {key: node.value for key, node in snapshot[planning].items()}
+        self.session = show_session(found.value, found.revision, lease, snapshot.now_ms)
+        self.tasks, self.aims, shares = counting.understood(session_id, [snapshot[read] for read in counting.all])
+        self.others: dict[str, dict[str, Record]] = {
+            node: {other: share for other, share in all_of_it.items() if other != name}
+            for node, all_of_it in shares.items()
+        }
+        self.planning = {key: node.value for key, node in snapshot[counting.planning].items()}
         self.coordination = {key: node.value for key, node in snapshot[coordination].items()}
-        self.conflicts = len(snapshot[conflicts])
+        self.conflicts = sum(number.isdigit() for number in snapshot[conflicts])
         mine = {task["assignee"] for task in self.tasks}
         self.agents: list[Record] = [
             agent for agent in everybody if agent["session"] in (None, session_id) or agent["id"] in mine
         ]
-        sizes = [StoredBytes(name, section) for section in snapshot[sections]]
-        waits = [SetMembers(project_store.keys.waiting(name, task["id"])) for task in self.tasks if task["after"]]
-        second = project_store.fetch(*sizes, *waits)
-        self.state_bytes = sum(second[size] for size in sizes)
-        waiting = iter(waits)
-        self.waiting = {task["id"]: second[next(waiting)] for task in self.tasks if task["after"]}
+        waits = {
+            task["id"]: SetMembers(project_store.keys.waiting(name, task["id"])) for task in self.tasks if task["after"]
+        }
+        second = project_store.fetch(*waits.values())
+        self.waiting: dict[str, list[str]] = {task_id: second[read] for task_id, read in waits.items()}
+        self.state_bytes = state_bytes(project_store, name)
 
     def of_team(self, team: str) -> list[Record]:
         return [task for task in self.tasks if task["team"] == team]

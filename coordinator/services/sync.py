@@ -1,8 +1,7 @@
 """From a session to its project: completed work into the sprint, progress into the epic, in one commit.
 
-A task counts for the sprint and epic that it names; else for the session's `planning.current_sprint` and
-`planning.current_epic`; else for the project's only active one. Each session's share is kept apart (section `.progress`
-of the shared document), so that several sessions of one project add up and syncing twice counts once.
+What a task counts for is decided in `rules.progress`. Each session's share is kept apart (section `.progress` of the
+shared document), so that several sessions of one project add up and syncing twice counts once.
 """
 
 from __future__ import annotations
@@ -10,117 +9,149 @@ from __future__ import annotations
 from typing import Any
 
 from coordinator.models import ids
+from coordinator.models.clock import parse_instant_us
+from coordinator.models.errors import CoordError
+from coordinator.models.jsontext import dumps
 from coordinator.models.shapes import Record
-from coordinator.models.states import EpicStatus, SprintStatus, TaskStatus
-from coordinator.services import shared
-from coordinator.services.request import Request, SessionChange, change_session
+from coordinator.models.states import TaskStatus
+from coordinator.rules import progress
+from coordinator.services import shared, task_records
+from coordinator.services.request import CLOSED, Request, SessionChange, change_session
+from coordinator.services.sessions import session_names
 from coordinator.store.connection import Store
-from coordinator.store.documents import TASKS
+from coordinator.store.documents import RECORD, SESSION, TASKS
+from coordinator.store.found import Found
 from coordinator.store.keys import SHARED
 from coordinator.store.reads import AllLeases, AllNodes, Node
 
 PROGRESS = ".progress"
-SUMMARY = ("id", "title", "team", "assignee", "points", "epic", "finished_at", "result")
-COUNTED = frozenset(TaskStatus) - {TaskStatus.CANCELLED}
+"""Section of the shared document: node `sprint/<id>` or `epic/<id>` → session name → share."""
+SUMMARY = ("id", "title", "team", "assignee", "points", "epic", "finished_at")
+MAX_WHOLE_BYTES = 256 * 1024
+"""Beyond this, the oldest completed tasks of a sprint are kept as session and id alone."""
+AT_REST_US = 24 * 3_600_000_000
+"""A session that closed longer ago has been synced; by itself, that is not done again."""
 
 
 def sync_session(store: Store, session_id: str, *, request: Request) -> Record:
     """→ `{session, synced: bool, sprints: {id: …}, epics: {id: …}, revision}`; emits `state:synced` when anything
     changed. A closed session may be synced too."""
     _, name = ids.session_id(session_id)
-    reads = (
-        AllNodes(name, TASKS),
-        Node(name, "planning", "current_epic"),
-        Node(name, "planning", "current_sprint"),
-        AllNodes(SHARED, shared.EPICS),
-        AllNodes(SHARED, shared.SPRINTS),
-    )
+    reads = Reads(name)
 
     def work(change: SessionChange) -> Record:
         tx = change.tx
-        tasks, epic, sprint, epics, sprints = tx.fetch(*reads)
-        records = [found.value for found in tasks.values()]
-        epic_now = current(epic.value, epics, EpicStatus.ACTIVE)
-        sprint_now = current(sprint.value, sprints, SprintStatus.ACTIVE)
-        done_sprints = _sprints(change, records, sprint_now, sprints)
-        done_epics = _epics(change, records, epic_now, epics)
+        tasks, aims, shares = reads.understood(session_id, tx.fetch(*reads.all))
+        there = set(session_names(tx.fetch(AllLeases())[0]))
+        tidy = _Shares(change, shares, there)
+        sprints = _sprints(change, tidy, aims, aims.by_sprint(tasks))
+        epics = _epics(change, tidy, aims, aims.by_epic(tasks))
         changed = not tx.is_empty
         if changed:
-            data = {"sprints": done_sprints, "epics": done_epics}
-            change.event("state:synced", data=data)
+            change.event("state:synced", data={"sprints": sprints, "epics": epics})
         revision = tx.mark if changed else tx.revision
-        return {
-            "session": session_id,
-            "synced": changed,
-            "sprints": done_sprints,
-            "epics": done_epics,
-            "revision": revision,
-        }
+        return {"session": session_id, "synced": changed, "sprints": sprints, "epics": epics, "revision": revision}
 
-    return change_session(store, session_id, request, work, verb="sync", first=reads, closed_too=True)
+    first = (*reads.all, AllLeases())
+    return change_session(store, session_id, request, work, verb="sync", first=first, closed_too=True)
 
 
 def sync_project(store: Store, project: str) -> int:
-    """Sync every session of a project, as a system job. Returns how many changed anything."""
-    leases = store.project(project).fetch(AllLeases())[AllLeases()]
-    names = sorted(member.partition("/")[2] for member in leases if member.startswith("session/"))
-    request = Request(system=True)
-    return sum(sync_session(store, f"{project}.{name}", request=request)["synced"] for name in names)
+    """Sync every session of a project that is open or closed within the last day, as a system job. Returns how many
+    changed anything. One that cannot be synced does not keep the others from it; its error is raised at the end."""
+    project_store = store.project(project)
+    names = session_names(project_store.fetch(AllLeases())[AllLeases()])
+    reads = {name: Node(name, SESSION, RECORD) for name in names}
+    snapshot = project_store.fetch(*reads.values())
+    changed = 0
+    trouble: CoordError | None = None
+    for name, read in reads.items():
+        record = snapshot[read].value
+        if record is None or _is_at_rest(record, snapshot.now_us):
+            continue
+        try:
+            changed += sync_session(store, f"{project}.{name}", request=Request(system=True))["synced"]
+        except CoordError as error:
+            trouble = error
+    if trouble is not None:
+        raise trouble
+    return changed
 
 
-def current(pointer: Any, there: dict[str, Any], active: str) -> str | None:
-    """The id that `planning.current_…` names (an id, or an object with one), else the only active one, else None."""
-    named = pointer.get("id") if isinstance(pointer, dict) else pointer
-    if isinstance(named, str) and named in there:
-        return named
-    running = [name for name, found in there.items() if found.value["status"] == active]
-    return running[0] if len(running) == 1 else None
+def _is_at_rest(record: Record, now_us: int) -> bool:
+    return record["status"] in CLOSED and parse_instant_us(record["ended_at"]) < now_us - AT_REST_US
 
 
-def _share(change: SessionChange, node: str, share: Record) -> dict[str, Record]:
-    """Put this session's share beside those of the others → all shares. Writes only when it changed."""
-    found = change.tx.node(SHARED, PROGRESS, node)
-    shares: dict[str, Record] = dict(found.value or {})
-    if shares.get(change.name) != share:
-        shares[change.name] = share
-        change.tx.put(SHARED, PROGRESS, node, shares)
-    return shares
+class Reads:
+    """What has to be read to know what a session's tasks count for."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.planning = AllNodes(name, "planning")
+        self.all = (
+            AllNodes(name, TASKS),
+            self.planning,
+            AllNodes(SHARED, shared.EPICS),
+            AllNodes(SHARED, shared.SPRINTS),
+            AllNodes(SHARED, PROGRESS),
+        )
+
+    def understood(
+        self, session_id: str, replies: list[dict[str, Found]]
+    ) -> tuple[list[Record], progress.Aims, dict[str, dict[str, Record]]]:
+        """(tasks, aims, shares by node) from the replies to `all`."""
+        tasks, planning, epics, sprints, kept = ({key: one.value for key, one in reply.items()} for reply in replies)
+        counted = {
+            task_id: node.removeprefix("epic/")
+            for node, shares in kept.items()
+            if node.startswith("epic/")
+            for task_id in shares.get(self.name, {}).get("kept", ())
+        }
+        aims = progress.Aims(
+            session_id, sprints, epics, planning.get("current_sprint"), planning.get("current_epic"), counted
+        )
+        return list(tasks.values()), aims, kept
 
 
-def _sums(records: list[Record]) -> Record:
-    done = [record for record in records if record["status"] == TaskStatus.COMPLETED]
-    return {
-        "tasks_done": len(done),
-        "tasks_total": len(records),
-        "points_done": sum(record["points"] or 0 for record in done),
-        "points_total": sum(record["points"] or 0 for record in records),
-    }
+class _Shares:
+    """The shares of the sprints and epics, and this session's part in them."""
+
+    def __init__(self, change: SessionChange, shares: dict[str, dict[str, Record]], there: set[str]) -> None:
+        self._change, self._shares, self._there = change, shares, there
+
+    def nodes(self, kind: str, counted: dict[str, Any]) -> list[str]:
+        """Ids of what this session's tasks count for now, and of what they counted for at the last time."""
+        before = {node for node, shares in self._shares.items() if self._change.name in shares}
+        return sorted({*counted, *(node.removeprefix(kind) for node in before if node.startswith(kind))})
+
+    def put(self, node: str, share: Record | None) -> Record:
+        """Put this session's share (None: it has none) beside those of the others → all added up. Writes only when
+        something changed."""
+        tx, name = self._change.tx, self._change.name
+        found: dict[str, Record] = tx.node(SHARED, PROGRESS, node).value or {}
+        shares = progress.without_the_gone(found, {*self._there, progress.GONE})
+        shares.pop(name, None)
+        if share is not None:
+            shares[name] = share
+        if shares != found:
+            tx.put(SHARED, PROGRESS, node, shares)
+        return progress.added_up(shares)
 
 
-def _by(records: list[Record], field: str, default: str | None, there: dict[str, Any]) -> dict[str, list[Record]]:
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        group = record[field] or default
-        if group in there and record["status"] in COUNTED:
-            groups.setdefault(group, []).append(record)
-    return groups
-
-
-def _sprints(change: SessionChange, records: list[Record], default: str | None, there: dict[str, Any]) -> Record:
+def _sprints(change: SessionChange, shares: _Shares, aims: progress.Aims, groups: dict[str, list[Record]]) -> Record:
     done: Record = {}
-    for sprint, tasks in sorted(_by(records, "sprint", default, there).items()):
-        shares = _share(change, f"sprint/{sprint}", _sums(tasks))
+    for sprint in shares.nodes("sprint/", groups):
+        tasks = groups.get(sprint, [])
+        sums = shares.put(f"sprint/{sprint}", progress.share_of(tasks) if tasks else None)
+        if sprint not in aims.sprints:
+            continue
         before = change.tx.node(SHARED, shared.SPRINTS, sprint).value
-        completed = [
-            {"session": change.session_id, **{name: task[name] for name in SUMMARY}}
-            for task in tasks
-            if task["status"] == TaskStatus.COMPLETED
-        ]
+        completed = [_summary(change, task) for task in tasks if task["status"] == TaskStatus.COMPLETED]
         record = {
             **before,
-            "completed_tasks": shared.joined(before["completed_tasks"], completed),
-            "points_done": sum(share["points_done"] for share in shares.values()),
-            "points_total": sum(share["points_total"] for share in shares.values()),
+            "completed_tasks": _bounded(shared.joined(before["completed_tasks"], completed)),
+            "points_done": sums["points_done"],
+            "points_total": sums["points_total"],
         }
         if record != before:
             shared.put(change.tx, shared.SPRINTS, sprint, before, record)
@@ -128,17 +159,37 @@ def _sprints(change: SessionChange, records: list[Record], default: str | None, 
     return done
 
 
-def _epics(change: SessionChange, records: list[Record], default: str | None, there: dict[str, Any]) -> Record:
+def _summary(change: SessionChange, task: Record) -> Record:
+    return {
+        "session": change.session_id,
+        **{name: task[name] for name in SUMMARY},
+        "result": task_records.travelling(task["result"]),
+    }
+
+
+def _bounded(entries: list[Any]) -> list[Any]:
+    """The newest whole, as far as they have room; of those before, session and id."""
+    room = MAX_WHOLE_BYTES
+    kept: list[Any] = []
+    for entry in reversed(entries):
+        room -= len(dumps(entry))
+        whole = room >= 0 or progress.session_of(entry) is None  # what was written by hand is kept as it was written
+        kept.append(entry if whole else {"session": entry["session"], "id": entry["id"]})
+    return kept[::-1]
+
+
+def _epics(change: SessionChange, shares: _Shares, aims: progress.Aims, groups: dict[str, list[Record]]) -> Record:
     done: Record = {}
-    for epic, tasks in sorted(_by(records, "epic", default, there).items()):
-        shares = _share(change, f"epic/{epic}", _sums(tasks))
+    for epic in shares.nodes("epic/", groups):
+        tasks = groups.get(epic, [])
+        kept = [task["id"] for task in tasks if task["status"] == TaskStatus.COMPLETED and task["epic"] is None]
+        sums = shares.put(f"epic/{epic}", {**progress.share_of(tasks), "kept": kept} if tasks else None)
+        if epic not in aims.epics:
+            continue
         before = change.tx.node(SHARED, shared.EPICS, epic).value
-        total = sum(share["tasks_total"] for share in shares.values())
-        finished = sum(share["tasks_done"] for share in shares.values())
-        progress = round(100 * finished / total, 1) if total else None
-        record = {**before, "progress": progress}
+        record = {**before, "progress": progress.percent(sums)}
         if record != before:
             record["updated_at"] = change.tx.now
             shared.put(change.tx, shared.EPICS, epic, before, record)
-        done[epic] = {"progress": progress, "tasks_done": finished, "tasks_total": total}
+        done[epic] = {"progress": record["progress"], **{name: sums[name] for name in ("tasks_done", "tasks_total")}}
     return done
