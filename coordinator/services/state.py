@@ -7,7 +7,6 @@ that lost a merge by time (conflicts), whether records and indexes agree (valida
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordinator.models.errors import Conflict, CoordError, InvalidData, InvalidPath, NotFound
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What is at a path, or everything that a query finds. `paths` are the places of a query's matches, in order."""
 
     value: Json

@@ -7,7 +7,7 @@ everything else as it was written. Left to others: what paths and queries mean (
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from coordinator.models import ids
 from coordinator.models.jsontext import Json
@@ -22,8 +22,7 @@ from coordinator.store.keys import SHARED
 from coordinator.store.reads import Names, Node, Read, Sections
 
 
-@dataclass(frozen=True, slots=True)
-class TreeFound:
+class TreeFound(NamedTuple):
     """As much of a document's tree as was asked for. `revision` is the greatest of what was read, 0 for nothing."""
 
     document: Document

@@ -77,8 +77,7 @@ def _parts_of(found: Document, section: str, nodes: set[str] | None) -> list[Par
     return [OneNode(found.name, section, node) for node in sorted(nodes)]
 
 
-@dataclass(frozen=True, slots=True)
-class WholeSection:
+class WholeSection(NamedTuple):
     """A section with all its nodes, or its value when it is no object."""
 
     doc: str
@@ -100,8 +99,7 @@ class WholeSection:
         return changed
 
 
-@dataclass(frozen=True, slots=True)
-class OneNode:
+class OneNode(NamedTuple):
     """One node. Its section's entry comes along, since nothing can be below a section that is no object."""
 
     doc: str
@@ -124,8 +122,7 @@ class OneNode:
         return int(entry.changed if entry.is_value else node.revision)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionPart:
+class SessionPart(NamedTuple):
     """The session's record, with its liveness by the server's clock."""
 
     id: str
@@ -145,8 +142,7 @@ class SessionPart:
         return int(snapshot[self.reads[0]].revision)
 
 
-@dataclass(frozen=True, slots=True)
-class OneTask:
+class OneTask(NamedTuple):
     """One task as it is shown: with its lease's end."""
 
     name: str
@@ -167,8 +163,7 @@ class OneTask:
         return int(snapshot[self.reads[0]].revision)
 
 
-@dataclass(frozen=True, slots=True)
-class AllTasks:
+class AllTasks(NamedTuple):
     """Every task as it is shown; `{}` where there is none, never missing."""
 
     name: str

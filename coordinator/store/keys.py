@@ -33,7 +33,7 @@ Members of `leases` and `deadlines`: `session/<name>`, `agent/<id>`, `task/<sess
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 PROJECTS = "coord:projects"
 LAYOUT = 1
@@ -62,8 +62,7 @@ KEY_PATTERNS: tuple[tuple[str, str], ...] = (
 """The table above as (pattern, type) pairs; a test fails on a key that none of them describes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(NamedTuple):
     """The keys of one project."""
 
     project: str
