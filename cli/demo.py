@@ -35,18 +35,20 @@ def demo(
 
     chosen = output or Path("demo-output") / f"{path.resolve().name}-{time.strftime('%Y%m%d-%H%M%S')}"
     ended = run(path, chosen.resolve(), timeout_s=timeout / 1000, say=say)
+    failed, not_reached = ended.failed, ended.not_reached
     markdown = ended.report.pop("markdown")
     if json_forced():
         tasks = [{name: task[name] for name in ("id", "team", "status", "result", "error")} for task in ended.tasks]
         files = [str(file) for file in ended.artefacts]
-        emit({"passed": not ended.failed, "tasks": tasks, "artefacts": files, "report": ended.report})
+        emit({"passed": not failed + not_reached, "tasks": tasks, "artefacts": files, "report": ended.report})
     else:
         emit_text(markdown)
     say(f"{len(ended.artefacts)} files were written to {chosen.resolve() / 'artefacts'}, in {ended.seconds:.0f} s")
-    if ended.failed:
-        names = ", ".join(task["id"] for task in ended.failed)
+    if failed or not_reached:
+        more = f"; not reached: {', '.join(not_reached)}" if not_reached else ""
         raise CommandFailed(
-            f"{len(ended.failed)} of {len(ended.tasks)} checks do not hold: {names}",
-            hint="what each found is in the folder above; its words are in the lines of progress",
-            failed=[task["id"] for task in ended.failed],
+            f"{len(failed)} of {len(ended.tasks)} checks failed: {', '.join(failed)}{more}",
+            hint="the lines of progress say why, the files what each found",
+            failed=failed,
+            not_reached=not_reached,
         )

@@ -7,6 +7,7 @@ processes are the ones that users start: `coord up` and a `coord worker` per tea
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,7 +37,13 @@ READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 10.0
 POLL_S = 0.2
 
+_ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ROOT = str(Path(__file__).resolve().parent.parent)
+# Not `-m`: that would put the working folder first on the path, and a folder `cli` there in our place.
+_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from cli.main import main; main()"
+
 Say = Callable[[str], None]
+Look = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -49,43 +56,54 @@ class Ended:
     seconds: float
 
     @property
-    def failed(self) -> list[Record]:
-        return [task for task in self.tasks if task["status"] != TaskStatus.COMPLETED]
+    def failed(self) -> list[str]:
+        """The checks that do not hold."""
+        return [task["id"] for task in self.tasks if task["status"] in (TaskStatus.FAILED, TaskStatus.CANCELLED)]
+
+    @property
+    def not_reached(self) -> list[str]:
+        """The checks that nobody made, because they build on one that does not hold."""
+        return [task["id"] for task in self.tasks if not terminal(task["status"])]
 
 
 def run(path: Path, output: Path, *, timeout_s: float, say: Say) -> Ended:
     """Check the git repository at `path`, write under `output`, tell the progress by `say`.
 
     InvalidData when there is no repository; WaitedInVain when it does not end in time. Whatever happens, the server and
-    the processes that were started are ended.
+    the processes that were started are ended; SIGINT, SIGTERM and SIGHUP end it all with SystemExit (128 + signal). To
+    be called in the main thread.
     """
     repository = _repository(path)
     began = time.monotonic()
     _make(output)
     with ExitStack() as stack:
+        look = stack.enter_context(_signals_noted())
         store = stack.enter_context(_server(output / "state"))
         say(f"server: {store.address}")
-        stack.enter_context(_processes(store.address, output / "logs"))
+        started = stack.enter_context(_processes(store.address, output))
         _prepare(store, repository, output)
-        _await_teams(store, say)
+        _await_teams(store, started, output / "logs", say, look)
         submitted = tasks.submit(store, SESSION, plan.tasks(repository, output / "artefacts"), request=Request())
         say(f"{len(submitted)} tasks for {len(TEAMS)} teams, on {repository}")
-        ended = _follow(store, began + timeout_s, say)
+        ended = _follow(store, began + timeout_s, say, look)
         sync.sync_session(store, SESSION, request=Request())
         measured = report.report(store, SESSION)
-        sessions_closed = not any(task["status"] == TaskStatus.RUNNING for task in ended)
         (output / "artefacts" / "report.md").write_text(measured["markdown"], encoding="utf-8")
-        say("stopping the workers and the server" if sessions_closed else "stopping what still runs")
+        say("stopping the workers and the server")
     artefacts = sorted(file for file in (output / "artefacts").iterdir() if file.is_file())
     return Ended(ended, measured, artefacts, time.monotonic() - began)
 
 
 def _repository(path: Path) -> Path:
+    if shutil.which("git") is None:
+        raise CommandFailed("git is not installed here", hint="the check reads the repository with it")
     try:
-        return Path(Repository(path).git("rev-parse", "--show-toplevel").strip()).resolve()
+        return Path(Repository(path).git("rev-parse", "--show-toplevel").rstrip("\n")).resolve()
     except (StepFailed, OSError) as error:
         raise InvalidData(
-            f"{path} is in no git repository", hint="give the path of one: coord demo PATH", reason=str(error)
+            f"{path.resolve()} is in no git repository",
+            hint="give the path of one: coord demo PATH",
+            reason=str(error),
         ) from None
 
 
@@ -102,40 +120,60 @@ def _make(output: Path) -> None:
 
 
 @contextmanager
-def _server(home: Path) -> Iterator[Store]:
-    store = store_at(embedded.ensure_running(home))
+def _signals_noted() -> Iterator[Look]:
+    """Inside, a signal that asks for the end is only noted, so that nothing is left half started or half ended; the
+    function that is given raises SystemExit for it."""
+    noted: list[int] = []
+    asking = [number for number in _ASKING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda number, _: noted.append(number)) for number in asking}
+
+    def look() -> None:
+        if noted:
+            raise SystemExit(128 + noted[0])
+
     try:
-        yield store
+        yield look
     finally:
-        store.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _server(home: Path) -> Iterator[Store]:
+    try:
+        store = store_at(embedded.ensure_running(home))
+        try:
+            yield store
+        finally:
+            store.close()
+    finally:
         embedded.stop(home)
 
 
 @contextmanager
-def _processes(url: str, logs: Path) -> Iterator[None]:
+def _processes(url: str, output: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """`coord up` and a worker per team, by name. They work in the output folder, so that the user's stays as it is."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COORD_")}
     environment["COORD_REDIS_URL"] = url
     commands = {"up": ["up"]}
     for team in TEAMS:
         commands[team] = ["worker", "--project", PROJECT, "--team", team, "--name", f"{team}-1", "--allow-commands"]
-    started: list[subprocess.Popen[bytes]] = []
+    started: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, arguments in commands.items():
-            with (logs / f"{name}.log").open("wb") as log:
-                command = [sys.executable, "-m", "cli.main", *arguments]
-                started.append(
-                    subprocess.Popen(
-                        command,
-                        env=environment,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=log,
-                        start_new_session=True,
-                    )
+            with (output / "logs" / f"{name}.log").open("wb") as log:
+                started[name] = subprocess.Popen(
+                    [sys.executable, "-P", "-c", _BOOT, _ROOT, *arguments],
+                    cwd=output,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
                 )
-        yield
+        yield started
     finally:
-        _stop(started)
+        _stop(list(started.values()))
 
 
 def _stop(started: list[subprocess.Popen[bytes]]) -> None:
@@ -167,24 +205,27 @@ def _prepare(store: Store, repository: Path, output: Path) -> None:
     state.set_(store, SESSION, "planning.output", str(output), request=request)
 
 
-def _await_teams(store: Store, say: Say) -> None:
+def _await_teams(store: Store, started: dict[str, subprocess.Popen[bytes]], logs: Path, say: Say, look: Look) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
     while True:
+        look()
         live = {one["team"] for one in agents.list_(store, PROJECT) if one["status"] == AgentStatus.AVAILABLE}
         if live >= set(TEAMS):
             say(f"workers: {', '.join(TEAMS)}")
             return
-        if time.monotonic() > deadline:
-            missing = ", ".join(sorted(set(TEAMS) - live))
-            raise CommandFailed(f"no worker of {missing} came up", hint="see the logs in the output folder")
+        ended = [name for name, process in started.items() if process.poll() is not None]
+        if ended or time.monotonic() > deadline:
+            name = (ended or sorted(set(TEAMS) - live))[0]
+            raise CommandFailed(f"the process `{name}` did not come up", hint=f"see {logs / name}.log", process=name)
         time.sleep(POLL_S)
 
 
-def _follow(store: Store, deadline: float, say: Say) -> list[Record]:
+def _follow(store: Store, deadline: float, say: Say, look: Look) -> list[Record]:
     """Tell every change of a task until all have ended. WaitedInVain at the deadline."""
     seen: dict[str, str] = {}
     began = time.monotonic()
     while True:
+        look()
         now = tasks.list_(store, SESSION)
         for task in sorted(now, key=lambda one: one["finished_at"] or one["started_at"] or "~"):
             if seen.get(task["id"]) != task["status"]:
