@@ -206,13 +206,13 @@ def block_task(change: SessionChange, task: HeldTask, holder: Holder | None, rea
 
 def _given_up(change: SessionChange, task: HeldTask, holder: Holder | None, *, what: str) -> HeldTask:
     """The task, if this holder, or nobody in the name of nobody, may let go of it: what is held only its holder gives
-    up; an assignment that is not claimed yet, whoever it is for."""
+    up, an assignment that is not claimed yet whoever it is for; and an old epoch has nothing to say at all."""
     if task.record["status"] == TaskStatus.RUNNING and holder is not None:
         return held_by(change, task.id, holder)
     epoch = None if holder is None else holder.epoch
     is_for_them = holder is not None and epoch is None and holder.name == task.record["assignee"]
-    held = task.held(change.tx.now_ms)
-    lifecycle.require_epoch(task.record, held and not is_for_them, epoch=epoch, what=what)
+    asked = epoch is not None or (task.held(change.tx.now_ms) and not is_for_them)
+    lifecycle.require_epoch(task.record, asked, epoch=epoch, what=what)
     return task
 
 
