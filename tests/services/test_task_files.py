@@ -33,7 +33,16 @@ def test_a_timeout_is_a_duration(given: str, seconds: float) -> None:
 def test_values_of_yaml_are_those_of_json() -> None:
     text = "- title: a\n  data: {n: 1, f: 1.5, t: true, z: null, l: [], o: {}, s: '1', big: 123456789012345678901}"
     (spec,) = parse(text, name="t.yaml")
-    expected = {"n": 1, "f": 1.5, "t": True, "z": None, "l": [], "o": {}, "s": "1", "big": 123456789012345678901}
+    expected: dict[str, object] = {
+        "n": 1,
+        "f": 1.5,
+        "t": True,
+        "z": None,
+        "l": [],
+        "o": {},
+        "s": "1",
+        "big": 123456789012345678901,
+    }
     assert spec["data"] == expected
 
 
