@@ -169,20 +169,26 @@ def _coverage(tasks: list[Record]) -> float | None:
 
 def _resources(facts: Facts, measured: Measured) -> None:
     live = measured.live()
-    hosts = {
-        agent["host"]: agent["load"]["cpu_percent"]
-        for agent in live
-        if agent["host"] and isinstance(agent["load"], dict) and agent["load"].get("cpu_percent") is not None
-    }
     facts["resources"].update(
         {
             "agents_active": sum(agent["in_use"] > 0 or agent["status"] == AgentStatus.BUSY for agent in live),
             "agents_available": len(live),
-            "cpu_percent": round(sum(hosts.values()) / len(hosts), 1) if hosts else None,
+            "cpu_percent": _cpu(live),
             "state_bytes": measured.state_bytes,
             "measured_at": measured.at,
         }
     )
+
+
+def _cpu(live: list[Record]) -> float | None:
+    """The mean of the hosts, however many workers say how busy theirs is; None where none does."""
+    hosts: dict[str, list[float]] = {}
+    for agent in live:
+        said = agent["load"].get("cpu_percent") if isinstance(agent["load"], dict) else None
+        if agent["host"] and said is not None:
+            hosts.setdefault(agent["host"], []).append(said)
+    means = [sum(figures) / len(figures) for figures in hosts.values()]
+    return round(sum(means) / len(means), 1) if means else None
 
 
 def _line(task: Record) -> TaskLine:
