@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,6 +29,8 @@ from cli.output import emit, emit_bare, stream_line
 from cli.task_work import RECORD, app
 from coordinator.models.clock import duration_ms
 from coordinator.models.errors import UsageError
+from coordinator.models.ids import shown
+from coordinator.models.shapes import TASK_DERIVED, TASK_FIELDS
 from coordinator.models.states import TaskStatus, priority_number
 
 LISTED = ("id", "status", "team", "priority", "assignee", "title")
@@ -169,10 +172,20 @@ def list_(
     if fields is None:
         emit(found, table=LISTED)
         return
+    names = _field_names(fields, found)
+    emit([{name: task.get(name) for name in names} for task in found], table=tuple(names))
+
+
+def _field_names(fields: str, found: list[dict[str, Any]]) -> list[str]:
     names = [name.strip() for name in fields.split(",") if name.strip()]
     if not names:
         raise UsageError("--fields names no field", hint="write --fields id,status")
-    emit([{name: task.get(name) for name in names} for task in found], table=tuple(names))
+    known = {*TASK_FIELDS, *TASK_DERIVED, *(name for task in found for name in task)}
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise UsageError(f"no task has a field {shown(name)}", hint=f"did you mean {near[0]}?" if near else None)
+    return names
 
 
 @command(app, examples=["coord task show shop.k3f9 task-001"])

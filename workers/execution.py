@@ -64,7 +64,7 @@ def environment(task_variables: Mapping[str, str], allow: Sequence[str] = ()) ->
     Always: PATH, HOME, USER, LOGNAME, SHELL, LANG, LANGUAGE, LC_*, TERM, TZ, TMPDIR, VIRTUAL_ENV and the XDG folders
     (with them a `coord` inside the command finds the embedded server). `allow` adds names from the runner's
     configuration; a name may end with `*`. COORD_* of this process never pass by themselves: COORD_REDIS_URL may hold
-    a password, so it is among `allow` only where the runner says `pass_redis_url = true`.
+    a password, so it is among `allow` only where the runner says `pass_redis_url = true` (else task_run masks it).
     """
     names = [*_ALWAYS, *allow]
     exact = {name for name in names if not name.endswith("*")}

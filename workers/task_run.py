@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
+from coordinator.models.config import mask
 from coordinator.models.errors import (
     Conflict,
     CoordError,
@@ -47,6 +48,7 @@ CLAIM_WITHIN_S = 20.0
 """How long a claim is tried where Redis does not answer: the assignment itself lasts 30 s."""
 REPORT_WITHIN_S = 60.0
 """How long the end of a run is tried to be written; then it is left to the reaper."""
+REDIS_URL = "COORD_REDIS_URL"
 KEPT_CHARACTERS = 4096
 """The end of each stream that stays with the attempt, beside the whole (bounded) output."""
 
@@ -129,6 +131,9 @@ class TaskRun:
         }
         if "COORD_HOME" in os.environ:  # where the embedded server is; no secret, and else `coord` would start another
             variables["COORD_HOME"] = os.environ["COORD_HOME"]
+        if REDIS_URL not in command.environment:
+            # never absent: a `coord` inside the command would start a server of its own; never with its password either
+            variables[REDIS_URL] = mask(os.environ.get(REDIS_URL, ""))
         try:
             return run_command(
                 command.argv,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from coordinator.models import ids
+from coordinator.models.clock import instant, parse_instant_us
 from coordinator.models.errors import Conflict, Fenced, LimitReached, NotFound, ReadOnly
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus, SessionStatus, TaskStatus
@@ -121,8 +122,10 @@ def need_of(record: Record, session_id: str, waits_for: tuple[str, ...] = ()) ->
     )
 
 
-def offer_of(agent: Record) -> AgentOffer:
-    """A shown agent as the balancer sees it."""
+def offer_of(agent: Record, now_us: int) -> AgentOffer:
+    """A shown agent as the balancer sees it. A worker that has been silent for half of its time gets nothing new: it
+    renews three times in that time, so it is probably dead, and what it got would wait for it in vain."""
+    silent = agent["kind"] == AgentKind.PUSH and _left_ms(agent, now_us) < agent["ttl_ms"] / 2
     return AgentOffer(
         id=agent["id"],
         incarnation=agent["incarnation"],
@@ -130,9 +133,14 @@ def offer_of(agent: Record) -> AgentOffer:
         capabilities=frozenset(agent["capabilities"]),
         slots=agent["slots"],
         in_use=agent["in_use"],
-        status=agent["status"],
+        status=AgentStatus.LOST if silent else agent["status"],
         kind=agent["kind"],
     )
+
+
+def _left_ms(agent: Record, now_us: int) -> int:
+    expires_at = agent["expires_at"]
+    return 0 if expires_at is None else (parse_instant_us(expires_at) - now_us) // 1000
 
 
 def _plan(store: Store, project_store: ProjectStore, session_id: str, name: str, *, everything: bool) -> Plan:
@@ -144,15 +152,13 @@ def _plan(store: Store, project_store: ProjectStore, session_id: str, name: str,
         raise session_not_found(store, session_id)
     if session["status"] != SessionStatus.ACTIVE:
         return Plan()
-    offers = [offer_of(agent) for agent in everybody]
+    offers = [offer_of(agent, snapshot.now_us) for agent in everybody]
     if not everything and not any(offer.kind == AgentKind.PUSH and offer.live for offer in offers):
         return Plan()
     counts = snapshot[Counts(project_store.keys.counts(name))]
     needs = (
         _every_need(project_store, session_id, name) if everything else _ready(project_store, session_id, name, counts)
     )
-    from coordinator.models.clock import instant
-
     return plan(needs, offers, instant(snapshot.now_us))
 
 

@@ -38,7 +38,7 @@ def why_not_running(store: Store, session_id: str, task_id: str) -> Record:
     blocker = record["blocked_by"] or {}
     reasons = why(
         need,
-        [balance.offer_of(agent) for agent in everybody],
+        [balance.offer_of(agent, snapshot.now_us) for agent in everybody],
         instant(snapshot.now_us),
         others=others,
         statuses=statuses,

@@ -9,16 +9,21 @@ from coordinator.models.states import TaskStatus
 from coordinator.services import task_records, working
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
-from coordinator.store.documents import RECORD, SESSION
-from coordinator.store.reads import Leases
+from coordinator.store.documents import RECORD, SESSION, TASKS
+from coordinator.store.reads import Leases, Node
 from coordinator.store.transaction import Transaction
 
 
 def holds_a_lease(tx: Transaction, agent: str) -> bool:
-    """Whether a lease on one of this agent's tasks runs: no agent is dead while it does."""
-    held = tx.members(tx.keys.holding(agent))
-    leases = tx.fetch(Leases(tuple(f"task/{mark}" for mark in held)))[0] if held else []
-    return any(lease is not None and lease.deadline_ms > tx.now_ms for lease in leases)
+    """Whether a lease on a task that this agent runs has not run out: no agent is dead while it does. What was only
+    assigned to it and never claimed says nothing of its life."""
+    for mark in tx.members(tx.keys.holding(agent)):
+        name, _, task_id = mark.partition("/")
+        found, leases = tx.fetch(Node(name, TASKS, task_id), Leases((f"task/{mark}",)))
+        runs = found.exists and found.value["status"] == TaskStatus.RUNNING
+        if runs and leases[0] is not None and leases[0].deadline_ms > tx.now_ms:
+            return True
+    return False
 
 
 def give_back_all(tx: Transaction, agent: str, reason: str) -> int:

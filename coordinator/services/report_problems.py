@@ -69,7 +69,8 @@ def _placement(facts: Facts, measured: Measured) -> None:
         task["id"]: balance.need_of(task, measured.session_id, tuple(measured.waiting.get(task["id"], ())))
         for task in measured.tasks
     }
-    made = balancing.plan(needs.values(), [balance.offer_of(agent) for agent in measured.agents], measured.at)
+    offers = [balance.offer_of(agent, measured.now_us) for agent in measured.agents]
+    made = balancing.plan(needs.values(), offers, measured.at)
     ready = len(made.placements)
     groups: dict[tuple[str | None, tuple[str, ...], str], UnplacedTasks] = {}
     for one in made.unplaced:
