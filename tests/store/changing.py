@@ -73,3 +73,16 @@ def sent_twice(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(scripts, "call", call)
     return words
+
+
+def before_the_next_commit(monkeypatch: pytest.MonkeyPatch, action: Callable[[], Any]) -> None:
+    """Let somebody else act in the very moment between what the next change reads and what it writes."""
+    really = scripts.call
+    waiting = [action]
+
+    def call(wire: Any, name: str, keys: list[str], arguments: list[Any]) -> list[str]:
+        if name == "commit" and waiting:
+            waiting.pop()()
+        return really(wire, name, keys, arguments)
+
+    monkeypatch.setattr(scripts, "call", call)
