@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.services import logs, reaping
+from coordinator.services import logs, reaping, state
 from coordinator.store import bells
 from tests.servers import RunningServer
 from tests.waiting import eventually
@@ -24,6 +25,7 @@ from workers import jobs
 pytestmark = pytest.mark.slow
 
 SHORT_MS = 2_500
+ROOT = Path(__file__).resolve().parents[2]
 
 
 Away = tuple[Work, RunningServer]
@@ -77,6 +79,16 @@ def test_a_command_gets_its_task_and_its_output_stays_with_it(work: Work) -> Non
     assert given["inputs"] == {"first": {"found": [1, 2]}}, "results flow into the tasks after them"
     assert (given["id"], given["epoch"]) == ("second", second["epoch"])
     assert second["result"] == {"task": "second"}
+
+
+def test_a_command_that_calls_coord_speaks_to_the_server_of_its_task(work: Work) -> None:
+    coord = f'"{sys.executable}" -m cli.main'
+    script = f'cd "{ROOT}" && {coord} state set @ planning.said 1 && {coord} state get @ planning.said'
+    with slot(work, work.register()):
+        work.submit("said", "sh", "-c", script)
+        work.place()
+        work.when("said", "completed")
+    assert state.get(work.store, work.session, "planning.said").value == 1
 
 
 def test_a_command_that_fails_says_how_and_is_tried_again(work: Work) -> None:
