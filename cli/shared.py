@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -45,8 +46,12 @@ def _tool_id(text: str) -> str:
     return thing_id(text, "tool")
 
 
-def _object(text: str | None, from_file: object = None) -> object:
-    value = json_or_none(text, from_file, what="the data")  # type: ignore[arg-type]
+def _epic_id(text: str) -> str:
+    return thing_id(text, "epic")
+
+
+def _object(text: str | None, from_file: Path | None = None) -> object:
+    value = json_or_none(text, from_file, what="the data")
     if value is not None and not isinstance(value, dict):
         raise InvalidData("the data is an object", hint="write --data '{\"key\": …}'")
     return value
@@ -117,6 +122,7 @@ def update_epic(
         typer.Option("--priority", metavar="N", parser=priority_number, help="urgent, high, normal, low, or 0-9."),
     ] = None,
     data: DataOpt = None,
+    from_file: FromFile = None,
     request_id: RequestId = None,
 ) -> None:
     """Change an epic; one that does not exist is made. --data is merged into what is there."""
@@ -128,7 +134,7 @@ def update_epic(
         status=status and status.value,
         teams=_teams(teams),
         priority=priority,
-        data=_object(data),
+        data=_object(data, from_file),
     )
     answer = shared.update_epic(context().store, project, epic, fields=fields, request=request_of(request_id))
     emit(answer, table=EPIC_TABLE)
@@ -138,7 +144,9 @@ def update_epic(
 def list_sprints(
     project: ProjectArg,
     status: Annotated[SprintStatus | None, typer.Option("--status", help="Only these.")] = None,
-    epic: Annotated[str | None, typer.Option("--epic", metavar="E", help="Only those of this epic.")] = None,
+    epic: Annotated[
+        str | None, typer.Option("--epic", metavar="E", parser=_epic_id, help="Only those of this epic.")
+    ] = None,
 ) -> None:
     """Sprints, sorted by id."""
     from coordinator.services import shared
@@ -167,11 +175,16 @@ def update_sprint(
     sprint: SprintArg,
     status: Annotated[SprintStatus | None, typer.Option("--status", help="Where it stands.")] = None,
     velocity: Annotated[float | None, typer.Option("--velocity", metavar="N", min=0, help="In points.")] = None,
-    epic: Annotated[str | None, typer.Option("--epic", metavar="E", help="The epic that it serves.")] = None,
+    epic: Annotated[
+        str | None, typer.Option("--epic", metavar="E", parser=_epic_id, help="The epic that it serves.")
+    ] = None,
     goal: Annotated[str | None, typer.Option("--goal", metavar="T", help="What it is to reach.")] = None,
     completed_tasks: Annotated[
         str | None,
         typer.Option("--completed-tasks", metavar="JSON", help="Ids or whole tasks, joined by id with those there."),
+    ] = None,
+    from_file: Annotated[
+        Path | None, typer.Option("--from-file", metavar="F", help="Take the completed tasks from a file.")
     ] = None,
     data: DataOpt = None,
     request_id: RequestId = None,
@@ -182,9 +195,9 @@ def update_sprint(
     fields = _given(
         status=status and status.value,
         velocity=int(velocity) if velocity is not None and velocity.is_integer() else velocity,
-        epic=None if epic is None else thing_id(epic, "epic"),
+        epic=epic,
         goal=goal,
-        completed_tasks=json_or_none(completed_tasks, what="the completed tasks"),
+        completed_tasks=json_or_none(completed_tasks, from_file, what="the completed tasks"),
         data=_object(data),
     )
     answer = shared.update_sprint(context().store, project, sprint, fields=fields, request=request_of(request_id))
