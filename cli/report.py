@@ -9,7 +9,7 @@ import typer
 from cli.commands import command, group
 from cli.context import context
 from cli.options import SessionArg
-from cli.output import emit, emit_text, json_forced
+from cli.output import emit, emit_text, force, json_forced
 
 app = group("The Orchestration Status of a session, measured.")
 
@@ -28,6 +28,7 @@ def report(
     found = measure(context().store, session)
     markdown = found.pop("markdown")
     if format_ == "json" or (format_ is None and json_forced()):
+        force("json")  # also on a terminal, and where the environment asks for tables
         emit(found)
     else:
         emit_text(markdown)
