@@ -10,6 +10,7 @@ from coordinator.services import task_records, working
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
 from coordinator.store.documents import RECORD, SESSION, TASKS
+from coordinator.store.keys import task_member
 from coordinator.store.reads import Leases, Node
 from coordinator.store.transaction import Transaction
 
@@ -17,9 +18,11 @@ from coordinator.store.transaction import Transaction
 def holds_a_lease(tx: Transaction, agent: str) -> bool:
     """Whether a lease on a task that this agent runs has not run out: no agent is dead while it does. What was only
     assigned to it and never claimed says nothing of its life."""
-    for mark in tx.members(tx.keys.holding(agent)):
-        name, _, task_id = mark.partition("/")
-        found, leases = tx.fetch(Node(name, TASKS, task_id), Leases((f"task/{mark}",)))
+    marks = [mark.partition("/") for mark in tx.members(tx.keys.holding(agent))]
+    reads = [(Node(name, TASKS, task_id), Leases((task_member(name, task_id),))) for name, _, task_id in marks]
+    tx.fetch(*(read for pair in reads for read in pair))
+    for node, of_task in reads:
+        found, leases = tx.fetch(node, of_task)
         runs = found.exists and found.value["status"] == TaskStatus.RUNNING
         if runs and leases[0] is not None and leases[0].deadline_ms > tx.now_ms:
             return True

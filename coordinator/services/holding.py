@@ -13,8 +13,12 @@ from coordinator.services import task_records
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
 from coordinator.store.connection import Store
+from coordinator.store.documents import RUNS
 from coordinator.store.keys import agent_member
 from coordinator.store.reads import Leases, Read
+
+_OWN_WORD = ("completed", "failed", "blocked", "released")
+"""Outcomes of an attempt that its holder has told."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ def reads_of(store: Store, session_id: str, task_id: str, holder: Holder | None)
 def held_by(change: SessionChange, task_id: str, holder: Holder) -> HeldTask:
     """The running task, if this holder holds it; the commit is fenced by its lease, and the agent is renewed.
 
-    Fenced when the task passed to another epoch, life or agent; WrongState when it is in no hands at all and the holder
-    brought no epoch that could be old.
+    Fenced when the task passed to another epoch, life or agent, or was taken back from this agent; WrongState when it
+    is in no hands at all and this agent was not the last to hold it.
     """
     name, incarnation = ids.agent_reference(holder.agent)
     task = task_records.load(change, task_id)
@@ -49,6 +53,7 @@ def held_by(change: SessionChange, task_id: str, holder: Holder) -> HeldTask:
         (holder.epoch is not None and holder.epoch != record["epoch"])
         or (record["epoch"] is not None and record["holder"] is not None and not _same_life(record, name, incarnation))
         or (record["status"] == TaskStatus.RUNNING and task.lease is None)
+        or (record["status"] != TaskStatus.RUNNING and _was_taken_from(change, task, name, incarnation))
     )
     if replaced:
         raise Fenced(
@@ -70,6 +75,15 @@ def held_by(change: SessionChange, task_id: str, holder: Holder) -> HeldTask:
     change.tx.fence(task.member, record["epoch"])
     renew_agent(change, record["holder"])
     return task
+
+
+def _was_taken_from(change: SessionChange, task: HeldTask, name: str, incarnation: int | None) -> bool:
+    """Whether the last attempt was this agent's, and ended without its word: what it brings is late, not wrong."""
+    runs = change.tx.node(change.name, RUNS, task.id).value or []
+    if not runs or runs[-1]["outcome"] in _OWN_WORD:
+        return False
+    ran, life = ids.agent_reference(runs[-1]["agent"])
+    return ran == name and incarnation in (None, life)
 
 
 def renew_agent(change: SessionChange, agent: str | None) -> None:

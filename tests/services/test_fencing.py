@@ -92,7 +92,14 @@ def test_who_was_replaced_writes_nothing(
     crew.sound()
 
 
-@pytest.mark.parametrize("scene", FENCED, ids=lambda one: one.__name__)
+def taken_back(crew: Crew) -> Holder:
+    """Who says no epoch, and does not know that the lease ran out."""
+    crew.lose("a")
+    crew.sweep()
+    return Holder("ann")
+
+
+@pytest.mark.parametrize("scene", [*FENCED, taken_back], ids=lambda one: one.__name__)
 def test_a_late_result_is_kept_aside(crew: Crew, scene: Callable[[Crew], Holder]) -> None:
     holder = scene(crew)
     for verb in (complete, fail):
