@@ -27,8 +27,8 @@ from coordinator.services.draft import Draft, node_reads
 from coordinator.services.request import SessionChange
 from coordinator.store.documents import AGENTS, GROUP, RECORD, SESSION, TASKS, place
 from coordinator.store.found import Found
-from coordinator.store.keys import SHARED, agent_member, task_member
-from coordinator.store.reads import Leases, Node, Read, Section
+from coordinator.store.keys import SHARED, Keys, agent_member, task_member
+from coordinator.store.reads import Leases, Node, Read, Section, SetMembers
 
 
 class Kind(NamedTuple):
@@ -225,15 +225,17 @@ def session_is_not_set(path: Path) -> Refused:
     )
 
 
-def reads_for(name: str, path: Path) -> list[Read]:
+def reads_for(session_id: str, path: Path) -> list[Read]:
     """What editing at `path` has to read, to be fetched ahead in the first round trip."""
+    project, _, name = session_id.partition(".")
     where = place(path)
     if where.section is None or where.section == SESSION:
         return []
     if where.field is None:
         return [] if where.section in KINDS else [Section(name, where.section)]
     if where.section == TASKS:
-        return [Node(name, TASKS, where.field), Leases((task_member(name, where.field),))]
+        waiting = SetMembers(Keys(project).waiting(name, where.field))
+        return [Node(name, TASKS, where.field), Leases((task_member(name, where.field),)), waiting]
     if where.section == AGENTS:
         return [Node(SHARED, "agents", where.field), Leases((agent_member(where.field),))]
     return list(node_reads(name, where.section, where.field))

@@ -228,8 +228,7 @@ def _commit(
     from coordinator.services.request import change_session
     from coordinator.services.session_draft import reads_for
 
-    name = session_id.partition(".")[2]
-    first = dict.fromkeys(read for edit in edits for read in reads_for(name, edit.path))
+    first = dict.fromkeys(read for edit in edits for read in reads_for(session_id, edit.path))
     arguments = [[edit.kind, edit.text, edit.value, edit.at_us] for edit in edits]
     made: Record = change_session(
         store, session_id, request, work, verb="state", arguments=[arguments, if_revision], first=list(first)

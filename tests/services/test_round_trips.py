@@ -83,6 +83,7 @@ def test_state_is_read_in_one_round_trip_and_changed_in_two(
     set_, increment = state.set_, state.increment
     assert trips(lambda: set_(store, session_id, "planning.goal", {"text": "ship it"}, request=REQUEST)) == 2
     assert trips(lambda: increment(store, session_id, "planning.count", request=REQUEST)) == 2
+    assert trips(lambda: set_(store, session_id, "execution.tasks.t1.priority", 7, request=REQUEST)) == 2
     for path in ("planning.goal", "planning.goal.text", "execution.tasks.t1.status", "session.status", "planning"):
         assert trips(partial(state.get, store, session_id, path)) == 1, path
     assert trips(lambda: state.get(store, session_id, "$.execution.tasks[?(@.status=='pending')]")) == 1
