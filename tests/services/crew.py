@@ -183,15 +183,16 @@ def agree(store: Store, project: str) -> None:
     }
     assert tokens == {one: record["epoch"] for one, record in held.items()}
     deadlines = {member for member, _ in client.zrange(keys.deadlines, 0, -1, withscores=True)}
-    assert {member for member in deadlines if member.startswith("task/")} == {task_member("s1", one) for one in held}
+    assert {member for member in deadlines if member.startswith("task/s1/")} == {task_member("s1", one) for one in held}
     paused = {f"retry/s1/{one}" for one, record in records.items() if record["retry_at"] is not None}
     assert paused <= deadlines
     holding: dict[str, set[str]] = {}
     for one, record in held.items():
         holding.setdefault(record["holder"].partition("#")[0], set()).add(f"s1/{one}")
     prefix = keys.holding("")
-    found = {key.removeprefix(prefix): client.smembers(key) for key in client.scan_iter(match=f"{prefix}*")}
-    assert found == holding
+    sets = {key.removeprefix(prefix): client.smembers(key) for key in client.scan_iter(match=f"{prefix}*")}
+    found = {agent: {mark for mark in marks if mark.startswith("s1/")} for agent, marks in sets.items()}
+    assert {agent: marks for agent, marks in found.items() if marks} == holding
 
 
 def _is_held(record: Task) -> bool:
