@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from benchmarks.contenders import CONTENDERS, COUNTS, PIPELINE, RAW_COUNTS, total
-from benchmarks.crew import Crew
+from benchmarks.crew import WARM_UP, Crew
 from benchmarks.measuring import Cell, Series, Table
 from benchmarks.plan import Plan
 from benchmarks.seeding import seed
@@ -38,8 +38,8 @@ def measure(plan: Plan) -> list[Table]:
                 given = [{"url": url, "session_id": session_id, "field": field} for field in fields]
                 series[shape, contender, setting].add(crews[size].run(prepare, given, of_each), each=each)
                 added = _counted(contender, url, session_id) - before
-                if contender in COUNTS | RAW_COUNTS and added != size * of_each:
-                    raise RuntimeError(f"{contender}, {shape}: {size * of_each} increments, {added} arrived")
+                if contender in COUNTS | RAW_COUNTS and added != (made := size * (of_each + WARM_UP)):
+                    raise RuntimeError(f"{contender}, {shape}: {made} increments, {added} arrived")
     return [_table(series)]
 
 

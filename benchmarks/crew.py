@@ -16,6 +16,8 @@ Preparation = Callable[..., AbstractContextManager[Operation]]
 """A function of a module: given its arguments, it prepares one operation and cleans up after it."""
 
 WITHIN_S = 600.0
+WARM_UP = 1
+"""Operations before the clock runs: the first one connects, and imports what is imported late."""
 PREPARED, BEGIN = "prepared", "begin"
 
 
@@ -45,7 +47,7 @@ class Crew:
             process.join()
 
     def run(self, prepare: Preparation, arguments: Sequence[dict[str, Any]], count: int) -> list[Timing]:
-        """Every member prepares with its own arguments; then all carry out their operation `count` times."""
+        """Every member prepares with its own arguments and warms up; then all begin, each with `count` operations."""
         for pipe, given in zip(self._pipes, arguments, strict=True):
             pipe.send((prepare, given, count))
         for pipe in self._pipes:
@@ -70,6 +72,8 @@ def _member(pipe: Connection) -> None:
         prepare, given, count = job
         try:
             with prepare(**given) as operation:
+                for _ in range(WARM_UP):
+                    operation()
                 pipe.send(PREPARED)
                 pipe.recv()
                 timing = timed(operation, count)
