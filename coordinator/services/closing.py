@@ -115,6 +115,8 @@ def let_go(change: SessionChange, open_tasks: bool) -> Released:
     for lock in sorted(locks):
         if lock.startswith((f"state/{change.session_id}/", f"session/{change.session_id}/")):
             tx.unlock(lock)
+            if locks[lock].deadline_ms <= tx.now_ms:
+                continue  # it had expired before
             released.locks.append(lock)
             change.event("lock:released", subject=lock, data={"name": lock, "reason": "session_ended"})
     for agent, found in agents.items():

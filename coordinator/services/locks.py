@@ -1,7 +1,8 @@
 """Locks with fencing tokens, for users' own things and for paths of a session's state (`state/<session>/<path>`).
 
 A token is the revision at which the lock was taken, so it is never used twice; commits that carry a lock are refused
-once it is stale. Waiting is done by the caller's patience here: the bell of the project's stream, and a look at it.
+once it is stale. Who waits stands in line (`waiting_line`), is woken by the bell of the project's stream, and looks
+again from time to time, since a lock also ends without a word.
 """
 
 from __future__ import annotations
@@ -11,21 +12,36 @@ import time
 
 from coordinator.models import ids
 from coordinator.models.clock import instant_ms
-from coordinator.models.errors import Fenced, InvalidData, Locked, NotFound, Refused, WaitedInVain
+from coordinator.models.errors import (
+    Conflict,
+    Fenced,
+    InvalidData,
+    Locked,
+    NotFound,
+    Refused,
+    UsageError,
+    WaitedInVain,
+)
 from coordinator.models.ids import shown
 from coordinator.models.shapes import Record
 from coordinator.rules import paths
+from coordinator.services import waiting_line
 from coordinator.services.request import Request, change_project, existing_project, session_not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION
 from coordinator.store.found import LockFound
-from coordinator.store.reads import AllLeases, Locks
+from coordinator.store.keys import lock_member
+from coordinator.store.reads import AllLeases, Counts, Locks
 from coordinator.store.transaction import Transaction
 from coordinator.store.wakeups import Bell
 
 DEFAULT_TTL_MS = 30_000
 POLL_S = 0.5
 MAX_LOCKS = 1_000
+NOTICED = 0
+"""In place of its length: the lock's end has been told."""
+KNOWN_MS = 3_600_000
+"""How long the last holder of an expired lock is known."""
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,512}\Z")
 _RULED_BY_LEASES = ("execution", "session")
 
@@ -40,50 +56,82 @@ def acquire(
     wait_ms: int = 0,
     request: Request,
 ) -> Record:
-    """Take a lock → contract § 6. Held by another: Locked, or WaitedInVain after `wait_ms`. `state/<session>/<path>`
-    guards everything below that path; `execution` and `session` cannot be locked (Refused)."""
+    """Take a lock → contract § 6. Held by another, or others stand in line for it: Locked, or WaitedInVain after
+    `wait_ms`. `state/<session>/<path>` guards everything below that path; `execution` and `session` cannot be locked
+    (Refused)."""
     name = checked(project, name)
+    if ttl_ms < 1:
+        raise UsageError("a lock needs some time to live", hint="leave --ttl out, or write 30s")
+    if wait_ms <= 0:
+        return _take(store, project, name, owner, ttl_ms, request, None)
     deadline = time.monotonic() + wait_ms / 1000
-    bell = Bell(store, project) if wait_ms else None
-    while True:
-        try:
-            return _take(store, project, name, owner, ttl_ms, request)
-        except Locked as held:
-            left = deadline - time.monotonic()
-            if bell is None:
-                raise
-            if left <= 0:
-                raise WaitedInVain(held.message, hint="wait longer, or ask its owner", **held.facts) from None
+    bell = Bell(store, project)
+    place = waiting_line.Place(store, project, name)
+    try:
+        while True:
+            try:
+                return _take(store, project, name, owner, ttl_ms, request, place)
+            except (Locked, Conflict) as held:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise WaitedInVain(held.message, hint="wait longer, or ask its owner", **held.facts) from None
+            place.stand()
             bell.wait(min(left, POLL_S))
+    finally:
+        place.leave()
 
 
-def _take(store: Store, project: str, name: str, owner: str, ttl_ms: int, request: Request) -> Record:
+def _take(
+    store: Store, project: str, name: str, owner: str, ttl_ms: int, request: Request, place: waiting_line.Place | None
+) -> Record:
     def work(tx: Transaction) -> Record:
-        locks = tx.fetch(Locks())[0]
-        if name not in locks and len(locks) >= MAX_LOCKS:
+        locks, lines = tx.fetch(Locks(), Counts(tx.keys.lines))
+        lock: LockFound | None = locks.get(name)
+        _refuse_taken(name, lock, waiting_line.before(lines, name, place, tx.now_ms), tx.now_ms)
+        if lock is None and sum(one.deadline_ms > tx.now_ms for one in locks.values()) >= MAX_LOCKS:
             raise Refused(f"project {project} has {MAX_LOCKS:,} locks", hint="release some: `coord lock list`")
         if name.startswith("state/"):
             session_id = name.split("/", 2)[1]
             if not tx.node(ids.session_id(session_id)[1], SESSION, RECORD).exists:
                 raise session_not_found(store, session_id)
             tx.paths.add(name)  # a lock above or below it that somebody else holds stands in the way
-        if name in locks and locks[name].deadline_ms <= tx.now_ms:
-            expired(tx, name, locks[name])
+        if lock is not None:
+            expired(tx, name, lock)
+        waiting_line.sweep(tx, lines)
+        behind = len(waiting_line.waiting(lines, name, tx.now_ms))
+        if place is not None and place.entry is not None:
+            place.leave_in(tx)
+            behind -= 1
         tx.lock_is(name, None)
         tx.lock(name, ttl_ms, owner)
-        data = {"name": name, "owner": owner, "token": tx.mark}
-        tx.event("lock:acquired", subject=name, data=data)
-        return {
-            "name": name,
-            "owner": owner,
-            "token": tx.mark,
-            "acquired_at": tx.now,
-            "expires_at": instant_ms(tx.now_ms + ttl_ms),
-            "waiting": None,
-        }
+        tx.event("lock:acquired", subject=name, data={"name": name, "owner": owner, "token": tx.mark})
+        until = instant_ms(tx.now_ms + ttl_ms)
+        return _shown(name, owner, tx.mark, tx.now, until, behind)
 
     once = Request(request.id, request.actor, request.locks, wait_ms=0)
     return change_project(store, project, once, work, verb="lock acquire", arguments=[name, owner, ttl_ms])
+
+
+def _refuse_taken(name: str, lock: LockFound | None, before: int, now_ms: int) -> None:
+    held = lock is not None and lock.deadline_ms > now_ms
+    if lock is not None and held:
+        message, owner = f"the lock {name} is held by {lock.owner}", lock.owner
+    elif before:
+        message, owner = f"{before} before you wait{'s' if before == 1 else ''} for the lock {name}", None
+    else:
+        return
+    raise Locked(message, hint="wait for it (--wait), or ask its owner", lock=name, owner=owner)
+
+
+def _shown(name: str, owner: str, token: int | str, acquired_at: str, expires_at: str, waiting: int) -> Record:
+    return {
+        "name": name,
+        "owner": owner,
+        "token": token,
+        "acquired_at": acquired_at,
+        "expires_at": expires_at,
+        "waiting": waiting,
+    }
 
 
 def renew(store: Store, project: str, name: str, token: int, *, ttl_ms: int | None = None, request: Request) -> Record:
@@ -97,14 +145,9 @@ def renew(store: Store, project: str, name: str, token: int, *, ttl_ms: int | No
         tx.lock_is(name, token)
         tx.locks[name] = token  # fenced: also not expired at the commit
         tx.extend(name, length_ms)
-        return {
-            "name": name,
-            "owner": held.owner,
-            "token": token,
-            "acquired_at": instant_ms(held.acquired_ms),
-            "expires_at": instant_ms(tx.now_ms + length_ms),
-            "waiting": None,
-        }
+        behind = len(waiting_line.waiting(tx.fetch(Counts(tx.keys.lines))[0], name, tx.now_ms))
+        until = instant_ms(tx.now_ms + length_ms)
+        return _shown(name, held.owner, token, instant_ms(held.acquired_ms), until, behind)
 
     return change_project(store, project, request, work, verb="lock renew", arguments=[name, token, ttl_ms])
 
@@ -125,31 +168,48 @@ def release(store: Store, project: str, name: str, token: int, *, request: Reque
 
 
 def expired(tx: Transaction, name: str, lock: LockFound) -> None:
-    """Inside a change: take away a lock whose time has passed, and say so."""
+    """Inside a change: take away a lock whose time has passed, and say so unless that was said before."""
     tx.unlock(name)
-    tx.event("lock:expired", subject=name, data={"name": name, "owner": lock.owner, "token": lock.token})
+    if lock.ttl_ms != NOTICED:
+        tx.event("lock:expired", subject=name, data={"name": name, "owner": lock.owner, "token": lock.token})
+
+
+def sweep(tx: Transaction, name: str, lock: LockFound) -> None:
+    """Inside a change: a lock's time has passed. That is said now; for a while its last holder is still known, who can
+    so be told that it expired. Then it is forgotten."""
+    forget_ms = lock.deadline_ms + KNOWN_MS
+    if lock.ttl_ms == NOTICED and forget_ms <= tx.now_ms:
+        tx.unlock(name)
+        return
+    expired(tx, name, lock)
+    remembered = f"{lock.token} {lock.deadline_ms} {lock.acquired_ms} {NOTICED} {lock.owner}"
+    tx.hset(tx.keys.locks, name, remembered)
+    tx.zadd(tx.keys.deadlines, lock_member(name), max(forget_ms, tx.now_ms + 1))
 
 
 def list_(store: Store, project: str) -> list[Record]:
     """Every lock that is held now, sorted by name; expired ones are held by nobody. A session's leader lock lives as
     long as its session, so that session's deadline is shown."""
-    snapshot = existing_project(store, project).fetch(Locks(), AllLeases())
+    project_store = existing_project(store, project)
+    lines = Counts(project_store.keys.lines)
+    snapshot = project_store.fetch(Locks(), AllLeases(), lines)
     sessions = {
         f"session/{project}.{member.removeprefix('session/')}/leader": lease.deadline_ms
         for member, lease in snapshot[AllLeases()].items()
         if member.startswith("session/")
     }
+    now_ms = snapshot.now_ms
     return [
-        {
-            "name": name,
-            "owner": lock.owner,
-            "token": lock.token,
-            "acquired_at": instant_ms(lock.acquired_ms),
-            "expires_at": instant_ms(sessions.get(name, lock.deadline_ms)),
-            "waiting": None,
-        }
+        _shown(
+            name,
+            lock.owner,
+            lock.token,
+            instant_ms(lock.acquired_ms),
+            instant_ms(sessions.get(name, lock.deadline_ms)),
+            len(waiting_line.waiting(snapshot[lines], name, now_ms)),
+        )
         for name, lock in sorted(snapshot[Locks()].items())
-        if sessions.get(name, lock.deadline_ms) > snapshot.now_ms
+        if sessions.get(name, lock.deadline_ms) > now_ms
     ]
 
 

@@ -136,7 +136,7 @@ def _lock(member: str, name: str, deadline_ms: int) -> Callable[[Transaction], N
         if lock is None:
             tx.noticed(member)
         else:
-            locks.expired(tx, name, lock)
+            locks.sweep(tx, name, lock)
 
     return work
 

@@ -13,6 +13,7 @@ All keys of a project carry one hash tag, so that a project fits one slot of a c
 | `coord:{P}:leases` | hash member → `<token> <deadline_ms> <ttl_ms>` | commit, renew | with the holder's end; project |
 | `coord:{P}:deadlines` | sorted set member → deadline in ms | commit, renew | with the holder's end; project |
 | `coord:{P}:locks` | hash name → `<token> <deadline_ms> <acquired_ms> <ttl_ms> <owner>` | commit, renew | swept when expired; project |
+| `coord:{P}:lines` | hash `<since> <waiter> <lock>` → deadline in ms | who waits for a lock | with the wait, or the next taker; project |
 | `coord:{P}:alive:<agent>` | string: last measured load as JSON | renew | TTL of the agent |
 | `coord:{P}:holding:<agent>` | set of `<session name>/<task>` | commit | empties itself |
 | `coord:{P}:doc:<doc>:sections` | hash section → `<structure> <changed> [json]` | commit | session, project |
@@ -47,7 +48,7 @@ KEY_PATTERNS: tuple[tuple[str, str], ...] = (
     (r"coord:\{[^}]+\}:meta", "hash"),
     (r"coord:\{[^}]+\}:events", "stream"),
     (r"coord:\{[^}]+\}:request:.+", "string, ttl"),
-    (r"coord:\{[^}]+\}:(leases|locks)", "hash"),
+    (r"coord:\{[^}]+\}:(leases|locks|lines)", "hash"),
     (r"coord:\{[^}]+\}:deadlines", "zset"),
     (r"coord:\{[^}]+\}:alive:.+", "string, ttl"),
     (r"coord:\{[^}]+\}:holding:.+", "set"),
@@ -96,6 +97,10 @@ class Keys(NamedTuple):
     @property
     def locks(self) -> str:
         return f"coord:{{{self.project}}}:locks"
+
+    @property
+    def lines(self) -> str:
+        return f"coord:{{{self.project}}}:lines"
 
     def alive(self, agent: str) -> str:
         return f"coord:{{{self.project}}}:alive:{agent}"
@@ -152,3 +157,7 @@ def agent_member(agent: str) -> str:
 
 def task_member(name: str, task: str) -> str:
     return f"task/{name}/{task}"
+
+
+def lock_member(name: str) -> str:
+    return f"lock/{name}"
