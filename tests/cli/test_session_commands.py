@@ -69,7 +69,7 @@ WRONG: list[tuple[int, list[str]]] = [
     (2, ["session", "create", "--mode", "staging", "--project", "shop"]),
     (2, ["session", "create", "--mode", "testing", "--project", "shop", "--ttl", "soon"]),
     (2, ["session", "create", "--mode", "testing", "--project", "shop", "--colour", "red"]),
-    (5, ["session", "create", "--mode", "testing", "--project", "shop", "--ttl", "0"]),
+    (2, ["session", "create", "--mode", "testing", "--project", "shop", "--ttl", "0"]),
     (5, ["session", "create", "--mode", "testing", "--project", "../x"]),
     (5, ["session", "create", "--mode", "testing", "--project", "shop", "--name", "x" * 300]),
     (5, ["session", "create", "--mode", "testing", "--project", "shop", "--goal", "x" * 20_000]),
