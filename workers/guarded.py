@@ -239,7 +239,7 @@ def not_started(stage: str, number: int, program: str, folder: str) -> tuple[int
     if stage == "folder":
         return 126, f"the working folder {folder!r} cannot be used: {reason}"
     if stage == "exec" and number in (errno.ENOENT, errno.ENOTDIR):
-        return 127, f"{program!r} is not found; look at the PATH of the worker, and at the first line if it is a script"
+        return 127, f"{program!r} is not found; look at PATH, and at the first line if it is a script"
     if stage == "exec" and number == errno.E2BIG:
         return 126, "the arguments are too long: one ends at 128 KiB; send long text on stdin"
     if stage == "exec" and number == errno.ENOEXEC:
