@@ -18,6 +18,7 @@ from coordinator.store.found import (
     pairs,
     parse_lease,
     parse_node,
+    parse_nodes,
     parse_section,
     scored,
 )
@@ -68,7 +69,9 @@ class AllNodes(NamedTuple):
         return "HGETALL", keys.nodes(self.doc, self.section)
 
     def parse(self, reply: Any) -> dict[str, Found]:
-        return {name: parse_node(text) for name, text in sorted(pairs(reply).items())}
+        texts = pairs(reply)
+        names = sorted(texts)
+        return dict(zip(names, parse_nodes([texts[name] for name in names]), strict=True))
 
 
 class Names(NamedTuple):
