@@ -1,4 +1,4 @@
-"""`coord lock …` as processes, and `lock run`: a command that never works without its lock and leaves nothing behind."""
+"""`coord lock …` as processes, and `lock run`: a command that never works without its lock and leaves nothing over."""
 
 from __future__ import annotations
 
