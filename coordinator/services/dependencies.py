@@ -102,7 +102,7 @@ def _blames(dependant: Record, dependency: str) -> bool:
 def _arrive(change: SessionChange, dependency: str, node: Found, key: str) -> int:
     tx, dependant = change.tx, node.value
     tx.guard(change.name, TASKS, dependant["id"], node.revision)
-    if dependant["status"] in _WAITS and dependant["epoch"] is None and dependant["retry_at"] is None:
+    if task_records.may_stand_in_line(dependant):
         ready = task_records.ready_key(tx.keys, change.name, dependant)
         tx.arrive(key, dependency, ready, dependant["id"], task_records.rank(dependant))
     else:

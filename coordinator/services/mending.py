@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from coordinator.models.states import TaskStatus
 from coordinator.rules import graph
 from coordinator.rules.lifecycle import terminal
 from coordinator.services import task_records
@@ -74,8 +73,7 @@ def _mend_ready(change: SessionChange, tasks: dict[str, Record]) -> int:
     for name, task in tasks.items():
         ranks = expected.setdefault(task_records.line(task), {})
         expected.setdefault(task["team"] or "", {})
-        rests = task["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED) and task["epoch"] is None
-        if rests and task["retry_at"] is None and not graph.unmet(task, statuses):
+        if task_records.may_stand_in_line(task) and not graph.unmet(task, statuses):
             ranks[name] = task_records.rank(task)
     reads: dict[str, Read] = {line: SortedSetHead(change.tx.keys.ready(change.name, line)) for line in expected}
     found = dict(zip(reads, change.tx.fetch(*reads.values()), strict=True))

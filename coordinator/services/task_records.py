@@ -118,6 +118,13 @@ def line(record: Record) -> str:
     return f"@{record['assignee']}" if record["assignee"] else record["team"] or ""
 
 
+def may_stand_in_line(record: Record) -> bool:
+    """Whether it could be claimed once nothing is left to wait for: it rests, held by nobody and in no pause. One that
+    was set to `assigned` without saying to whom is for nobody until somebody says."""
+    rests = record["status"] == TaskStatus.PENDING or (record["status"] == TaskStatus.ASSIGNED and record["assignee"])
+    return bool(rests) and record["epoch"] is None and record["retry_at"] is None
+
+
 def store(
     change: SessionChange,
     task: HeldTask,

@@ -202,8 +202,7 @@ def _change_status(change: SessionChange, task: HeldTask, before: Record, fields
 
 
 def _ready(change: SessionChange, task: HeldTask) -> bool:
-    rests = task.record["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED)
-    if not rests or task.record["epoch"] is not None or task.record["retry_at"] is not None:
+    if not task_records.may_stand_in_line(task.record):
         return False
     if task.before is None or task.record["after"] != task.before["after"]:
         return not task_links.unmet(change, task.record["after"])

@@ -219,7 +219,7 @@ def _write_indexes(tx: Transaction, name: str, tasks: dict[str, Record]) -> None
         unmet = graph.unmet(task, statuses)
         for dependency in unmet:
             tx.sadd(keys.waiting(name, task_id), dependency)
-        if not unmet and task["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED):
+        if not unmet and task_records.may_stand_in_line(task):
             tx.zadd(task_records.ready_key(keys, name, task), task_id, task_records.rank(task))
     for field, number in counts.items():
         tx.add(keys.counts(name), field, number)

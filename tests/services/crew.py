@@ -215,7 +215,8 @@ def _ready(records: dict[str, Task]) -> dict[str, list[tuple[str, float]]]:
     """Line → (task, place), in their order."""
     lines: dict[str, list[tuple[str, float]]] = {}
     for task_id, record in records.items():
-        rests = record["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED) and record["epoch"] is None
+        is_for = record["status"] == TaskStatus.ASSIGNED and record["assignee"]
+        rests = (record["status"] == TaskStatus.PENDING or is_for) and record["epoch"] is None
         if rests and record["retry_at"] is None and not _unmet(record, records):
             line = f"@{record['assignee']}" if record["assignee"] else record["team"] or ""
             place = (9 - record["priority"]) * 10**13 + parse_instant_us(record["created_at"]) // 1000

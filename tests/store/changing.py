@@ -45,16 +45,21 @@ def value(project: ProjectStore, field: str) -> Any:
 def contents(store: Store, project: str) -> dict[str, Any]:
     """Every key of the project → its whole value."""
     client: Any = store.commands
-    read = {
-        "string": client.get,
-        "hash": client.hgetall,
-        "set": client.smembers,
-        "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
-        "stream": client.xrange,
-        "list": lambda key: client.lrange(key, 0, -1),
-    }
     names = sorted(client.scan_iter(match=f"{Keys(project).prefix}*", count=1000))
-    return {name: read[client.type(name)](name) for name in names}
+    read: dict[str, Callable[[Any, str], Any]] = {
+        "string": lambda pipe, key: pipe.get(key),
+        "hash": lambda pipe, key: pipe.hgetall(key),
+        "set": lambda pipe, key: pipe.smembers(key),
+        "zset": lambda pipe, key: pipe.zrange(key, 0, -1, withscores=True),
+        "stream": lambda pipe, key: pipe.xrange(key),
+        "list": lambda pipe, key: pipe.lrange(key, 0, -1),
+    }
+    kinds, values = client.pipeline(transaction=False), client.pipeline(transaction=False)
+    for name in names:
+        kinds.type(name)
+    for name, kind in zip(names, kinds.execute(), strict=True):
+        read[kind](values, name)
+    return dict(zip(names, values.execute(), strict=True))
 
 
 def sent_twice(monkeypatch: pytest.MonkeyPatch) -> list[str]:
