@@ -26,7 +26,7 @@ from coordinator.store.documents import RECORD, SESSION
 from coordinator.store.found import LeaseFound
 from coordinator.store.keys import SHARED, agent_member
 from coordinator.store.project import ProjectStore
-from coordinator.store.reads import AllLeases, AllNodes, Leases, Loads, Node, SetMembers
+from coordinator.store.reads import AllLeases, AllNodes, Leases, Loads, Names, Node, SetMembers
 from coordinator.store.transaction import Transaction
 
 AGENTS = "agents"
@@ -198,8 +198,8 @@ def read_agents(project_store: ProjectStore, *more: Any) -> tuple[Any, list[Reco
 
     Which holding sets to read depends on who is there; when somebody registers in between, it reads again.
     """
-    nodes, leases = AllNodes(SHARED, AGENTS), AllLeases()
-    known: list[str] = []
+    nodes, leases, there = AllNodes(SHARED, AGENTS), AllLeases(), Names(SHARED, AGENTS)
+    known: list[str] = project_store.fetch(there)[there]  # by itself, since `more` may be much
     while True:
         holding = {name: SetMembers(project_store.keys.holding(name)) for name in known}
         loads = Loads(tuple(known))
