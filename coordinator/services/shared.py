@@ -69,8 +69,8 @@ def _set_all(tx: Transaction, value: Json) -> list[Record]:
 
 def _set_one(tx: Transaction, name: str, inner: tuple[str | int, ...], value: Json) -> list[Record]:
     before = tx.node(SHARED, CONFIG, name)
-    start = before.value if before.exists or not inner else {}
-    return _put_config(tx, name, before, paths.assign(start, inner, value))
+    start = {name: before.value} if before.exists else {}
+    return _put_config(tx, name, before, paths.assign(start, (name, *inner), value)[name])
 
 
 def _put_config(tx: Transaction, name: str, before: Found, new: Json) -> list[Record]:

@@ -44,7 +44,8 @@ def sync_session(store: Store, session_id: str, *, request: Request) -> Record:
         tasks, aims, shares = reads.understood(session_id, tx.fetch(*reads.all))
         there = set(session_names(tx.fetch(AllLeases())[0]))
         tidy = _Shares(change, shares, there)
-        sprints = _sprints(change, tidy, aims, aims.by_sprint(tasks))
+        opened = {task["id"] for task in tasks if task["status"] != TaskStatus.COMPLETED}
+        sprints = _sprints(change, tidy, aims, aims.by_sprint(tasks), opened)
         epics = _epics(change, tidy, aims, aims.by_epic(tasks))
         changed = not tx.is_empty
         if changed:
@@ -138,7 +139,9 @@ class _Shares:
         return progress.added_up(shares)
 
 
-def _sprints(change: SessionChange, shares: _Shares, aims: progress.Aims, groups: dict[str, list[Record]]) -> Record:
+def _sprints(
+    change: SessionChange, shares: _Shares, aims: progress.Aims, groups: dict[str, list[Record]], opened: set[str]
+) -> Record:
     done: Record = {}
     for sprint in shares.nodes("sprint/", groups):
         tasks = groups.get(sprint, [])
@@ -149,7 +152,7 @@ def _sprints(change: SessionChange, shares: _Shares, aims: progress.Aims, groups
         completed = [_summary(change, task) for task in tasks if task["status"] == TaskStatus.COMPLETED]
         record = {
             **before,
-            "completed_tasks": _bounded(shared.joined(before["completed_tasks"], completed)),
+            "completed_tasks": _bounded(shared.joined(_still(change, before["completed_tasks"], opened), completed)),
             "points_done": sums["points_done"],
             "points_total": sums["points_total"],
         }
@@ -157,6 +160,15 @@ def _sprints(change: SessionChange, shares: _Shares, aims: progress.Aims, groups
             shared.put(change.tx, shared.SPRINTS, sprint, before, record)
         done[sprint] = {"completed": len(record["completed_tasks"]), "points_done": record["points_done"]}
     return done
+
+
+def _still(change: SessionChange, entries: list[Any], opened: set[str]) -> list[Any]:
+    """Without the tasks of this session that are not completed any more; what it no longer has stays as it was told."""
+    return [
+        entry
+        for entry in entries
+        if progress.session_of(entry) != change.session_id or progress.id_of(entry) not in opened
+    ]
 
 
 def _summary(change: SessionChange, task: Record) -> Record:

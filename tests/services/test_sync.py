@@ -333,3 +333,17 @@ def test_syncs_at_the_same_time_lose_nothing_and_count_once(real_store: Store, r
     assert sum(changed) == len(shop.told()) == 2
     assert sorted(shop.done()) == [(name, f"t{number}") for name in "ab" for number in range(5)]
     assert (shop.points(), shop.progress()) == ((10, 10), 100.0)
+
+
+def test_a_task_that_was_opened_again_is_no_completed_work(store: Store, project: str) -> None:
+    session_id = str(sessions.create(store, project, mode="testing", name="main", request=Request())["id"])
+    shared.update_sprint(store, project, "s", fields={"status": "active"}, request=Request())
+    tasks.submit(store, session_id, [{"id": "a", "points": 3}, {"id": "b", "points": 2}], request=Request())
+    for task_id in ("a", "b"):
+        state.set_(store, session_id, f"execution.tasks.{task_id}.status", "completed", request=Request())
+    sync.sync_session(store, session_id, request=Request())
+    state.set_(store, session_id, "execution.tasks.a.status", "pending", request=Request())
+    sync.sync_session(store, session_id, request=Request())
+    sprint = shared.get_sprint(store, project, "s")
+    assert [entry["id"] for entry in sprint["completed_tasks"]] == ["b"]
+    assert sprint["points_done"] == 2
