@@ -71,7 +71,7 @@ CONTENDERS: dict[str, Preparation] = {"coord: submit → claim → complete": cy
 
 def measure(plan: Plan) -> list[Table]:
     """One table; after the last round every task is completed, each by one claim."""
-    rounds, count = (2, 40) if plan.quick else (5, 240)
+    rounds, count = (2, 16) if plan.quick else (5, 240)
     agents = [f"agent-{number}" for number in range(EIGHT)]
     series = {
         (contender, size, setting): Series() for size in (1, EIGHT) for contender in CONTENDERS for setting in SETTINGS
