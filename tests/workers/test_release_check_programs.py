@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.workers.repositories import SmallRepository
+from workers.release_check import qa
+from workers.release_check.repository import Repository
 
 PROJECT = '[project]\nname = "small"\nversion = "1.0"\n'
 BUILDS = PROJECT + '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
@@ -61,6 +63,21 @@ def test_the_unit_tests_alone_are_taken_where_there_are_some(small: SmallReposit
     files = {"tests/unit/test_small.py": PASSES, "tests/slow/test_slow.py": fails, "small.py": SMALL}
     small.commit({**files, "pyproject.toml": OWN_ROOT})
     assert small.holds("fast-tests")["folder"] == "tests/unit"
+
+
+def test_tests_that_are_marked_slow_are_left_out(small: SmallRepository) -> None:
+    marked = "import pytest\n\n\n@pytest.mark.slow\ndef test_slow():\n    raise AssertionError\n"
+    settings = "[tool.pytest.ini_options]\npythonpath = ['.']\nmarkers = ['slow']\n"
+    small.commit({"tests/test_a.py": PASSES, "tests/test_b.py": marked, "small.py": SMALL, "pyproject.toml": settings})
+    assert small.holds("fast-tests")["passed"] == 1
+
+
+def test_of_tests_that_take_too_long_nothing_is_known(small: SmallRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    small.commit({"tests/test_a.py": "import time\n\n\ndef test_a():\n    time.sleep(60)\n"})
+    monkeypatch.setattr(qa, "TEST_LIMIT_S", 1.5)
+    small.output.mkdir()
+    found = qa.fast_tests(Repository(small.folder), small.output, {})
+    assert found == {"skipped": "the tests in tests take longer than 1.5 s"}
 
 
 def test_a_test_that_fails_fails_the_check(small: SmallRepository) -> None:

@@ -14,6 +14,10 @@ from workers.release_check.repository import StepFailed
 Done = subprocess.CompletedProcess[str]
 
 
+class TookTooLong(StepFailed):
+    """A program did not end in time: nothing is known of what it would have found."""
+
+
 def installed(distribution: str) -> bool:
     """Whether a distribution is installed here. A folder of its name in the working folder does not count."""
     try:
@@ -26,7 +30,7 @@ def installed(distribution: str) -> bool:
 def run_module(
     module: str, *arguments: str, folder: Path, limit_s: float, imports_from_folder: bool = False, **environment: str
 ) -> Done:
-    """`python -m MODULE ARGUMENTS` in a folder, its output as text. StepFailed when it takes longer than `limit_s`.
+    """`python -m MODULE ARGUMENTS` in a folder, its output as text. TookTooLong after `limit_s`.
 
     What Python, pytest, Hypothesis and coverage would keep beside the code goes to a folder that is removed.
     """
@@ -50,7 +54,7 @@ def run_module(
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise StepFailed(f"{module} took longer than {limit_s:g} s") from None
+            raise TookTooLong(f"{module} took longer than {limit_s:g} s") from None
 
 
 def last_line(done: Done) -> str:
