@@ -8,6 +8,7 @@ same (`ClientWire`), and so does everything rare: blocking reads, subscriptions,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
+MAX_IDLE = 32
+"""Connections that are kept for later; more threads than this at once make some of theirs anew."""
 BUFFER_BYTES = 1 << 16
 """A section of 10,000 tasks is 8 MB: with Python's own 8 KiB a thousand calls of the system, each with a wait."""
 
@@ -113,11 +116,12 @@ class DirectWire:
         return replies
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        with contextlib.suppress(IndexError):  # another thread may take the last one
+            while True:
+                self._idle.pop().close()
 
     def _exchange(self, commands: Sequence[Sequence[Word]]) -> list[Any]:
-        """Send the commands and read a reply to each; all again, on another connection, when this one breaks or while
+        """Send the commands and read a reply to each; all again, on a new connection, when this one breaks or while
         the server reads its data."""
         packed = _packed(commands)
         pause_s = _FIRST_PAUSE_S
@@ -136,10 +140,15 @@ class DirectWire:
         connection = self._take()
         try:
             replies = connection.exchange(packed, count)
-        except BaseException:  # a ^C too: a reply that is still on its way must never be taken for another's
+        except BaseException as error:  # a ^C too: a reply that is still on its way must never be taken for another's
             connection.close()
+            if isinstance(error, OSError):
+                self.close()  # what broke this one broke the idle ones too, and there may be more of them than repeats
             raise
-        self._idle.append(connection)
+        if len(self._idle) < MAX_IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
         return replies
 
     def _take(self) -> _Connection:
