@@ -238,9 +238,8 @@ class _Merging:
             elif isinstance(child, dict) and inside.newest_inside() >= self.at:
                 kept[name] = self._without_older(child, inside, max(decided, inside.time), at)
             else:
-                self.losers += [
-                    _Loser(leaf, lost, max(decided, inside.time), self.at) for leaf, lost in _leaves(at, child)
-                ]
+                found = _timed_leaves(at, child, inside, max(decided, inside.time))
+                self.losers += [_Loser(leaf, lost, time, self.at) for leaf, lost, time in found]
         return kept
 
 
@@ -250,3 +249,13 @@ def _leaves(path: Path, value: Json) -> Iterator[tuple[Path, Json]]:
             yield from _leaves((*path, name), part)
     else:
         yield path, value
+
+
+def _timed_leaves(path: Path, value: Json, memory: _Memory, decided: int) -> Iterator[tuple[Path, Json, int]]:
+    """As `_leaves`, each with its own time."""
+    if isinstance(value, dict) and value:
+        for name, part in value.items():
+            inside = memory.below.get(name) or _Memory()
+            yield from _timed_leaves((*path, name), part, inside, max(decided, inside.time))
+    else:
+        yield path, value, max(decided, memory.object_time) if isinstance(value, dict) else decided

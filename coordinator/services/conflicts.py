@@ -40,7 +40,7 @@ def _entry(change: SessionChange, number: int, loser: Record) -> Record:
         "number": number,
         "path": loser["path"],
         "lost": loser["value"],
-        "lost_at": clock.instant(loser["at"]),
+        "lost_at": None if loser["at"] is None else clock.instant(loser["at"]),
         "kept": loser["winner"],
         "kept_at": clock.instant(loser["winner_at"]),
         "deleted": loser["deleted"],
@@ -53,7 +53,8 @@ def _entry(change: SessionChange, number: int, loser: Record) -> Record:
 def list_(store: Store, session_id: str) -> list[Record]:
     """`[{number, path, lost, lost_at, kept, kept_at, deleted, tie, by, noted_at}]`, the oldest first.
 
-    `kept` won over `lost` (null with `deleted`: nothing is there), and `by` is who brought the merge.
+    `kept` won over `lost` (null with `deleted`: nothing is there), and `by` is who brought the merge. `lost_at` is null
+    for a value of which no time is known: in a session that was imported with times for a part of a node alone.
     """
     project, name = ids.session_id(session_id)
     session, entries = Node(name, SESSION, RECORD), AllNodes(name, CONFLICTS)

@@ -15,9 +15,10 @@ from coordinator.models.errors import InvalidPath, TooLarge
 from coordinator.models.jsontext import MAX_BYTES, Json, dumps, equal
 from coordinator.rules import paths
 from coordinator.rules.paths import MISSING, Path
+from coordinator.services.leaf_times import TimesDraft
 from coordinator.store.documents import place, section_parts
-from coordinator.store.found import Found, SectionFound
-from coordinator.store.reads import AllTimes, Node, Read, Section, Times
+from coordinator.store.found import ABSENT, Found, SectionFound
+from coordinator.store.reads import Node, Read, Section, Times
 from coordinator.store.transaction import Transaction
 
 
@@ -40,7 +41,7 @@ class Draft:
         self.lines: dict[tuple[str, str | None], int | None] = {}
         self._nodes: dict[tuple[str, str], Found] = {}
         self._sections: dict[str, tuple[SectionFound, dict[str, Found]]] = {}
-        self._times: dict[tuple[str, str], dict[str, int]] = {}
+        self.times = TimesDraft(tx, doc)
         self.written: set[tuple[str, str | None]] = set()
         """The nodes and sections that `finish` wrote."""
 
@@ -86,17 +87,22 @@ class Draft:
         entry = self.tx.fetch(Section(self.doc, section))[0]
         return section not in self._sections and bool(entry.exists) and not entry.is_value
 
-    def revision(self, path: Path) -> int:
-        """The revision of a node, or of a section as a whole, as it was read; 0 where nothing was."""
-        self.load(path)
-        where = place(path)
-        assert where.section is not None
-        if where.field is not None and (where.section, where.field) in self._nodes:
-            return self._nodes[where.section, where.field].revision
-        entry, nodes = self._sections[where.section]
-        if where.field is not None and not entry.is_value:
-            return nodes[where.field].revision if where.field in nodes else 0
-        return entry.changed
+    def entry(self, section: str) -> SectionFound:
+        """The section in the list of sections, as it was read."""
+        found: SectionFound = self.tx.fetch(Section(self.doc, section))[0]
+        return found
+
+    def node(self, section: str, field: str) -> Found:
+        """A node as it was read: what is not edited yet."""
+        self._load_node(section, field)
+        if section in self._sections:
+            return self._sections[section][1].get(field, ABSENT)
+        return self._nodes[section, field]
+
+    def names(self, section: str) -> list[str]:
+        """The nodes that a section had when it was read, which it is now as a whole, guarded."""
+        self._load_section(section)
+        return list(self._sections[section][1])
 
     def _load_node(self, section: str, field: str) -> None:
         if section in self._sections or (section, field) in self._nodes:
@@ -121,38 +127,25 @@ class Draft:
             value = {name: node.value for name, node in nodes.items() if (section, name) not in self._nodes}
             self.tree = paths.assign(self.tree, parts, value | ({} if edited is MISSING else edited))
 
-    # -- times ------------------------------------------------------------------------------------------------------
-
-    def times(self, section: str, field: str) -> dict[str, int]:
-        """The leaf times of a node as the edits left them. Only nodes that were ever merged by time have any."""
-        if (section, field) not in self._times:
-            self._times[section, field] = self.tx.fetch(Times(self.doc, section, field))[0]
-        return self._times[section, field]
-
-    def put_times(self, section: str, field: str, times: dict[str, int]) -> None:
-        """New leaf times for a node, written by `finish`."""
-        self._times[section, field] = times
-
     def stamp(self, path: Path) -> None:
-        """A plain edit changed what is at `path`: the times of a node that has any say so."""
+        """A plain edit changed what is at `path`: the times say so, where they have to."""
         where = place(path)
-        if where.section is not None and where.field is not None and self.times(where.section, where.field):
-            from coordinator.rules import merging
-
-            times = merging.stamp(self.times(where.section, where.field), where.inner, self.tx.now_us)
-            self.put_times(where.section, where.field, times)
+        assert where.section is not None
+        if where.field is None:
+            self.times.stamp_section(where.section, paths.find(self.tree, section_parts(where.section)))
+        else:
+            value = paths.find(self.tree, (*section_parts(where.section), where.field))
+            self.times.stamp_node(where.section, where.field, where.inner, value)
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
         """Write what the edits changed. TooLarge for a node of more than 1 MiB."""
         self._write_values()
-        for (section, field), times in self._times.items():
-            if times != self.tx.fetch(Times(self.doc, section, field))[0]:
-                self.tx.put_times(self.doc, section, field, times)
-                value = paths.find(self.tree, (*section_parts(section), field))
-                if (section, field) not in self.written and value is not MISSING:
-                    self._put(section, field, value)  # the node's guard and revision stand for its times too
+        for section, field in self.times.write():
+            value = paths.find(self.tree, (*section_parts(section), field))
+            if (section, field) not in self.written and value is not MISSING:
+                self._put(section, field, value)
 
     def _write_values(self) -> None:
         for section, (entry, nodes) in self._sections.items():
@@ -207,8 +200,7 @@ class Draft:
             _require_size(value, section_parts(section))
             self.tx.put_section_value(self.doc, section, value)
         self.written.add((section, None))
-        for timed in [key for key in self._times if key[0] == section]:
-            del self._times[timed]  # they went with the section
+        self.times.forget_nodes(section)
 
     def _write_nodes(self, section: str, entry: SectionFound, nodes: dict[str, Found], value: dict[str, Json]) -> None:
         if entry.is_value or not (entry.exists or value):
@@ -219,11 +211,6 @@ class Draft:
             self._drop(section, name)
         for name in (name for name in value if name in changed):
             self._put(section, name, value[name])
-        edited = {name for timed, name in self._times if timed == section}
-        if stale := (changed | (nodes.keys() - value.keys())) - edited:
-            timed = self.tx.fetch(AllTimes(self.doc, section))[0]
-            for name in sorted(stale & timed.keys()):
-                self.stamp((*section_parts(section), name))
 
 
 def node_reads(doc: str, section: str, field: str) -> tuple[Read, Read, Read]:

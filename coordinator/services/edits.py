@@ -79,6 +79,8 @@ class Editor:
         is_whole = where.section is not None and where.field is None and not where.inner
         if edit.kind != "merge" or not is_whole or where.section in (SESSION, *KINDS):
             return False
+        if edit.at_us is not None and not edit.value:
+            return False  # that it is an object is said as of a time too
         return self.draft.is_object(str(where.section))
 
     # -- one value --------------------------------------------------------------------------------------------------
@@ -87,16 +89,18 @@ class Editor:
         draft = self.draft
         path = draft.place_of(edit.path)
         draft.load(path)
+        if edit.at_us is not None:
+            return self._merge_at(edit, path)
         path = _without_negative(draft.tree, path)
         made = draft.missing_parents(path)
         if edit.kind == "delete" and draft.find(path) is MISSING:
             raise paths.not_found(draft.tree, path)
-        if edit.at_us is not None:
-            return self._merge_at(edit, path, made)
         before = draft.tree
         edited = draft.edit(path, lambda tree: _changed(tree, path, edit, draft.tx.now))
         draft.edited(path)
-        if edited.old is MISSING or edited.new is MISSING or not equal(edited.old, edited.new):
+        is_made_by_members = edit.kind == "merge" and edited.old is MISSING and place(path).field is None
+        is_changed = edited.old is MISSING or edited.new is MISSING or not equal(edited.old, edited.new)
+        if is_changed and not is_made_by_members:
             draft.stamp(path)
         self.touched.append(paths.render(path))
         if edit.kind == "delete" and isinstance(path[-1], int):  # every item after it moves: that is the whole list
@@ -113,13 +117,13 @@ class Editor:
         else:
             self.log.add(path, old, new, made=made)
 
-    def _merge_at(self, edit: Edit, path: Path, made: int) -> Json:
+    def _merge_at(self, edit: Edit, path: Path) -> Json:
         from coordinator.services.timed import merge_at
 
         merged = merge_at(self.draft, path, edit.value, edit.at_us or 0)
-        self.touched.append(paths.render(path))
+        self.touched.append(paths.render(merged.path))
         self.lost += merged.lost
-        self.log.add_leaves(path, merged.old, merged.new, made=made)
+        self.log.add_leaves(merged.path, merged.old, merged.new, made=merged.made)
         return merged.new
 
     # -- groups of sections, and records --------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from coordinator.rules import paths
 from coordinator.rules.paths import MISSING, Path
 from coordinator.services.draft import Draft, node_reads
 from coordinator.services.request import SessionChange
-from coordinator.store.documents import AGENTS, GROUP, RECORD, SESSION, TASKS, place
+from coordinator.store.documents import AGENTS, GROUP, RECORD, SECTION_TIMES, SESSION, TASKS, place
 from coordinator.store.found import Found
 from coordinator.store.keys import SHARED, Keys, agent_member, task_member
 from coordinator.store.reads import Leases, Node, Read, Section, SetMembers
@@ -114,15 +114,6 @@ class SessionDraft(Draft):
 
     def missing_parents(self, path: Path) -> int:
         return 0 if has_rules(path) else super().missing_parents(path)
-
-    def revision(self, path: Path) -> int:
-        where = place(path)
-        self.load(path)
-        if where.section == SESSION:
-            return self.tx.node(self.doc, SESSION, RECORD).revision
-        if where.section in KINDS and where.field is not None:
-            return self._records[where.section, where.field].found.revision
-        return super().revision(path)
 
     def edit_record(self, path: Path, names: set[str]) -> None:
         """Note that fields (or keys of the data) of the record at `path[:3]` were named, also when nothing changes:
@@ -225,20 +216,22 @@ def session_is_not_set(path: Path) -> Refused:
     )
 
 
-def reads_for(session_id: str, path: Path) -> list[Read]:
-    """What editing at `path` has to read, to be fetched ahead in the first round trip."""
+def reads_for(session_id: str, path: Path, *, timed: bool = False) -> list[Read]:
+    """What editing at `path` has to read (`timed`: merging by time), to be fetched ahead in the first round trip."""
     project, _, name = session_id.partition(".")
     where = place(path)
     if where.section is None or where.section == SESSION:
         return []
     if where.field is None:
-        return [] if where.section in KINDS else [Section(name, where.section)]
+        section = Section(name, where.section)
+        return [] if where.section in KINDS else [section, Node(name, SECTION_TIMES, where.section)]
     if where.section == TASKS:
         waiting = SetMembers(Keys(project).waiting(name, where.field))
         return [Node(name, TASKS, where.field), Leases((task_member(name, where.field),)), waiting]
     if where.section == AGENTS:
         return [Node(SHARED, "agents", where.field), Leases((agent_member(where.field),))]
-    return list(node_reads(name, where.section, where.field))
+    of_section = (Node(name, SECTION_TIMES, where.section),) if timed else ()
+    return [*node_reads(name, where.section, where.field), *of_section]
 
 
 def has_rules(path: Path) -> bool:

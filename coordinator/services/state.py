@@ -228,7 +228,8 @@ def _commit(
     from coordinator.services.request import change_session
     from coordinator.services.session_draft import reads_for
 
-    first = dict.fromkeys(read for edit in edits for read in reads_for(session_id, edit.path))
+    timed = any(edit.at_us is not None for edit in edits)
+    first = dict.fromkeys(read for edit in edits for read in reads_for(session_id, edit.path, timed=timed))
     arguments = [[edit.kind, edit.text, edit.value, edit.at_us] for edit in edits]
     made: Record = change_session(
         store, session_id, request, work, verb="state", arguments=[arguments, if_revision], first=list(first)

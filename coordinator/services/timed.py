@@ -1,7 +1,7 @@
-"""Merges by time in a draft: what a node's leaf times are, and which values lost against later ones.
+"""Merges by time in a draft: what the leaf times of a section and its nodes are, and which values lost to later ones.
 
-A node has leaf times from its first merge by time on. Until then its revision, which is the time of its last change,
-stands for all of its leaves. The times of a section go when the section as a whole is deleted or becomes a value.
+A section is merged as one tree, of which only what the merge names is read; all of it where a value comes to stand in
+the section's place. Where no time is kept the revision stands for it (`leaf_times`), of a node as a whole.
 """
 
 from __future__ import annotations
@@ -23,17 +23,34 @@ AHEAD_US = 1_000_000
 
 
 class TimedMerge(NamedTuple):
-    """What was and is at the path, and the values that lost: as in `merging.Merged`, with their whole paths."""
+    """What was and is at `path`, which is the merge's own or that of a value above it, which may have become an object;
+    the missing containers above it; and the values that lost, as in `merging.Merged`, with their whole paths."""
 
+    path: Path
     old: Json
     new: Json
+    made: int
     lost: list[dict[str, Any]]
+
+
+class _Section(NamedTuple):
+    """What a merge sees of a section: its value with the nodes that it names, and all their times: together, those of
+    the section as a whole, and those of each node."""
+
+    name: str
+    parts: Path
+    fields: list[str]
+    value: Json
+    times: Times
+    own: Times
+    by_field: dict[str, Times]
 
 
 def merge_at(draft: Draft, path: Path, data: Json, at_us: int) -> TimedMerge:
     """Merge an object into what is at `path`, leaf by leaf as of `at_us`; or, as a member of a group that is merged,
-    any value that is a section of its own. InvalidData for a time more than a second
-    ahead of the server, and where no times are kept (tasks, agents, the session)."""
+    any value that is a section of its own. A value above `path` becomes an object where `at_us` is later.
+    InvalidData for a time more than a second ahead of the server, and where no times are kept (tasks, agents, the
+    session); InvalidPath into a list."""
     if at_us > draft.tx.now_us + AHEAD_US:
         raise InvalidData(
             f"the time is {(at_us - draft.tx.now_us) / 1e6:.3f} s ahead of the server's",
@@ -44,68 +61,96 @@ def merge_at(draft: Draft, path: Path, data: Json, at_us: int) -> TimedMerge:
             f"{paths.render(path)} keeps no times: tasks, agents and the session have rules of their own",
             hint="merge without --at",
         )
-    old = draft.find(path)
     where = place(path)
     assert where.section is not None
-    above = section_parts(where.section)
-    if where.field is not None:
-        lost = _merge_node(draft, where.section, where.field, merging.nested(where.inner, data), at_us)
+    parts = section_parts(where.section)
+    patch = merging.nested(path[len(parts) :], data)
+    draft.load(path)
+    section = _seen(draft, where.section, parts, patch)
+    reached = _reached(draft.tree, path, len(parts))
+    old, made = paths.find(draft.tree, reached), draft.missing_parents(reached)
+    whole = {} if section.value is MISSING else merging.nested(parts, section.value)
+    merged = merging.merge_at(whole, section.times, merging.nested(parts, patch), at_us)
+    value = paths.find(merged.value, parts)
+    _take_times(draft, section, value, merged.times)
+    _take_value(draft, section, value)
+    return TimedMerge(reached, old, paths.find(draft.tree, reached), made, merged.losers)
+
+
+def _reached(tree: Json, path: Path, depth: int) -> Path:
+    """The path, or the beginning of it (at least `depth` parts) at which a value stands that is no object."""
+    for end in range(depth, len(path)):
+        found = paths.find(tree, path[:end])
+        if found is not MISSING and not isinstance(found, dict):
+            return path[:end]
+    return path
+
+
+def _seen(draft: Draft, name: str, parts: Path, patch: Json) -> _Section:
+    if isinstance(patch, dict):
+        fields = list(patch)
     else:
-        lost = _merge_section(draft, path, old, data, at_us)
-    for loser in lost:
-        loser["path"] = paths.render((*above, *parse_rendered(loser["path"])))
-    return TimedMerge(old, paths.find(draft.tree, path), lost)
+        fields = sorted({*draft.names(name), *draft.times.fields(name)})
+    for field in fields:
+        draft.load((*parts, field))
+    value = paths.find(draft.tree, parts)
+    if value is MISSING and draft.is_object(name):
+        value = {}
+    own = draft.times.of_section(name, draft.entry(name))
+    by_field = {field: draft.times.of_node(name, field, draft.node(name, field)) for field in fields}
+    times = {_moved(text, parts, 0): time for text, time in own.items()}
+    for field, inner in by_field.items():
+        times |= {_moved(text, (*parts, field), 0): time for text, time in inner.items()}
+    return _Section(name, parts, fields, value, times, own, by_field)
 
 
-def _merge_section(draft: Draft, path: Path, old: Json, data: Json, at_us: int) -> list[dict[str, Any]]:
-    """A section that is a value, or becomes one, is one leaf: its last change is its time."""
-    section = place(path).section
-    assert section is not None
-    if place(path).inner:
-        merging.nested(place(path).inner, data)  # into a list: says so
-    if old is not MISSING and not (isinstance(old, dict) and isinstance(data, dict)):
-        decided = min(draft.revision(path), draft.tx.now_us)
-        if at_us <= decided:
-            if not isinstance(data, dict):
-                return [] if equal(old, data) else [_whole_lost((), data, at_us, old, decided)]
-            return [_whole_lost((name,), value, at_us, old, decided) for name, value in data.items()]
-    if not isinstance(data, dict):
-        draft.tree = paths.assign(draft.tree, path, data)
-        return []
-    if not isinstance(old, dict):
-        draft.tree = paths.assign(draft.tree, path, {})
-    lost = []
-    for name, value in data.items():
-        lost += _merge_node(draft, section, name, value, at_us)
-    return lost
+def _take_times(draft: Draft, section: _Section, value: Json, times: Times) -> None:
+    """Hand the times after a merge back to the nodes and the section. What stands for a time that is not kept moves on
+    with this change, so a time is kept from now on where anything changed."""
+    depth = len(section.parts)
+    own: Times = {}
+    by_field: dict[str, Times] = {field: {} for field in section.fields}
+    for text, time in times.items():
+        path = parse_rendered(text.removesuffix("."))
+        of_whom = by_field[str(path[depth])] if len(path) > depth else own
+        of_whom[_moved(text, (), depth + 1)] = time
+    if own != section.own or not _same(section.value, value):
+        draft.times.put_section(section.name, own)
+    for field, inner in by_field.items():
+        old, new = _member(section.value, field), _member(value, field)
+        if not inner and new is not MISSING and "$" in own:
+            inner = {"$": own["$"]}  # or its revision would stand for it, which is later
+        if inner != section.by_field[field] or not _same(old, new):
+            draft.times.put_node(section.name, field, inner)
+        if old is MISSING and new is not MISSING:
+            # no node's revision tells of a deletion since it was read
+            draft.tx.guard_section(draft.doc, section.name, draft.entry(section.name).structure)
 
 
-def _whole_lost(inner: Path, value: Json, at_us: int, winner: Json, decided: int) -> dict[str, Any]:
-    facts = {"path": paths.render(inner), "value": value, "at": at_us, "winner": winner, "winner_at": decided}
-    return {**facts, "tie": at_us == decided, "deleted": False}
+def _take_value(draft: Draft, section: _Section, value: Json) -> None:
+    if not isinstance(value, dict):
+        if value is not MISSING and not _same(section.value, value):
+            draft.tree = paths.assign(draft.tree, section.parts, value)
+        return
+    if not isinstance(section.value, dict):
+        draft.tree = paths.assign(draft.tree, section.parts, {})
+    for field in section.fields:
+        old, new = _member(section.value, field), _member(value, field)
+        if new is not MISSING and new is not old:
+            draft.tree = paths.assign(draft.tree, (*section.parts, field), new)
+        elif new is MISSING and old is not MISSING:
+            draft.tree = paths.remove(draft.tree, (*section.parts, field))
 
 
-def _merge_node(draft: Draft, section: str, field: str, patch: Json, at_us: int) -> list[dict[str, Any]]:
-    """Merge at a node as if it were the one member of an object: a node may be a leaf itself."""
-    path = (*section_parts(section), field)
-    value, revision = draft.find(path), draft.revision(path)
-    times = draft.times(section, field)
-    if not times and value is not MISSING:
-        times = {"$": min(revision, draft.tx.now_us)}
-    merged = merging.merge_at({} if value is MISSING else {field: value}, _inside(field, times), {field: patch}, at_us)
-    if field in merged.value:
-        draft.tree = paths.assign(draft.tree, path, merged.value[field])
-    if (after := _outside(merged.times)) != times:
-        draft.put_times(section, field, after)
-    return merged.losers
+def _member(value: Json, field: str) -> Json:
+    return value.get(field, MISSING) if isinstance(value, dict) else MISSING
 
 
-def _inside(field: str, times: Times) -> Times:
-    return {_moved(text, (field,), 0): time for text, time in times.items()}
-
-
-def _outside(times: Times) -> Times:
-    return {_moved(text, (), 1): time for text, time in times.items()}
+def _same(old: Json, new: Json) -> bool:
+    """Whether two values are the same, as far as that is about themselves: an object's members have their own times."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return True
+    return old is new or (old is not MISSING and new is not MISSING and equal(old, new))
 
 
 def _moved(text: str, above: Path, cut: int) -> str:

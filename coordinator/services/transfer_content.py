@@ -20,6 +20,7 @@ from coordinator.store.documents import (
     GROUP,
     ORPHANS,
     RUNS,
+    SECTION_TIMES,
     SESSION,
     TASKS,
     section_name,
@@ -30,8 +31,9 @@ FORMAT = "coord-session/1"
 FIELDS = frozenset(
     ("format", "checksum", "revision", "exported_at", "session", "sections", "values", "times", "agents")
 )
-KEPT_INTERNAL = (RUNS, ORPHANS, CONFLICTS)
-"""Sections of the system's own that are part of a session's state: what was tried, and what was set aside."""
+KEPT_INTERNAL = (RUNS, ORPHANS, CONFLICTS, SECTION_TIMES)
+"""Sections of the system's own that are part of a session's state: what was tried, what was set aside, and when whole
+sections were decided, those that were deleted among them."""
 MAX_REVISION = 2**53 - 1
 MAX_ARGUMENTS = 1_000_000
 """Redis takes 1,048,576 arguments in one call, and all index entries are made by one."""
@@ -154,6 +156,8 @@ def _check_section(section: str, nodes: Any) -> None:
             ids.thing_id(field, "task")
             if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
                 _refuse(path, "should be a list of objects")
+        if section == SECTION_TIMES:
+            _check_leaf_times(path, value)
 
 
 def _check_size(path: str, value: Json) -> None:
@@ -167,9 +171,12 @@ def _check_times(times: dict[str, Any], sections: dict[str, Any]) -> None:
         if section not in sections or not isinstance(fields, dict):
             _refuse(f"times.{section}", "belongs to no section")
         for field, found in fields.items():
-            whole = isinstance(found, dict) and all(type(us) is int and us >= 0 for us in found.values())
-            if not whole:
-                _refuse(f"times.{section}.{field}", "should be leaf times in microseconds")
+            _check_leaf_times(f"times.{section}.{field}", found)
+
+
+def _check_leaf_times(path: str, found: Any) -> None:
+    if not (isinstance(found, dict) and all(type(us) is int and us >= 0 for us in found.values())):
+        _refuse(path, "should be leaf times in microseconds")
 
 
 def _check_tasks(tasks: dict[str, Any]) -> None:

@@ -28,6 +28,8 @@ ORPHANS = ".orphans"
 
 CONFLICTS = ".conflicts"
 """Per number: a value that lost against one with a later time; `last` is the highest number given."""
+SECTION_TIMES = ".times"
+"""Per section: when it was last set, merged or deleted as a whole, where nothing else tells; outlasts the section."""
 SECTION_LIST = ".sections"
 """No section of its own: under this name the list of sections keeps the revision at which one last came or went."""
 

@@ -125,7 +125,9 @@ def test_a_later_merge_of_the_same_value_still_moves_its_time(store: Store, sess
     assert value_at(store, session_id, "planning.epic.a") == 1
 
 
-def test_only_nodes_that_were_merged_by_time_carry_times(store: Store, session_id: str, project: str) -> None:
+def test_only_nodes_that_were_merged_by_time_or_deleted_carry_times(
+    store: Store, session_id: str, project: str
+) -> None:
     state.set_(store, session_id, "planning.a", {"x": 1}, request=REQUEST)
     state.merge(store, session_id, "planning.b", {"x": 1}, request=REQUEST)
     assert not store.commands.exists(Keys(project).times("one", "planning"))
@@ -142,16 +144,6 @@ def test_a_time_ahead_of_the_server_is_refused(store: Store, session_id: str) ->
 def test_records_with_rules_of_their_own_are_not_merged_by_time(store: Store, session_id: str, path: str) -> None:
     with pytest.raises(InvalidData):
         merge(store, session_id, path, {"goal": "x"}, 10)
-
-
-def test_a_section_that_is_a_value_is_one_leaf(store: Store, session_id: str) -> None:
-    merge(store, session_id, "$", {"note": "a", "planning": {"x": 1}}, 10)
-    merge(store, session_id, "$", {"note": "b", "planning": "text"}, 20)
-    assert journal(store, session_id) == [("note", "b", "a"), ("planning", "text", {"x": 1})]
-    soon = now_us(store, session_id) + 500_000
-    merge(store, session_id, "$", {"note": {"now": "an object"}, "execution": {"mood": "good"}}, soon)
-    assert value_at(store, session_id, "note") == {"now": "an object"}
-    assert value_at(store, session_id, "execution.mood") == "good"
 
 
 def test_a_list_is_one_leaf(store: Store, session_id: str) -> None:
@@ -195,3 +187,28 @@ def test_a_conflict_is_told_as_an_event(store: Store, session_id: str, project: 
     [event] = events.list_(store, project, types="state:conflict")
     assert event["data"]["conflicts"] == [{"number": 1, "path": "planning.epic.a"}]
     assert event["session"] == session_id
+
+
+def test_values_that_a_late_write_cleared_are_kept_with_their_own_times(store: Store, session_id: str) -> None:
+    merge(store, session_id, "planning", {"z": {}}, 3_000_000)
+    merge(store, session_id, "planning", {"z": {"x": {"x": 2}}}, 2_000_000)
+    merge(store, session_id, "planning", {"z": "a"}, 3_000_000)
+    assert value_at(store, session_id, "planning") == {"z": {}}
+    entries = [(entry["path"], entry["lost"], entry["lost_at"]) for entry in conflicts.list_(store, session_id)]
+    assert entries == [
+        ("planning.z", "a", "1970-01-01T00:00:03.000Z"),
+        ("planning.z.x.x", 2, "1970-01-01T00:00:02.000Z"),
+    ]
+
+
+def test_a_value_that_lost_without_a_time_is_kept_without_one(store: Store, session_id: str, project: str) -> None:
+    state.set_(store, session_id, "planning.epic", {"old": 1, "new": 2}, request=REQUEST)
+    only_new = {"new": 9_000_000}
+    store.project(project).change(lambda tx: tx.put_times("one", "planning", "epic", only_new), verb="t")
+    merge(store, session_id, "planning", {"epic": "text"}, 5_000_000)
+    assert value_at(store, session_id, "planning.epic") == {"new": 2}
+    lost = [(entry["path"], entry["lost_at"], entry["kept_at"]) for entry in conflicts.list_(store, session_id)]
+    assert lost == [
+        ("planning.epic", "1970-01-01T00:00:05.000Z", "1970-01-01T00:00:09.000Z"),
+        ("planning.epic.old", None, "1970-01-01T00:00:05.000Z"),
+    ]
