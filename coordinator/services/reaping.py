@@ -10,7 +10,7 @@ from coordinator.models import ids
 from coordinator.models.errors import Conflict, CoordError, ServerUnavailable
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentStatus, SessionStatus, TaskStatus
-from coordinator.services import agents, dependencies, giving_back, locks, task_records
+from coordinator.services import agents, dependencies, giving_back, grace, locks, task_records
 from coordinator.services.request import CLOSED, Request, SessionChange, change_project
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
@@ -27,6 +27,8 @@ def sweep(store: Store, project: str, *, limit: int = 1000) -> Record:
     ids.project_id(project)
     done: Record = {"task": 0, "agent": 0, "session": 0, "lock": 0, "retry": 0, "spread": 0, "pruned": 0, "failed": 0}
     project_store = store.project(project)
+    if grace.is_due(project_store):
+        grace.give(project_store)
     seen: set[str] = set()
     while sum(done.values()) < limit:
         now_ms = project_store.fetch().now_ms

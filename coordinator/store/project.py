@@ -26,7 +26,7 @@ from coordinator.models.jsontext import canonical, dumps
 from coordinator.store import scripts
 from coordinator.store.found import Snapshot
 from coordinator.store.keys import LAYOUT, PROJECTS, Keys
-from coordinator.store.reads import Command, Read
+from coordinator.store.reads import AllLeases, Command, Read
 
 if TYPE_CHECKING:
     from coordinator.store.connection import Store
@@ -134,16 +134,26 @@ class ProjectStore:
                 longest_s = LONGEST_LOCK_PAUSE_S if isinstance(again.error, Locked) else LONGEST_PAUSE_S
             _pause(attempt, longest_s)
 
-    def renew(self, member: str, token: int, *, ttl_ms: int | None = None, load: dict[str, Any] | None = None) -> int:
+    def renew(
+        self,
+        member: str,
+        token: int,
+        *,
+        ttl_ms: int | None = None,
+        load: dict[str, Any] | None = None,
+        grace: bool = False,
+    ) -> int:
         """More time for a lease, by its holder: the new deadline in ms of the server's clock, or raises LeaseLost.
 
-        Count the trust window from before this call. `load` is kept with the holder's name until its next end.
+        Count the trust window from before this call. `load` is kept with the holder's name until its next end. A lease
+        whose deadline has passed is lost; `grace` gives it more time all the same (see services.grace).
         """
         from coordinator.models.errors import LeaseLost
 
         kind, _, name = member.partition("/")
         keys = [self.keys.leases, self.keys.deadlines, self.keys.alive(name if kind == "agent" else "")]
         arguments = [member, token, "" if ttl_ms is None else ttl_ms, "" if load is None else dumps(load)]
+        arguments.append("1" if grace else "")
         with self.store.translated():
             answer = scripts.call(self.store.wire, "renew", keys, arguments)
         if answer[0] == "OK":
@@ -199,7 +209,8 @@ class ProjectStore:
             self._listed = True
 
     def _adopt(self, *, known: str, server: str, revision: int) -> None:
-        """Remember the new server, with a jump of the revision and an alert. The first one to come does it."""
+        """Remember the new server, with a jump of the revision and an alert. The first one to come does it. Whoever
+        worked could not renew while there was no server, so every lease of theirs begins anew."""
         from coordinator.store.transaction import Transaction
 
         tx = Transaction(self, None, None, {})
@@ -213,6 +224,9 @@ class ProjectStore:
                 "last_revision": revision,
             },
         )
+        for member, lease in tx.fetch(AllLeases())[0].items():
+            if member.startswith(("task/", "agent/")):
+                tx.lease_to(member, lease.token, lease.ttl_ms)
         request_id = "adopt-" + _sha256(f"{known} {server}")[:20]
         self._call(tx, "null", request_id, "adopt", tx.now_us + COMMIT_WINDOW_MS * 1000, MEMORY_MS, adopt=known)
 

@@ -116,7 +116,9 @@ MUTANTS = [
         dangers.a_reader_does_not_see_who_came_and_went, "touch(sections, section, true)", "touch(sections, section)"
     ),
     Mutant(dangers.a_replaced_holder_renews, "token ~= ARGV[2] or ", "", "renew"),
-    Mutant(dangers.a_lease_is_renewed_after_its_end, " or tonumber(deadline) <= now_ms", "", "renew"),
+    Mutant(
+        dangers.a_lease_is_renewed_after_its_end, " or (tonumber(deadline) <= now_ms and ARGV[5] ~= '1')", "", "renew"
+    ),
 ]
 
 
