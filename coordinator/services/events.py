@@ -6,14 +6,12 @@ event sets in motion is in `reactions`.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
 from coordinator.models import ids
-from coordinator.models.clock import duration_ms
 from coordinator.models.errors import InvalidData, NotFound, Refused, UsageError
 from coordinator.models.jsontext import Json, check
 from coordinator.rules import lifecycle
@@ -26,8 +24,9 @@ from coordinator.services.request import (
     session_not_found,
     session_reads,
 )
+from coordinator.services.since import Start, start_of
 from coordinator.store.connection import Store
-from coordinator.store.events import BEGINNING, PAGE, Entry, EventStream, after_revision
+from coordinator.store.events import BEGINNING, PAGE, Entry, EventStream
 from coordinator.store.transaction import Transaction
 
 Event = dict[str, Any]
@@ -54,7 +53,6 @@ RESERVED = frozenset(
 )
 """Names that only coord itself gives to events: whoever reads one may believe it."""
 LIST_LIMIT = 1000
-_POSITION = re.compile(r"(\d{1,20})(?:-(\d{1,20}))?\Z")
 
 
 def emit(
@@ -114,9 +112,9 @@ def list_(
     wanted: list[Event] = []
     if start is not None:
         _refuse_trimmed(stream, start)
-        while len(wanted) < limit and (page := stream.page(start)):
-            wanted += [entry.event for entry in page if _fits(entry, types, session_id)]
-            start = page[-1].id
+        while len(wanted) < limit and (page := stream.page(start.position)):
+            wanted += [entry.event for entry in page if _fits(entry, types, session_id) and start.includes(entry)]
+            start = start._replace(position=page[-1].id)
         return wanted[:limit]
     before: str | None = None
     while len(wanted) < limit and (page := stream.newest(before=before)):
@@ -146,12 +144,12 @@ def follow(
     stream, start = _open(store, project, session_id, since)
     if start is not None:
         _refuse_trimmed(stream, start)
-    return _following(stream, start or BEGINNING, types, session_id, count, timeout_ms, stop)
+    return _following(stream, start or Start(), types, session_id, count, timeout_ms, stop)
 
 
 def _following(
     stream: EventStream,
-    position: str,
+    start: Start,
     types: str | None,
     session_id: str | None,
     count: int | None,
@@ -161,36 +159,24 @@ def _following(
     end = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
     given = 0
     while True:
-        page = stream.page(position) or stream.wait(position, 5.0 if end is None else end - time.monotonic())
-        if page and position != BEGINNING and (oldest := stream.was_trimmed_after(position)):
-            yield {"type": TRIMMED, "source": "coord", "after": position, "oldest": oldest}
+        after = start.position
+        page = stream.page(after) or stream.wait(after, 5.0 if end is None else end - time.monotonic())
+        if page and after != BEGINNING and (oldest := start.trimmed(stream)):
+            yield {"type": TRIMMED, "source": "coord", "after": after, "oldest": oldest}
         for entry in page:
-            if _fits(entry, types, session_id):
+            if _fits(entry, types, session_id) and start.includes(entry):
                 yield entry.event
                 given += 1
                 if given == count:
                     return
         if page:
-            position = page[-1].id
+            start = start._replace(position=page[-1].id)
         caught_up = len(page) < PAGE
         if (caught_up and end is not None and time.monotonic() >= end) or (stop is not None and stop()):
             return
 
 
-def position_of(since: str, now_us: int) -> str:
-    """The stream's position that `since` means: a revision (bare number), an event's id, or a duration before now."""
-    match = _POSITION.match(since.strip())
-    if match is not None:
-        return since.strip() if match[2] is not None else after_revision(int(match[1]))
-    try:
-        return after_revision(max(0, now_us - duration_ms(since) * 1000))
-    except UsageError:
-        raise UsageError(
-            f"{ids.shown(since)} is no revision, event id or duration", hint="write --since 1767225600000000, or 10m"
-        ) from None
-
-
-def _open(store: Store, project: str, session_id: str | None, since: str | None) -> tuple[EventStream, str | None]:
+def _open(store: Store, project: str, session_id: str | None, since: str | None) -> tuple[EventStream, Start | None]:
     """The stream of a project that exists, and where to start in it."""
     project_store = existing_project(store, project)
     if session_id is not None:
@@ -200,18 +186,18 @@ def _open(store: Store, project: str, session_id: str | None, since: str | None)
         reads = session_reads(name)
         if not project_store.fetch(*reads)[reads[0]].exists:
             raise session_not_found(store, session_id)
-    start = None if since is None else position_of(since, project_store.fetch().now_us)
+    start = None if since is None else start_of(since, project_store.fetch().now_us)
     return EventStream(store, project), start
 
 
-def _refuse_trimmed(stream: EventStream, position: str) -> None:
-    oldest = stream.was_trimmed_after(position)
+def _refuse_trimmed(stream: EventStream, start: Start) -> None:
+    oldest = start.trimmed(stream)
     if oldest is not None:
         raise NotFound(
             "events after that point have been trimmed away",
             hint=f"the oldest that is kept is {oldest}; read the records, then follow from now",
             code="trimmed",
-            since=position,
+            since=start.position,
             oldest=oldest,
         )
 

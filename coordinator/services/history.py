@@ -16,6 +16,7 @@ from coordinator.rules.path_text import parse_rendered
 from coordinator.rules.paths import MISSING, Path
 from coordinator.services import events, tree
 from coordinator.services.changes import Change, is_digest, leaves, narrowed
+from coordinator.services.since import Start, start_of
 from coordinator.services.tree_parts import Document
 from coordinator.store.connection import Store
 from coordinator.store.events import Entry, EventStream, after_revision, sort_key
@@ -35,18 +36,20 @@ def history(
     """
     document, stream = _open(store, document_id)
     wanted = paths.parse(path)
-    start = None if since is None else events.position_of(since, store.project(document.project).fetch().now_us)
+    start = None if since is None else start_of(since, store.project(document.project).fetch().now_us)
     found: list[Change] = []
     is_complete = False
     for entries in _by_revision(_backwards(stream)):
-        if start is not None and sort_key(entries[0].id) <= sort_key(start):
+        if start is not None and sort_key(entries[0].id) <= sort_key(start.position):
             break
+        if start is not None and not start.includes(entries[0]):
+            continue
         found += _told(document, entries[::-1], wanted)[::-1]
         is_complete = any(_begins(document, entry) for entry in entries)
         if is_complete or len(found) >= limit:
             break
     if not is_complete and len(found) < limit and (start is not None or not found):
-        _refuse_trimmed(stream, start or "0-0")
+        _refuse_trimmed(stream, start or Start())
     if not found and start is None:
         tree.find(store, document_id, wanted)
     return [_shown(change) for change in found[:limit][::-1]]
@@ -69,7 +72,7 @@ def diff(store: Store, document_id: str, first: int, second: int | None = None, 
             is_complete, changes = True, []
         changes += _told(document, entries, wanted)
     if not is_complete:
-        _refuse_trimmed(stream, after_revision(first))
+        _refuse_trimmed(stream, Start(after_revision(first)))
     return _net(changes)
 
 
@@ -184,8 +187,8 @@ def _is_record(path: Path) -> bool:
     return path == ("session",) or (len(path) == 3 and path[:2] in (("execution", "tasks"), ("execution", "agents")))
 
 
-def _refuse_trimmed(stream: EventStream, position: str) -> None:
-    oldest = stream.was_trimmed_after(position)
+def _refuse_trimmed(stream: EventStream, start: Start) -> None:
+    oldest = start.trimmed(stream)
     if oldest is not None:
         revision = oldest.partition("-")[0]
         raise NotFound(
