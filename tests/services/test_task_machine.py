@@ -166,7 +166,7 @@ class TaskMachine(RuleBasedStateMachine):
             self.took(one["task"], one["agent"], one["epoch"])
 
     def took(self, task: str, agent: str, epoch: int) -> None:
-        assert epoch not in {known for _, _, known in self.epochs}, "an epoch was given twice"
+        assert (task, epoch) not in {(known, at) for known, _, at in self.epochs}, "an epoch was given twice"
         self.epochs.append((task, agent, epoch))
 
     VERBS = ("complete", "fail", "progress", "heartbeat", "release", "block")
