@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
-import os
 import sys
 
 
@@ -23,22 +21,7 @@ def main() -> None:
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
         code = 130
-    _leave(code)
-
-
-def _leave(code: int) -> None:
-    """End the process without taking every module apart first, which takes 10 ms; `run` has sent what was written."""
-    threading = sys.modules.get("threading")
-    if threading is not None and threading.active_count() > 1:
-        sys.exit(code)
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except OSError:  # nobody reads it any more; stdout's own failure is in `code` already
-            pass
-    os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

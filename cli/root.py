@@ -33,12 +33,13 @@ EXIT_CODES = (
 
 ENVIRONMENT = (
     ("COORD_REDIS_URL", "redis://, rediss://, unix://, sentinel:// or cluster://; without it an embedded server"),
-    ("COORD_QUEUE_URL", "the server of the RQ queues, where it is another one"),
+    ("COORD_QUEUE_URL", "the server of RQ's queues, where it is another one; a cluster needs it"),
     ("COORD_PROJECT", "the project, where none is given"),
     ("COORD_SESSION", "the session that @ stands for"),
     ("COORD_AGENT", "the agent, where none is given"),
     ("COORD_LOCKS", "locks held, NAME=TOKEN, several apart by blanks"),
     ("COORD_OUTPUT", "json or table"),
+    ("COORD_HOME", "the folder of the embedded server"),
     ("COORD_SERVER_BINARY", "the server program that is started where no address is given"),
 )
 

@@ -256,7 +256,10 @@ def list_teams(project: ProjectArg) -> None:
     """Teams that were described, have agents, or said that they are ready."""
     from coordinator.services import staff
 
-    emit(staff.list_teams(context().store, project), table=("id", "lead", "members", "ready_at"))
+    emit(
+        staff.list_teams(context().store, project, described=context().config.teams),
+        table=("id", "lead", "members", "ready_at"),
+    )
 
 
 @command(app, examples=["coord shared get-team shop engineering"])
@@ -264,4 +267,4 @@ def get_team(project: ProjectArg, team: TeamArg) -> None:
     """One team."""
     from coordinator.services import staff
 
-    emit(staff.get_team(context().store, project, team))
+    emit(staff.get_team(context().store, project, team, described=context().config.teams))

@@ -71,7 +71,10 @@ def submit(
         list[str] | None, typer.Option("--needs", metavar="C", help="A capability that it needs; repeatable.")
     ] = None,
     resource: Annotated[
-        list[str] | None, typer.Option("--resource", metavar="NAME=N", help="A resource that it uses; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--resource", metavar="NAME=N", help="A resource that it needs; kept with the task, not yet enforced."
+        ),
     ] = None,
     output: Annotated[
         list[str] | None, typer.Option("--output", metavar="T", help="What it must leave behind; repeatable.")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from coordinator.models import ids
 from coordinator.models.errors import AlreadyExists
-from coordinator.models.shapes import Record, new_team, new_tool, validate_tool
+from coordinator.models.shapes import Record, new_team, new_tool, validate_team, validate_tool
 from coordinator.models.states import AgentStatus
 from coordinator.rules import paths
 from coordinator.services import agents
@@ -18,6 +21,8 @@ from coordinator.store.transaction import Transaction
 
 TOOLS = "tools"
 TEAMS = "teams"
+DESCRIBED = ("lead", "members", "escalation")
+"""What coord.toml may say of a team."""
 
 
 def list_tools(
@@ -78,11 +83,15 @@ def register_tool(store: Store, project: str, name: str, *, fields: Record, requ
     return change_project(store, project, request, work, verb="shared register-tool", arguments=[name, fields])
 
 
-def list_teams(store: Store, project: str) -> list[Record]:
-    """Teams that were described, that have agents, or that said they are ready; members are the live agents too."""
+def list_teams(store: Store, project: str, *, described: Mapping[str, Mapping[str, Any]] | None = None) -> list[Record]:
+    """Teams that coord.toml describes (`described`: team → lead, members, escalation), that have agents, or that said
+    they are ready; members are the live agents too."""
     project_store = existing_project(store, project)
     snapshot, everybody = agents.read_agents(project_store, AllNodes(SHARED, TEAMS))
     known: dict[str, Record] = {name: dict(node.value) for name, node in snapshot[AllNodes(SHARED, TEAMS)].items()}
+    for name, table in (described or {}).items():
+        team = known.setdefault(ids.thing_id(name, "team"), new_team(name))
+        known[name] = validate_team({**team, **{key: table[key] for key in DESCRIBED if key in table}})
     for agent in everybody:
         if agent["team"] and agent["status"] != AgentStatus.LOST:
             team = known.setdefault(agent["team"], new_team(agent["team"]))
@@ -90,10 +99,12 @@ def list_teams(store: Store, project: str) -> list[Record]:
     return [known[name] for name in sorted(known)]
 
 
-def get_team(store: Store, project: str, team: str) -> Record:
+def get_team(
+    store: Store, project: str, team: str, *, described: Mapping[str, Mapping[str, Any]] | None = None
+) -> Record:
     """One team. NotFound."""
     ids.thing_id(team, "team")
-    teams = {record["id"]: record for record in list_teams(store, project)}
+    teams = {record["id"]: record for record in list_teams(store, project, described=described)}
     if team not in teams:
         raise not_found("team", team, list(teams), f"`coord shared list-teams {project}` shows what there is")
     return teams[team]

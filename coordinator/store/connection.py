@@ -38,12 +38,20 @@ class Store:
 
     `make(purpose)` returns a client that answers in text; purpose is `commands`, `blocking`, `subscriptions` or `raw`
     (bytes, for RQ). `address` is what errors show, without its password. `plain_url` is given where the server can be
-    spoken to without redis-py.
+    spoken to without redis-py; `queues_apart` says that RQ's keys are on another server.
     """
 
-    def __init__(self, make: Callable[[str], redis.Redis], address: str, plain_url: str | None = None) -> None:
+    def __init__(
+        self,
+        make: Callable[[str], redis.Redis],
+        address: str,
+        plain_url: str | None = None,
+        *,
+        queues_apart: bool = False,
+    ) -> None:
         self.make = make
         self.plain_url = plain_url
+        self.queues_apart = queues_apart
         self.address = address
         self._projects: dict[str, ProjectStore] = {}
 
@@ -51,6 +59,10 @@ class Store:
     def wire(self) -> Wire:
         from coordinator.store.wire import ClientWire, DirectWire, target
 
+        if self.plain_url is not None and self.plain_url.startswith("cluster://"):
+            from coordinator.store.cluster import ClusterWire
+
+            return ClusterWire(lambda: self.commands)
         where = None if self.plain_url is None else target(self.plain_url)
         if where is None:
             return ClientWire(lambda: self.commands)
@@ -117,19 +129,29 @@ def connect(config: Config, notify: Callable[[str], None] | None = None) -> Stor
 
 
 def store_at(url: str, queue_url: str | None = None) -> Store:
-    """The store at an address: redis://, rediss://, unix:// or sentinel://[password@]host:port,…/service[/db]; with
-    `queue_url`, RQ's queues are kept on another server."""
+    """The store at an address: redis://, rediss://, unix://, sentinel://[password@]host:port,…/service[/db] or
+    cluster://host:port,…; with `queue_url`, RQ's queues are kept on another server."""
     scheme = url.partition("://")[0]
     if queue_url is not None and queue_url != url:
         apart, queue = store_at(url), store_at(queue_url)
-        return Store(lambda purpose: (queue if purpose == "raw" else apart).make(purpose), mask(url), apart.plain_url)
+        return Store(
+            lambda purpose: (queue if purpose == "raw" else apart).make(purpose),
+            mask(url),
+            apart.plain_url,
+            queues_apart=True,
+        )
     if scheme == "sentinel":
         from coordinator.store.sentinel import sentinel_client
 
         return Store(lambda purpose: sentinel_client(url, **_options(purpose)), mask(url))
+    if scheme == "cluster":
+        from coordinator.store.cluster import cluster_client
+
+        return Store(lambda purpose: cluster_client(url, purpose, _options(purpose)), mask(url), url)
     if scheme not in ("redis", "rediss", "unix"):
         raise UsageError(
-            f"coord cannot reach Redis by {scheme}://", hint="use redis://, rediss://, unix:// or sentinel://"
+            f"coord cannot reach Redis by {scheme}://",
+            hint="use redis://, rediss://, unix://, sentinel:// or cluster://",
         )
     return Store(lambda purpose: _client(url, purpose), mask(url), url)
 

@@ -28,8 +28,9 @@ def remove_project(store: Store, project: str) -> int:
         late = [key for key in _scan(store, keys.prefix) if key != keys.meta]
         removed += int(store.commands.unlink(keys.meta, *late))
         store.commands.srem(PROJECTS, project)
-        bells: Any = list(store.raw.scan_iter(match=f"{keys.rq_prefix}:*", count=PAGE))  # where RQ has its own server
-        removed += int(store.raw.unlink(*bells)) if bells else 0
+        if store.queues_apart:
+            bells: Any = list(store.raw.scan_iter(match=f"{keys.rq_prefix}:*", count=PAGE))
+            removed += int(store.raw.unlink(*bells)) if bells else 0
     return removed
 
 
