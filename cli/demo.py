@@ -44,6 +44,7 @@ def demo(
     else:
         emit_text(markdown)
     say(f"{len(ended.artefacts)} files were written to {chosen.resolve() / 'artefacts'}, in {ended.seconds:.0f} s")
+    say(f"the state is kept: COORD_HOME={chosen.resolve() / 'state'} coord session status demo.release --detailed")
     if failed or not_reached:
         more = f"; not reached: {', '.join(not_reached)}" if not_reached else ""
         raise CommandFailed(
