@@ -66,7 +66,7 @@ class SmallRepository:
             input=json.dumps({"id": step, "inputs": inputs or {}}),
             capture_output=True,
             encoding="utf-8",
-            env={**os.environ, **environment},
+            env={**_plain_environment(), **environment},
             cwd=self.output.parent,
             timeout=WITHIN_S,
         )
@@ -96,3 +96,8 @@ class SmallRepository:
     def _seen(self) -> tuple[str, str, str]:
         refs = self.git("for-each-ref")
         return self.git("status", "--porcelain", "--ignored", "--untracked-files=all"), refs, self.git("diff")
+
+
+def _plain_environment() -> dict[str, str]:
+    """As a user's: a setting that keeps Python from writing bytecode would hide where a step writes it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
