@@ -16,10 +16,15 @@ DEFAULT_PORT = 26379
 
 def sentinel_client(url: str, **options: Any) -> redis.Redis:
     """A client that asks the sentinels for the primary whenever it connects. UsageError for a malformed address."""
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
     from redis.sentinel import Sentinel
 
     hosts, service, login = _parts(url)
-    sentinels: Any = Sentinel(hosts, socket_timeout=options.get("socket_connect_timeout", 3.0))  # type: ignore[no-untyped-call]
+    timeout_s = options.get("socket_connect_timeout", 3.0)
+    # each sentinel is asked once: whoever wants the primary asks them all again, and that as often as its client does
+    once = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, "retry": Retry(NoBackoff(), 0)}
+    sentinels: Any = Sentinel(hosts, sentinel_kwargs=once)  # type: ignore[no-untyped-call]
     client: redis.Redis = sentinels.master_for(service, **login, **options)
     return client
 
