@@ -24,7 +24,7 @@ from coordinator.services.task_records import changes_of, line
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.keys import SHARED, session_member
-from coordinator.store.reads import AllLeases, AllNodes, Counts, Expired, Locks, Node, Section
+from coordinator.store.reads import AllLeases, AllNodes, Counts, Expired, NamedLocks, Node, PathLocks, Section
 
 DEFAULT_RETENTION_MS = 30 * 86_400_000
 FINAL = "closed"
@@ -101,7 +101,9 @@ def let_go(change: SessionChange, open_tasks: bool) -> Released:
     """Inside a change: end every lease, holding entry, ready line, pause, lock and registration that belongs to the
     session. `open_tasks` False: there are no tasks that could stand in a line or be held."""
     tx, name = change.tx, change.name
-    leases, locks, deadlines, agents = tx.fetch(AllLeases(), Locks(), _EVERY_DEADLINE, AllNodes(SHARED, AGENTS))
+    reads = (AllLeases(), PathLocks(), NamedLocks(), _EVERY_DEADLINE, AllNodes(SHARED, AGENTS))
+    leases, of_paths, named, deadlines, agents = tx.fetch(*reads)
+    locks = of_paths | named
     released = Released()
     for member in leases:
         if member.startswith(f"task/{name}/"):

@@ -31,7 +31,7 @@ from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION
 from coordinator.store.found import LockFound
 from coordinator.store.keys import lock_member
-from coordinator.store.reads import AllLeases, Counts, Locks
+from coordinator.store.reads import AllLeases, Counts, Lock, NamedLocks, PathLocks
 from coordinator.store.transaction import Transaction
 from coordinator.store.wakeups import Bell
 
@@ -85,10 +85,11 @@ def _take(
     store: Store, project: str, name: str, owner: str, ttl_ms: int, request: Request, place: waiting_line.Place | None
 ) -> Record:
     def work(tx: Transaction) -> Record:
-        locks, lines = tx.fetch(Locks(), Counts(tx.keys.lines))
-        lock: LockFound | None = locks.get(name)
+        of_paths, named, lines = tx.fetch(PathLocks(), NamedLocks(), Counts(tx.keys.lines))
+        locks: dict[str, LockFound] = of_paths | named
+        lock = locks.get(name)
         _refuse_taken(name, lock, waiting_line.before(lines, name, place, tx.now_ms), tx.now_ms)
-        if lock is None and sum(one.deadline_ms > tx.now_ms for one in locks.values()) >= MAX_LOCKS:
+        if lock is None and _held_by_users(locks, tx.now_ms) >= MAX_LOCKS:
             raise Refused(f"project {project} has {MAX_LOCKS:,} locks", hint="release some: `coord lock list`")
         if name.startswith("state/"):
             session_id = name.split("/", 2)[1]
@@ -110,6 +111,11 @@ def _take(
 
     once = Request(request.id, request.actor, request.locks, wait_ms=0)
     return change_project(store, project, once, work, verb="lock acquire", arguments=[name, owner, ttl_ms])
+
+
+def _held_by_users(locks: dict[str, LockFound], now_ms: int) -> int:
+    """How many locks are held but for the sessions' own: there may be any number of sessions."""
+    return sum(lock.deadline_ms > now_ms and not name.startswith("session/") for name, lock in locks.items())
 
 
 def _refuse_taken(name: str, lock: LockFound | None, before: int, now_ms: int) -> None:
@@ -183,7 +189,7 @@ def sweep(tx: Transaction, name: str, lock: LockFound) -> None:
         return
     expired(tx, name, lock)
     remembered = f"{lock.token} {lock.deadline_ms} {lock.acquired_ms} {NOTICED} {lock.owner}"
-    tx.hset(tx.keys.locks, name, remembered)
+    tx.hset(tx.keys.locks_with(name), name, remembered)
     tx.zadd(tx.keys.deadlines, lock_member(name), max(forget_ms, tx.now_ms + 1))
 
 
@@ -192,7 +198,7 @@ def list_(store: Store, project: str) -> list[Record]:
     long as its session, so that session's deadline is shown."""
     project_store = existing_project(store, project)
     lines = Counts(project_store.keys.lines)
-    snapshot = project_store.fetch(Locks(), AllLeases(), lines)
+    snapshot = project_store.fetch(PathLocks(), NamedLocks(), AllLeases(), lines)
     sessions = {
         f"session/{project}.{member.removeprefix('session/')}/leader": lease.deadline_ms
         for member, lease in snapshot[AllLeases()].items()
@@ -208,7 +214,7 @@ def list_(store: Store, project: str) -> list[Record]:
             instant_ms(sessions.get(name, lock.deadline_ms)),
             len(waiting_line.waiting(snapshot[lines], name, now_ms)),
         )
-        for name, lock in sorted(snapshot[Locks()].items())
+        for name, lock in sorted((snapshot[PathLocks()] | snapshot[NamedLocks()]).items())
         if sessions.get(name, lock.deadline_ms) > now_ms
     ]
 
@@ -234,7 +240,7 @@ def checked(project: str, name: str) -> str:
 
 
 def _held(tx: Transaction, name: str, token: int) -> LockFound:
-    lock: LockFound | None = tx.fetch(Locks())[0].get(name)
+    lock: LockFound | None = tx.fetch(Lock(name))[0]
     if lock is None:
         raise NotFound(f"nobody holds a lock {shown(name)}", hint="`coord lock list` shows what is held", name=name)
     if lock.token != token or lock.deadline_ms <= tx.now_ms:

@@ -15,7 +15,7 @@ from coordinator.services.request import CLOSED, Request, SessionChange, change_
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.keys import SHARED, task_member
-from coordinator.store.reads import Expired, Leases, Locks, Node, SetMembers
+from coordinator.store.reads import Expired, Leases, Lock, Node, SetMembers
 from coordinator.store.transaction import Transaction
 
 CHUNK = 200
@@ -134,7 +134,7 @@ def _agent(member: str, name: str, deadline_ms: int) -> Callable[[Transaction], 
 def _lock(member: str, name: str, deadline_ms: int) -> Callable[[Transaction], None]:
     def work(tx: Transaction) -> None:
         tx.passed(member, deadline_ms)
-        lock = tx.fetch(Locks())[0].get(name)
+        lock = tx.fetch(Lock(name))[0]
         if lock is None:
             tx.noticed(member)
         else:

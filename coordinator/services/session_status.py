@@ -18,7 +18,7 @@ from coordinator.store.connection import Store
 from coordinator.store.events import EventStream
 from coordinator.store.found import LockFound
 from coordinator.store.measures import state_bytes
-from coordinator.store.reads import Counts, Locks, Sections
+from coordinator.store.reads import Counts, Lock, PathLocks, Sections
 
 LAST_EVENTS = 10
 LOOK_BACK = 4
@@ -35,8 +35,9 @@ def detailed(store: Store, session_id: str) -> Record:
     project, name = ids.session_id(session_id)
     project_store = store.project(project)
     record, leases = session_reads(name)
-    counts, locks, sections = Counts(project_store.keys.counts(name)), Locks(), Sections(name)
-    snapshot, everybody = read_agents(project_store, record, leases, counts, locks, sections)
+    counts, sections = Counts(project_store.keys.counts(name)), Sections(name)
+    leader, locks = Lock(leader_lock(session_id)), PathLocks()
+    snapshot, everybody = read_agents(project_store, record, leases, counts, leader, locks, sections)
     found = snapshot[record]
     if not found.exists:
         raise session_not_found(store, session_id)
@@ -46,7 +47,7 @@ def detailed(store: Store, session_id: str) -> Record:
     tasks = _task_counts(snapshot[counts])
     return {
         **shown,
-        "leader": _leader(session_id, snapshot[locks], shown["status"]),
+        "leader": _leader(snapshot[leader], shown["status"]),
         "tasks": tasks,
         "agents": [agent["id"] for agent in live],
         "utilisation": _utilisation(live),
@@ -74,9 +75,8 @@ def _utilisation(live: list[Record]) -> Record:
     return {"in_use": in_use, "slots": slots, "percent": round(100 * in_use / slots, 1) if slots else None}
 
 
-def _leader(session_id: str, locks: dict[str, LockFound], status: str) -> Record | None:
+def _leader(held: LockFound | None, status: str) -> Record | None:
     """Who leads, without the token, which is theirs alone; stale while the session is interrupted."""
-    held = locks.get(leader_lock(session_id))
     if held is None:
         return None
     return {"owner": held.owner, "since": instant_ms(held.acquired_ms), "stale": status == SessionStatus.INTERRUPTED}

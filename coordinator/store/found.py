@@ -98,6 +98,11 @@ def parse_lease(text: str | None) -> LeaseFound | None:
     return LeaseFound(int(token), int(deadline), int(ttl))
 
 
+def parse_lock(text: str) -> LockFound:
+    token, deadline, acquired, ttl, owner = text.split(" ", 4)
+    return LockFound(int(token), int(deadline), int(acquired), int(ttl), owner)
+
+
 @dataclass(slots=True)
 class Snapshot:
     """Replies of one MULTI. `now_us` is the server's time, `revision` the project's (0 when there is none yet)."""

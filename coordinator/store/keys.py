@@ -12,7 +12,8 @@ All keys of a project carry one hash tag, so that a project fits one slot of a c
 | `coord:{P}:request:<id>` | string `<digest> <revision> <answer>` | commit | TTL, longer than any commit's deadline |
 | `coord:{P}:leases` | hash member → `<token> <deadline_ms> <ttl_ms>` | commit, renew | with the holder's end; project |
 | `coord:{P}:deadlines` | sorted set member → deadline in ms | commit, renew | with the holder's end; project |
-| `coord:{P}:locks` | hash name → `<token> <deadline_ms> <acquired_ms> <ttl_ms> <owner>` | commit, renew | swept when expired; project |
+| `coord:{P}:locks` | hash `state/…` → `<token> <deadline_ms> <acquired_ms> <ttl_ms> <owner>` | commit | swept when expired; project |
+| `coord:{P}:locks:named` | the same for all other names, so that a commit looks through none of them | commit | the same |
 | `coord:{P}:lines` | hash `<since> <waiter> <lock>` → deadline in ms | who waits for a lock | with the wait, or the next taker; project |
 | `coord:{P}:alive:<agent>` | string: last measured load as JSON | renew | TTL of the agent |
 | `coord:{P}:holding:<agent>` | set of `<session name>/<task>` | commit | empties itself |
@@ -48,7 +49,7 @@ KEY_PATTERNS: tuple[tuple[str, str], ...] = (
     (r"coord:\{[^}]+\}:meta", "hash"),
     (r"coord:\{[^}]+\}:events", "stream"),
     (r"coord:\{[^}]+\}:request:.+", "string, ttl"),
-    (r"coord:\{[^}]+\}:(leases|locks|lines)", "hash"),
+    (r"coord:\{[^}]+\}:(leases|locks|locks:named|lines)", "hash"),
     (r"coord:\{[^}]+\}:deadlines", "zset"),
     (r"coord:\{[^}]+\}:alive:.+", "string, ttl"),
     (r"coord:\{[^}]+\}:holding:.+", "set"),
@@ -96,7 +97,17 @@ class Keys(NamedTuple):
 
     @property
     def locks(self) -> str:
+        """Those of paths: each commit that writes a path looks through all of them."""
         return f"coord:{{{self.project}}}:locks"
+
+    @property
+    def named_locks(self) -> str:
+        """All others, each session's leader among them."""
+        return f"coord:{{{self.project}}}:locks:named"
+
+    def locks_with(self, name: str) -> str:
+        """The one of the two hashes that a lock of this name is in; lua/commit/4_locks.lua knows it too."""
+        return self.locks if name.startswith("state/") else self.named_locks
 
     @property
     def lines(self) -> str:

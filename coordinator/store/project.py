@@ -185,7 +185,8 @@ class ProjectStore:
         self, tx: Transaction, text: str, request_id: str, digest: str, not_after: int, memory_ms: int, adopt: str
     ) -> list[str]:
         keys = self.keys
-        fixed = [keys.meta, keys.events, keys.request(request_id), keys.leases, keys.deadlines, keys.locks]
+        fixed = [keys.meta, keys.events, keys.request(request_id), keys.leases, keys.deadlines]
+        fixed += [keys.locks, keys.named_locks]
         arguments: list[Any] = [tx.mark, digest, not_after, memory_ms, adopt, text, EVENT_LIMIT]
         arguments.append(len(tx.locks))
         for name, token in tx.locks.items():

@@ -202,8 +202,8 @@ class Reading:
         return {field: found for field, found in seen.items() if found.exists}
 
     def _key(self, key: str) -> int:
-        # 1 to 6 are the keys that every commit has; see lua/commit/1_arguments.lua
-        return self._key_numbers.setdefault(key, len(self._key_numbers) + 7)
+        # 1 to 7 are the keys that every commit has; see lua/commit/1_arguments.lua
+        return self._key_numbers.setdefault(key, len(self._key_numbers) + 8)
 
     def named_keys(self) -> list[str]:
         return list(self._key_numbers)

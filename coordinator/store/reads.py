@@ -17,6 +17,7 @@ from coordinator.store.found import (
     SectionFound,
     pairs,
     parse_lease,
+    parse_lock,
     parse_node,
     parse_nodes,
     parse_section,
@@ -253,20 +254,41 @@ class Counts(NamedTuple):
         return {name: int(number) for name, number in pairs(reply).items()}
 
 
-class Locks(NamedTuple):
-    """Every lock of the project → dict of name → LockFound, expired ones too."""
+class Lock(NamedTuple):
+    """One lock, an expired one too → LockFound or None."""
 
-    kind: str = "Locks"
+    name: str
+    kind: str = "Lock"
+
+    def command(self, keys: Keys) -> Command:
+        return "HGET", keys.locks_with(self.name), self.name
+
+    def parse(self, reply: Any) -> LockFound | None:
+        return None if reply is None else parse_lock(reply)
+
+
+class PathLocks(NamedTuple):
+    """Every lock of a path → dict of name → LockFound, expired ones too."""
+
+    kind: str = "PathLocks"
 
     def command(self, keys: Keys) -> Command:
         return "HGETALL", keys.locks
 
     def parse(self, reply: Any) -> dict[str, LockFound]:
-        found = {}
-        for name, text in pairs(reply).items():
-            token, deadline, acquired, ttl, owner = text.split(" ", 4)
-            found[name] = LockFound(int(token), int(deadline), int(acquired), int(ttl), owner)
-        return found
+        return {name: parse_lock(text) for name, text in pairs(reply).items()}
+
+
+class NamedLocks(NamedTuple):
+    """Every other lock, each session's leader among them → dict of name → LockFound, expired ones too."""
+
+    kind: str = "NamedLocks"
+
+    def command(self, keys: Keys) -> Command:
+        return "HGETALL", keys.named_locks
+
+    def parse(self, reply: Any) -> dict[str, LockFound]:
+        return {name: parse_lock(text) for name, text in pairs(reply).items()}
 
 
 class Loads(NamedTuple):
@@ -313,7 +335,9 @@ Read = (
     | SortedSetHead
     | Ranked
     | Counts
-    | Locks
+    | Lock
+    | PathLocks
+    | NamedLocks
     | Loads
     | StoredBytes
 )

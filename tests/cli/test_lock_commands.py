@@ -223,7 +223,7 @@ def test_when_the_lock_passes_to_another_the_command_is_ended(frozen: tuple[Coor
     process = run_holding(coord, mark, "sleep 300", "--ttl", "2s")
     eventually(mark.pids, "the command")
     with server.client() as client:
-        client.delete("coord:{shop}:locks")  # as a server does that lost its last writes
+        client.delete("coord:{shop}:locks:named")  # as a server does that lost its last writes
     _, said = process.communicate(timeout=60)
     assert (process.returncode, mark.pids()) == (4, [])
     assert json.loads(said.splitlines()[-1])["error"]["code"] == "fenced"

@@ -33,7 +33,7 @@ from coordinator.services.holding import Holder
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from coordinator.store.keys import Keys
-from coordinator.store.reads import AllLeases, Locks
+from coordinator.store.reads import AllLeases, NamedLocks, PathLocks
 
 
 def begin(store: Store, project: str, name: str = "s1", **options: Any) -> str:
@@ -116,7 +116,8 @@ def test_closing_by_force_ends_every_hold_and_leaves_the_records(store: Store, p
     assert sorted(leases) == ["agent/bob", "session/s1", "session/s10", "task/s10/a"]
     assert store.commands.smembers(keys.holding("bob")) == {"s10/a"}
     assert not store.commands.exists(keys.ready("s1", "qa"), keys.ready("s1", "@ann"))
-    assert sorted(store.project(project).fetch(Locks())[Locks()]) == [sessions.leader_lock(other)]
+    left = store.project(project).fetch(PathLocks(), NamedLocks())
+    assert [*left[PathLocks()], *left[NamedLocks()]] == [sessions.leader_lock(other)]
     kept = {task["id"]: task["status"] for task in tasks.list_(store, session_id)}
     assert kept == {"a": "running", "b": "assigned", "c": "pending"}
     with pytest.raises(ReadOnly):

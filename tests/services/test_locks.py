@@ -147,7 +147,7 @@ def test_the_last_holder_is_forgotten_after_a_while(store: Store, shop: str, mon
         eventually(lambda: reaping.sweep(store, shop)["lock"], "the sweep of the lock")
     with pytest.raises(NotFound):
         locks.renew(store, shop, "deploy", token, request=NOW)
-    assert store.commands.hlen(Keys(shop).locks) == 1  # the session's own
+    assert store.commands.hlen(Keys(shop).named_locks) == 1  # the session's own
     assert len(told(store, shop, "lock:expired")) == 1
 
 
@@ -162,10 +162,10 @@ def test_a_renewal_gives_the_same_length_again_however_often(store: Store, shop:
 
 def _found(store: Store, project: str) -> Any:
     """(the lock `deploy` as it is kept, the server's time in ms)."""
-    from coordinator.store.reads import Locks
+    from coordinator.store.reads import Lock
 
-    snapshot = store.project(project).fetch(Locks())
-    return snapshot[Locks()]["deploy"], snapshot.now_ms
+    snapshot = store.project(project).fetch(Lock("deploy"))
+    return snapshot[Lock("deploy")], snapshot.now_ms
 
 
 def test_a_renewal_may_give_another_length(store: Store, shop: str) -> None:
@@ -191,12 +191,12 @@ def test_a_lock_needs_a_project_and_some_time(store: Store, shop: str) -> None:
 def test_there_are_not_more_locks_than_a_project_can_look_through(
     store: Store, shop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "MAX_LOCKS", 3)  # one is the session's own
+    monkeypatch.setattr(locks, "MAX_LOCKS", 2)  # the session's own is none of them
     take(store, shop, "over", ttl_ms=1)
     eventually(lambda: not held(store, shop), "the end of a lock")
     take(store, shop, "a")
     take(store, shop, "b")
-    with pytest.raises(Refused, match="has 3 locks"):
+    with pytest.raises(Refused, match="has 2 locks"):
         take(store, shop, "c")
 
 

@@ -15,7 +15,7 @@ from coordinator.services.holding import Holder
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from coordinator.store.keys import SHARED, Keys
-from coordinator.store.reads import AllLeases, AllNodes, Expired, Locks
+from coordinator.store.reads import AllLeases, AllNodes, Expired, NamedLocks, PathLocks
 from tests.servers import RunningServer
 from tests.waiting import eventually
 
@@ -208,8 +208,8 @@ def test_deadlines_and_locks_of_a_force_closed_session_are_gone(store: Store, pr
     members = {member for member, _ in store.project(project).fetch(every)[every]}
     assert "retry/s1/d" in members
     closing.close(store, session_id, force=True, request=Request())
-    snapshot = store.project(project).fetch(every, Locks(), AllNodes(SHARED, "agents"))
+    snapshot = store.project(project).fetch(every, PathLocks(), NamedLocks(), AllNodes(SHARED, "agents"))
     assert {member for member, _ in snapshot[every]} == {"session/s1", "agent/bob-s1"}
-    assert snapshot[Locks()] == {}
+    assert snapshot[PathLocks()] == snapshot[NamedLocks()] == {}
     with pytest.raises(ReadOnly):
         working.release(store, session_id, "a", None, request=Request())

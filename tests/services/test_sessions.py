@@ -31,7 +31,7 @@ from coordinator.services import state as states
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from coordinator.store.keys import Keys
-from coordinator.store.reads import AllLeases, Locks
+from coordinator.store.reads import AllLeases, NamedLocks
 from tests.waiting import eventually
 
 
@@ -82,8 +82,16 @@ def test_only_the_reply_that_makes_a_session_gives_the_leaders_token(store: Stor
     assert made["leader_token"] == made["revision"]
     assert "leader_token" not in sessions.show(store, made["id"])
     assert "leader_token" not in sessions.list_(store, project)[0]
-    locks = store.project(project).fetch(Locks())[Locks()]
+    locks = store.project(project).fetch(NamedLocks())[NamedLocks()]
     assert locks[f"session/{made['id']}/leader"][0] == made["leader_token"]
+
+
+def test_a_session_that_lives_makes_no_change_of_another_s_state_look_at_it(store: Store, project: str) -> None:
+    """A commit looks through all locks of paths; leaders' locks are as many as there are sessions."""
+    for number in range(5):
+        begin(store, project, f"s{number}")
+    assert store.commands.hlen(Keys(project).named_locks) == 5
+    assert store.commands.hlen(Keys(project).locks) == 0
 
 
 def test_the_owner_is_user_at_host_where_none_is_given(store: Store, project: str) -> None:

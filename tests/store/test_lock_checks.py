@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from coordinator.models.errors import Fenced, Locked
+from coordinator.store import scripts
 from coordinator.store.connection import Store
 from coordinator.store.project import ProjectStore
-from coordinator.store.reads import Locks
+from coordinator.store.reads import Lock, NamedLocks, PathLocks
 from coordinator.store.transaction import Transaction
 from tests.store.changing import Work, contents, put
 from tests.waiting import eventually
@@ -159,8 +162,8 @@ def test_a_token_of_a_lock_that_is_gone_is_fenced(shop: ProjectStore) -> None:
 
 
 def has_expired(shop: ProjectStore, name: str) -> bool:
-    snapshot = shop.fetch(Locks())
-    return bool(snapshot[Locks()][name][1] <= snapshot.now_ms)
+    snapshot = shop.fetch(Lock(name))
+    return bool(snapshot[Lock(name)].deadline_ms <= snapshot.now_ms)
 
 
 def test_an_expired_lock_stops_nobody_and_its_holder_is_fenced(shop: ProjectStore) -> None:
@@ -182,7 +185,7 @@ def test_a_lock_is_free_for_the_next_once_it_has_expired_and_not_before(shop: Pr
     token = shop.change(acquire, verb="t", actor="second")
     with pytest.raises(Locked):
         shop.change(acquire, verb="t", actor="third", wait_ms=0)
-    assert shop.fetch(Locks())[Locks()]["x"][::4] == (int(token), "second")
+    assert shop.fetch(Lock("x"))[Lock("x")][::4] == (int(token), "second")
 
 
 def test_a_lock_that_ends_while_somebody_waits_lets_them_in(shop: ProjectStore) -> None:
@@ -193,7 +196,48 @@ def test_a_lock_that_ends_while_somebody_waits_lets_them_in(shop: ProjectStore) 
 def test_an_owner_may_be_called_anything(shop: ProjectStore) -> None:
     owner = "Ann Lee 17 %d\nä"
     shop.change(lambda tx: tx.lock("state/p.s1/a", HOUR_MS, owner), verb="lock")
-    assert shop.fetch(Locks())[Locks()]["state/p.s1/a"][4] == owner
+    assert shop.fetch(Lock("state/p.s1/a"))[Lock("state/p.s1/a")].owner == owner
     with pytest.raises(Locked) as refused:
         shop.change(touching("a"), verb="t", wait_ms=0)
     assert refused.value.facts["owner"] == owner
+
+
+NAMES = ["state/p.s1/a", "x", "session/p.s1/leader", "state", "stateless/p.s1/a"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lock_is_kept_found_extended_fenced_and_forgotten_whatever_its_name(shop: ProjectStore, name: str) -> None:
+    def acquire(tx: Transaction) -> str:
+        tx.lock_is(name, None)
+        tx.lock(name, HOUR_MS, "ann")
+        return tx.mark
+
+    token = int(shop.change(acquire, verb="t"))
+    with pytest.raises(Locked):
+        shop.change(acquire, verb="t", wait_ms=0)
+    shop.change(lambda tx: tx.extend(name, 2 * HOUR_MS), verb="t", locks={name: token})
+    found = shop.fetch(Lock(name))[Lock(name)]
+    assert (found.token, found.ttl_ms, found.owner) == (token, 2 * HOUR_MS, "ann")
+    with pytest.raises(Fenced):
+        shop.change(lambda tx: tx.unlock(name), verb="t", locks={name: token - 1})
+
+    def release(tx: Transaction) -> None:
+        tx.lock_is(name, token if tx.actor == "ann" else token - 1)
+        tx.unlock(name)
+
+    with pytest.raises(Fenced):
+        shop.change(release, verb="t", actor="bob")
+    shop.change(release, verb="t", actor="ann")
+    assert shop.fetch(Lock(name))[Lock(name)] is None
+
+
+def test_a_commit_looks_through_locks_of_paths_alone(shop: ProjectStore) -> None:
+    def take_all(tx: Transaction) -> None:
+        for name in NAMES:
+            tx.lock(name, HOUR_MS, "ann")
+
+    shop.change(take_all, verb="t")
+    assert re.findall(r"'HGETALL', ([^)]*)\)", scripts.source("commit")) == ["KEYS[6]"]
+    snapshot = shop.fetch(PathLocks(), NamedLocks())
+    assert list(snapshot[PathLocks()]) == ["state/p.s1/a"]
+    assert sorted(snapshot[NamedLocks()]) == sorted(set(NAMES) - {"state/p.s1/a"})

@@ -39,7 +39,7 @@ BOUNDED = {
     *("SET", "SISMEMBER", "SREM", "UNLINK", "XADD", "ZADD", "ZREM", "ZSCORE"),
 }
 WALKS_LOCKS = "HGETALL"
-"""The one walk over a whole key: there are as many locks as somebody holds."""
+"""The one walk over a whole key: there are as many locks of paths as somebody holds."""
 
 
 def undeclared(text: str) -> set[str]:

@@ -26,10 +26,12 @@ from coordinator.store.reads import (
     Expired,
     Leases,
     Loads,
-    Locks,
+    Lock,
+    NamedLocks,
     Names,
     Node,
     Nodes,
+    PathLocks,
     Ranked,
     Read,
     Section,
@@ -108,6 +110,7 @@ def _filled(tx: Transaction) -> None:
     tx.lease_to("agent/ann", 5, 60_000)
     tx.lease_to("task/s1/t", 6, 1)
     tx.lock("build", 60_000, "ann the second")
+    tx.lock("state/p.s1/a", 60_000, "ann")
     tx.sadd(tx.keys.holding("ann"), "s1/t")
     tx.sadd(tx.keys.holding("ann"), "s1/u")
     tx.zadd(tx.keys.ready("s1", "qa"), "t", 90000000000000001)
@@ -139,7 +142,9 @@ def test_every_read_is_the_same_by_the_wire_and_by_redis_py(store: Store, projec
         *(Loads(agents) for agents in ((), ("ann", "bob"))),
         *(Expired(before_ms) for before_ms in (0, 4_000_000_000_000)),
         AllLeases(),
-        Locks(),
+        *(Lock(name) for name in ("build", "state/p.s1/a", "none")),
+        PathLocks(),
+        NamedLocks(),
     ]
     by_wire = shop.fetch(*reads)
     events = store.wire.call("XRANGE", keys.events, "-", "+")

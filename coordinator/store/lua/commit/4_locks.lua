@@ -1,8 +1,11 @@
 -- Step 4 and 5, locks: every lock that came along must still be held; no other live lock may overlap a written path.
+local function hash(name) -- which locks it is among: a commit looks through those of paths, so no others stand there
+  return string.sub(name, 1, 6) == 'state/' and 6 or 7
+end
 local held = {}
 for _ = 1, count() do
   local name, token = take(), take()
-  local value = redis.call('HGET', KEYS[6], name)
+  local value = redis.call('HGET', KEYS[hash(name)], name)
   local current, deadline = string.match(value or '', '^(%d+) (%d+) ')
   if current ~= token or tonumber(deadline) <= now_ms then
     return {'FENCED', 'lock', name, current or ''}

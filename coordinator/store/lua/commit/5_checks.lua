@@ -37,7 +37,7 @@ function check.exists(key) -- a staged hash: renaming one that is gone would fai
   return redis.call('EXISTS', KEYS[tonumber(key)]) == 0 and {'CONFLICT', KEYS[tonumber(key)], ''}
 end
 function check.lock(name, token) -- '' for a lock that must be free; expired counts as free
-  local value = redis.call('HGET', KEYS[6], name)
+  local value = redis.call('HGET', KEYS[hash(name)], name)
   local current, deadline, owner = string.match(value or '', '^(%d+) (%d+) %d+ %d+ (.*)$')
   if token ~= '' then
     return current ~= token and {'FENCED', 'lock', name, current or ''}

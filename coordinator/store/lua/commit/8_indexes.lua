@@ -43,17 +43,17 @@ end
 function write.lock(name, ttl_ms, owner)
   local deadline = text(now_ms + tonumber(ttl_ms))
   local times = revision .. ' ' .. deadline .. ' ' .. text(now_ms) .. ' ' .. ttl_ms
-  redis.call('HSET', KEYS[6], name, times .. ' ' .. owner)
+  redis.call('HSET', KEYS[hash(name)], name, times .. ' ' .. owner)
   redis.call('ZADD', KEYS[5], deadline, 'lock/' .. name)
 end
 function write.extend(name, ttl_ms) -- the same token for longer
-  local value = redis.call('HGET', KEYS[6], name)
+  local value = redis.call('HGET', KEYS[hash(name)], name)
   local token, acquired, owner = string.match(value, '^(%d+) %d+ (%d+) %d+ (.*)$')
   local deadline = text(now_ms + tonumber(ttl_ms))
-  redis.call('HSET', KEYS[6], name, token .. ' ' .. deadline .. ' ' .. acquired .. ' ' .. ttl_ms .. ' ' .. owner)
+  redis.call('HSET', KEYS[hash(name)], name, token .. ' ' .. deadline .. ' ' .. acquired .. ' ' .. ttl_ms .. ' ' .. owner)
   redis.call('ZADD', KEYS[5], deadline, 'lock/' .. name)
 end
 function write.unlock(name)
-  redis.call('HDEL', KEYS[6], name)
+  redis.call('HDEL', KEYS[hash(name)], name)
   redis.call('ZREM', KEYS[5], 'lock/' .. name)
 end
