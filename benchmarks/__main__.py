@@ -28,6 +28,7 @@ def main() -> None:
     plan = Plan(quick=options.quick)
     tables: list[Table] = []
     for name in options.only or MEASUREMENTS:
+        plan.say(f"{name} …")
         for table in MEASUREMENTS[name](plan):
             print(table.text(), flush=True)
             tables.append(table)

@@ -6,7 +6,7 @@ import contextlib
 
 from benchmarks.contenders import CONTENDERS, COUNTS, PIPELINE, RAW_COUNTS, total
 from benchmarks.crew import WARM_UP, Crew
-from benchmarks.measuring import Cell, Series, Table
+from benchmarks.measuring import Cell, Series, Table, in_turns
 from benchmarks.plan import Plan
 from benchmarks.seeding import seed
 from benchmarks.server import SETTINGS, running
@@ -18,7 +18,7 @@ SHAPES = {"one process": (1, False), "8 processes, 8 nodes": (EIGHT, False), "8 
 
 def measure(plan: Plan) -> list[Table]:
     """One table; every contender in every shape, on both servers, in turns."""
-    rounds, count = (2, 60) if plan.quick else (5, 400)
+    rounds, count = (2, 60) if plan.quick else (15, 160)
     series = {
         (shape, contender, setting): Series() for shape in SHAPES for contender in CONTENDERS for setting in SETTINGS
     }
@@ -26,20 +26,18 @@ def measure(plan: Plan) -> list[Table]:
         servers = {setting: stack.enter_context(running(setting)) for setting in SETTINGS}
         sessions = {setting: seed(server.url, "bench", 0) for setting, server in servers.items()}
         crews = {size: stack.enter_context(Crew(size)) for size in (1, EIGHT)}
-        for number in range(rounds):
-            plan.say(f"commits: round {number + 1} of {rounds}")
-            for shape, contender, setting in series:
-                size, same = SHAPES[shape]
-                prepare, each = CONTENDERS[contender]
-                of_each = max(1, count // (size if each == 1 else size * PIPELINE // 10))
-                fields = ["one" if same else f"own-{size}-{member}" for member in range(size)]
-                url, session_id = servers[setting].url, sessions[setting]
-                before = _counted(contender, url, session_id)
-                given = [{"url": url, "session_id": session_id, "field": field} for field in fields]
-                series[shape, contender, setting].add(crews[size].run(prepare, given, of_each), each=each)
-                added = _counted(contender, url, session_id) - before
-                if contender in COUNTS | RAW_COUNTS and added != (made := size * (of_each + WARM_UP)):
-                    raise RuntimeError(f"{contender}, {shape}: {made} increments, {added} arrived")
+        for shape, contender, setting in in_turns(series, rounds, plan.say):
+            size, same = SHAPES[shape]
+            prepare, each = CONTENDERS[contender]
+            of_each = max(1, count // (size if each == 1 else size * PIPELINE // 10))
+            fields = ["one" if same else f"own-{size}-{member}" for member in range(size)]
+            url, session_id = servers[setting].url, sessions[setting]
+            before = _counted(contender, url, session_id)
+            given = [{"url": url, "session_id": session_id, "field": field} for field in fields]
+            series[shape, contender, setting].add(crews[size].run(prepare, given, of_each), each=each)
+            added = _counted(contender, url, session_id) - before
+            if contender in COUNTS | RAW_COUNTS and added != (made := size * (of_each + WARM_UP)):
+                raise RuntimeError(f"{contender}, {shape}: {made} increments, {added} arrived")
     return [_table(series)]
 
 

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator
 
 from benchmarks.crew import WARM_UP, Crew, Preparation
-from benchmarks.measuring import Series, Table
+from benchmarks.measuring import Series, Table, in_turns
 from benchmarks.plan import Plan
 from benchmarks.seeding import seed
 from benchmarks.server import SETTINGS, running
@@ -71,7 +71,7 @@ CONTENDERS: dict[str, Preparation] = {"coord: submit → claim → complete": cy
 
 def measure(plan: Plan) -> list[Table]:
     """One table; after the last round every task is completed, each by one claim."""
-    rounds, count = (2, 16) if plan.quick else (5, 240)
+    rounds, count = (2, 16) if plan.quick else (15, 80)
     agents = [f"agent-{number}" for number in range(EIGHT)]
     series = {
         (contender, size, setting): Series() for size in (1, EIGHT) for contender in CONTENDERS for setting in SETTINGS
@@ -80,15 +80,10 @@ def measure(plan: Plan) -> list[Table]:
         servers = {setting: stack.enter_context(running(setting)) for setting in SETTINGS}
         sessions = {setting: seed(server.url, "bench", 0, agent_names=agents) for setting, server in servers.items()}
         crews = {size: stack.enter_context(Crew(size)) for size in (1, EIGHT)}
-        for number in range(rounds):
-            plan.say(f"cycles: round {number + 1} of {rounds}")
-            for contender, size, setting in series:
-                given = [
-                    {"url": servers[setting].url, "session_id": sessions[setting], "agent": agent}
-                    for agent in agents[:size]
-                ]
-                timings = crews[size].run(CONTENDERS[contender], given, count // size)
-                series[contender, size, setting].add(timings)
+        for contender, size, setting in in_turns(series, rounds, plan.say):
+            place = {"url": servers[setting].url, "session_id": sessions[setting]}
+            given = [{**place, "agent": agent} for agent in agents[:size]]
+            series[contender, size, setting].add(crews[size].run(CONTENDERS[contender], given, count // size))
         for setting, server in servers.items():
             _check(server.url, sessions[setting], rounds * sum(size * (count // size + WARM_UP) for size in crews))
     columns = ["cycles of a task"]

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.contenders import CONTENDERS
 from benchmarks.crew import Crew, Preparation
 from benchmarks.cycles import cycle
-from benchmarks.measuring import Cell, Series, Table
+from benchmarks.measuring import Cell, Series, Table, in_turns
 from benchmarks.plan import Plan
 from benchmarks.programs import MODULE, Program, environment, in_milliseconds, wall_times
 from benchmarks.seeding import seed
@@ -77,7 +77,7 @@ def _task_change(url: str, session_id: str, member: int) -> Any:
 
 
 def _rates(plan: Plan, server: Server, sessions: dict[int, str]) -> Table:
-    rounds, count = (2, 40) if plan.quick else (5, 240)
+    rounds, count = (2, 40) if plan.quick else (12, 96)
     change, _ = CONTENDERS["coord: ProjectStore.change"]
     work: dict[str, tuple[Preparation, Callable[[int], dict[str, Any]]]] = {
         "one-node change": (change, lambda member: {"field": f"own-{member}"}),
@@ -87,13 +87,11 @@ def _rates(plan: Plan, server: Server, sessions: dict[int, str]) -> Table:
     series = {(name, shape, size): Series() for name in work for shape in SHAPES for size in sessions}
     with contextlib.ExitStack() as stack:
         crews = {shape: stack.enter_context(Crew(members)) for shape, members in SHAPES.items()}
-        for number in range(rounds):
-            plan.say(f"growth: rates, round {number + 1} of {rounds}")
-            for name, shape, size in series:
-                prepare, own = work[name]
-                members = SHAPES[shape]
-                given = [{"url": server.url, "session_id": sessions[size], **own(member)} for member in range(members)]
-                series[name, shape, size].add(crews[shape].run(prepare, given, count // members))
+        for name, shape, size in in_turns(series, rounds, plan.say):
+            prepare, own = work[name]
+            members = SHAPES[shape]
+            given = [{"url": server.url, "session_id": sessions[size], **own(member)} for member in range(members)]
+            series[name, shape, size].add(crews[shape].run(prepare, given, count // members))
     table = Table("growth-rates", "Changes per second by the size of the session", ["AOF always"])
     for size in sessions:
         table.columns += [f"{size:,} tasks: per s", "p50 ms", "p99 ms"]

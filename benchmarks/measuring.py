@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import TypeVar
 
+T = TypeVar("T")
 Cell = str | int | float | None
 
 
@@ -54,6 +56,15 @@ class Series:
     def milliseconds(self, share: float) -> float:
         """The latency that this share of the operations (0 … 1) did not exceed."""
         return percentile(self.latencies, share) * 1000
+
+
+def in_turns(cases: Iterable[T], rounds: int, say: Callable[[str], None]) -> Iterator[T]:
+    """Every case once in every round, each round beginning with another: who is disturbed by what changes."""
+    order = list(cases)
+    for number in range(rounds):
+        say(f"round {number + 1} of {rounds}")
+        start = number * 7 % len(order)
+        yield from order[start:] + order[:start]
 
 
 def percentile(values: Sequence[float], share: float) -> float:
