@@ -28,6 +28,7 @@ COMMANDS: dict[str, Callable[[str], list[str]]] = {
     "state get SID execution.tasks.task-00001": lambda sid: ["state", "get", sid, "execution.tasks.task-00001"],
     "task show": lambda sid: ["task", "show", sid, "task-00001"],
     "task next": lambda sid: ["task", "next", sid, "--agent", AGENTS[0]],
+    "task submit": lambda sid: ["task", "submit", sid, "--title", "One more task"],
     "session status": lambda sid: ["session", "status", sid],
     "session status --detailed": lambda sid: ["session", "status", sid, "--detailed"],
     "task list": lambda sid: ["task", "list", sid],
