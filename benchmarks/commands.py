@@ -60,7 +60,7 @@ def measure(plan: Plan) -> list[Table]:
     empty: list[Cell] = [None, None, None]
     table.rows += [[f"{name}: skipped, {why}", *empty] for name, why in skipped.items()]
     table.note = (
-        "A session with 10 tasks and more, on the server with `AOF always`. A submitted task is validated by pydantic."
+        "A session of 10 tasks and more, with `AOF always`. A submitted task is validated by pydantic."
     )
     return [table]
 
