@@ -9,6 +9,7 @@ from coordinator.models import ids
 from coordinator.models.errors import Fenced, WrongState
 from coordinator.models.shapes import Record
 from coordinator.models.states import TaskStatus
+from coordinator.rules import lifecycle
 from coordinator.services import task_records
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
@@ -68,13 +69,25 @@ def held_by(change: SessionChange, task_id: str, holder: Holder) -> HeldTask:
     if record["status"] != TaskStatus.RUNNING:
         raise WrongState(
             f"task {task_id} is {record['status']}, nobody works on it",
-            hint=f"claim it first: `coord task next {change.session_id} --agent {name} --claim`",
+            hint=_next_step(change.session_id, record, name),
             task=task_id,
             status=record["status"],
         )
     change.tx.fence(task.member, record["epoch"])
     renew_agent(change, record["holder"])
     return task
+
+
+def _next_step(session_id: str, record: Record, agent: str) -> str:
+    """For somebody who wrote to a task that nobody works on."""
+    where = f"{session_id} {record['id']}"
+    if record["status"] == TaskStatus.COMPLETED:
+        return f"its result stands: `coord task show {where}`"
+    if lifecycle.terminal(record["status"]):
+        return f"`coord task show {where}` says why; `coord task retry {where}` brings it back"
+    if record["status"] == TaskStatus.BLOCKED:
+        return f"`coord task unblock {where}` first"
+    return f"claim it first: `coord task next {session_id} --agent {agent} --claim`"
 
 
 def _was_taken_from(change: SessionChange, task: HeldTask, name: str, incarnation: int | None) -> bool:

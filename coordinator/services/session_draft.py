@@ -211,7 +211,7 @@ def session_is_not_set(path: Path) -> Refused:
     """The error for writing to the session's own record."""
     return Refused(
         f"{paths.render(path)} is not written through the state (only session.goal is)",
-        hint="`coord session pause | resume | close | handoff` change a session",
+        hint="`coord session pause | resume | close` change a session",
         path=paths.render(path),
     )
 

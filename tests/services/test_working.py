@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from coordinator.models.errors import CoordError, LeaseLost, ReadOnly, RequestReused
+from coordinator.models.errors import CoordError, LeaseLost, ReadOnly, RequestReused, WrongState
 from coordinator.services import agents, closing, tasks, working
 from coordinator.services.holding import Holder
 from coordinator.services.request import Request
@@ -228,6 +229,29 @@ def test_a_completed_task_is_not_completed_again(crew: Crew) -> None:
             verb(crew, holder)
         assert refused.value.exit_code == 4
     assert crew.show("a")["result"] == {"n": 1}
+
+
+@pytest.mark.parametrize("verb", [complete, fail, progress], ids=lambda one: one.__name__)
+def test_whoever_works_on_what_has_ended_is_not_told_to_claim_it(crew: Crew, verb: Callable[..., Any]) -> None:
+    crew.claimed()
+    crew.complete("a")
+    assert hint_of(crew, verb) == f"its result stands: `coord task show {crew.session} a`"
+
+
+@pytest.mark.parametrize("verb", [complete, fail, progress], ids=lambda one: one.__name__)
+def test_whoever_works_on_what_was_cancelled_is_told_how_it_comes_back(crew: Crew, verb: Callable[..., Any]) -> None:
+    tasks.cancel(crew.store, crew.session, "a", request=Request())
+    assert f"`coord task retry {crew.session} a`" in hint_of(crew, verb)
+    tasks.retry(crew.store, crew.session, "a", request=Request())
+    assert f"`coord task next {crew.session} --agent ann --claim`" in hint_of(crew, verb)
+    block(crew, None)
+    assert f"`coord task unblock {crew.session} a`" in hint_of(crew, verb)
+
+
+def hint_of(crew: Crew, verb: Callable[..., Any]) -> str:
+    with pytest.raises(WrongState) as refused:
+        verb(crew, Holder("ann"))
+    return str(refused.value.hint)
 
 
 def test_a_closed_session_takes_no_results(crew: Crew) -> None:
