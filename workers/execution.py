@@ -52,11 +52,6 @@ class Outcome:
     error: str | None
     server_lost: bool = False
 
-    @property
-    def succeeded(self) -> bool:
-        """It ended by itself with exit code 0."""
-        return self.reason == "exited" and self.exit_code == 0
-
 
 def environment(task_variables: Mapping[str, str], allow: Sequence[str] = ()) -> dict[str, str]:
     """The whole environment of a command: an allow-list of this process's variables, and the task's own over them.

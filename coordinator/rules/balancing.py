@@ -107,11 +107,6 @@ def rank(task: TaskNeed) -> tuple[int, str, str, str]:
     return (-task.priority, task.submitted_at, task.session, task.id)
 
 
-def can_do(agent: AgentOffer, task: TaskNeed) -> bool:
-    """Whether team and capabilities fit; says nothing of slots. A task without a team may go to any team."""
-    return (task.team is None or task.team == agent.team) and task.needs <= agent.capabilities
-
-
 def plan(tasks: Iterable[TaskNeed], agents: Sequence[AgentOffer], now: str) -> Plan:
     """Place pending tasks on live pushed agents. `now` is the server's instant as text.
 

@@ -1,5 +1,5 @@
-"""Dependencies between tasks as a graph: cycles, orders, longest chains. Pure, and without recursion, so that a chain
-of 100,000 tasks is as harmless as one of three.
+"""Dependencies between tasks as a graph: cycles, and what waits for what. Pure, and without recursion, so that a
+chain of 100,000 tasks is as harmless as one of three.
 
 `edges` maps each task's id to the ids that it depends on; an id that is only depended on need not be a key.
 """
@@ -98,33 +98,3 @@ def transitive_dependants(start: str, edges: Edges) -> list[str]:
                 found.append(waiting)
                 queue.append(waiting)
     return found
-
-
-def topological(edges: Edges) -> list[str]:
-    """Every key of `edges`, dependencies before those that wait for them, else in the order given. InvalidData on a
-    cycle. Ids that are no key (they exist elsewhere) are left out."""
-    turned = dependants(edges)
-    missing = {task: sum(1 for one in set(known) if one in edges) for task, known in edges.items()}
-    queue = deque(task for task, count in missing.items() if count == 0)
-    order: list[str] = []
-    while queue:
-        task = queue.popleft()
-        order.append(task)
-        for waiting in turned.get(task, ()):
-            missing[waiting] -= 1
-            if missing[waiting] == 0:
-                queue.append(waiting)
-    if len(order) < len(edges):
-        require_no_cycle(edges)
-    return order
-
-
-def longest_path(edges: Edges, weights: Mapping[str, float] | None = None) -> dict[str, float]:
-    """For each key of `edges` the weight of the heaviest chain that begins with it and runs through those that wait
-    for it: what remains to be done, one after the other, once it starts. Weights are 1 where none is given."""
-    turned = dependants(edges)
-    remaining: dict[str, float] = {}
-    for task in reversed(topological(edges)):
-        own = 1.0 if weights is None else weights.get(task, 1.0)
-        remaining[task] = own + max((remaining[waiting] for waiting in turned.get(task, ())), default=0.0)
-    return remaining

@@ -16,7 +16,7 @@ from coordinator.models import ids
 from coordinator.models.clock import instant, parse_instant_us
 from coordinator.models.errors import Conflict, Fenced, LimitReached, NotFound, ReadOnly
 from coordinator.models.shapes import Record
-from coordinator.models.states import AgentKind, AgentStatus, SessionStatus, TaskStatus
+from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
 from coordinator.rules import lifecycle
 from coordinator.rules.balancing import AgentOffer, Placement, Plan, TaskNeed, plan
 from coordinator.rules.lifecycle import TaskVerb
@@ -150,7 +150,7 @@ def _plan(store: Store, project_store: ProjectStore, session_id: str, name: str,
     session = snapshot[Node(name, SESSION, RECORD)].value
     if session is None:
         raise session_not_found(store, session_id)
-    if session["status"] != SessionStatus.ACTIVE:
+    if not lifecycle.takes_claims(session["status"]):
         return Plan()
     offers = [offer_of(agent, snapshot.now_us) for agent in everybody]
     if not everything and not any(offer.kind == AgentKind.PUSH and offer.live for offer in offers):
@@ -204,7 +204,7 @@ def _commit(
 
 def _assign(batch: list[Placement]) -> Any:
     def work(change: SessionChange) -> list[Record]:
-        if change.record["status"] != SessionStatus.ACTIVE:
+        if not lifecycle.takes_claims(change.record["status"]):
             return []
         tasks = task_records.load_many(change, [one.task for one in batch])
         placed = []

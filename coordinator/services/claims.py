@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from coordinator.models import ids
-from coordinator.models.errors import Fenced, LimitReached, NotFound, WaitedInVain, WrongState
+from coordinator.models.errors import Fenced, LimitReached, WaitedInVain, WrongState
 from coordinator.models.shapes import Record
-from coordinator.models.states import AgentStatus, SessionStatus, TaskStatus
+from coordinator.models.states import AgentStatus, TaskStatus
 from coordinator.rules import lifecycle
 from coordinator.rules.lifecycle import TaskVerb
 from coordinator.services import task_records
@@ -179,7 +179,7 @@ def _candidate(change: SessionChange, agent: Record) -> HeldTask | None:
     """The first task in the lines open to this agent that it can do, or None also when its slots are full, when it is
     draining, and when the session is paused."""
     tx, keys, name = change.tx, change.tx.keys, agent["id"]
-    if agent["status"] == AgentStatus.DRAINING or change.record["status"] == SessionStatus.PAUSED:
+    if agent["status"] == AgentStatus.DRAINING or not lifecycle.takes_claims(change.record["status"]):
         return None
     if len(tx.fetch(SetMembers(keys.holding(name)))[0]) >= agent["slots"]:
         return None
@@ -274,13 +274,9 @@ def _take(change: SessionChange, task: HeldTask, agent: str, lease_ms: int, host
 
 
 def _refuse_when_paused(change: SessionChange) -> None:
-    if change.record["status"] == SessionStatus.PAUSED:
+    if not lifecycle.takes_claims(change.record["status"]):
         raise WrongState(
             f"session {change.session_id} is paused: nothing new starts",
             hint=f"`coord session resume {change.session_id}`",
             status="paused",
         )
-
-
-def task_gone(task_id: str) -> NotFound:
-    return NotFound(f"there is no task {ids.shown(task_id)}", hint="see `coord task list`", kind="task", id=task_id)

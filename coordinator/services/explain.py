@@ -5,7 +5,8 @@ from __future__ import annotations
 from coordinator.models import ids
 from coordinator.models.clock import instant
 from coordinator.models.shapes import Record
-from coordinator.models.states import SessionStatus, TaskStatus
+from coordinator.models.states import TaskStatus
+from coordinator.rules import lifecycle
 from coordinator.rules.balancing import why
 from coordinator.services import agents, balance
 from coordinator.services.request import not_found, session_not_found
@@ -45,7 +46,7 @@ def why_not_running(store: Store, session_id: str, task_id: str) -> Record:
         blocked=blocker.get("reason"),
     )
     status = snapshot[session].value["status"]
-    if status != SessionStatus.ACTIVE and record["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED):
+    if not lifecycle.takes_claims(status) and record["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED):
         reasons = [f"the session is {status}: nothing new starts", *reasons]
     return {
         "task": task_id,

@@ -1,7 +1,7 @@
 """The state tree of a session: read it, change it. Every change is one commit, all or nothing, and is safe to repeat.
 
 Paths are as in `rules.paths`, queries as in `rules.jsonpath`. Left to others: what happened to a path (history), values
-that lost a merge by time (conflicts), whether records and indexes agree (validate).
+that lost a merge by time (conflicts), whether records and indexes agree (state_validation).
 """
 
 from __future__ import annotations

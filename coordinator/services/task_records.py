@@ -1,7 +1,8 @@
 """A task's record together with everything that hangs on it: the one place that reads a task for a change and writes it
 back with its indexes (ready line, counts, who holds what, lease) and with the event that says what changed.
 
-Left to others: which moves are allowed (rules.lifecycle) and what a verb means (tasks, claims, ending, reaping).
+Left to others: which moves are allowed (rules.lifecycle) and what a verb means (tasks, claims, working,
+giving_back, reaping).
 """
 
 from __future__ import annotations

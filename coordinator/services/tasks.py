@@ -1,16 +1,15 @@
 """Tasks as those see them who hand work out: submit, list, show, assign, retry, cancel.
 
-Left to others: claiming and working (claims), dependants (dependencies), why a task does not run (explain).
+Left to others: claiming (claims), working (working), dependants (dependencies), why a task does not run (explain).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from coordinator.models import ids
-from coordinator.models.errors import AlreadyExists, InvalidData, NotFound
-from coordinator.models.shapes import TASK_DERIVED, TASK_FIELDS, Record, as_given, new_blocker, new_task, validate_task
+from coordinator.models.errors import AlreadyExists, InvalidData
+from coordinator.models.shapes import TASK_FIELDS, Record, as_given, new_blocker, new_task, validate_task
 from coordinator.models.states import TaskStatus
 from coordinator.rules import graph, lifecycle
 from coordinator.rules.lifecycle import TaskVerb
@@ -259,12 +258,3 @@ def cancel(store: Store, session_id: str, task_id: str, *, reason: str | None = 
 
     arguments, first = [task_id, reason], task_records.reads_of(store, session_id, task_id)
     return change_session(store, session_id, request, work, verb="task cancel", arguments=arguments, first=first)
-
-
-def no_such_task(task_id: str) -> NotFound:
-    return NotFound(f"there is no task {ids.shown(task_id)}", hint="see `coord task list`", kind="task", id=task_id)
-
-
-def record_of(value: Any) -> Record:
-    """A shown task without what was derived for showing."""
-    return {name: item for name, item in value.items() if name not in TASK_DERIVED}

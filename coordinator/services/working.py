@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from coordinator.models import ids
-from coordinator.models.clock import instant_ms, parse_instant_us
+from coordinator.models.clock import instant_ms
 from coordinator.models.errors import CoordError, Fenced, LeaseLost, WrongState
 from coordinator.models.jsontext import Json
 from coordinator.models.shapes import Record, new_blocker
@@ -167,12 +167,6 @@ def set_back(change: SessionChange, task: HeldTask, problem: Json, *, counts: bo
 
 def retry_member(name: str, task_id: str) -> str:
     return f"retry/{name}/{task_id}"
-
-
-def retry_due(change: SessionChange, task: HeldTask) -> bool:
-    """Whether its pause after a failed attempt is over."""
-    retry_at = task.record["retry_at"]
-    return retry_at is None or parse_instant_us(retry_at) <= change.tx.now_us
 
 
 def block(

@@ -68,13 +68,6 @@ def system_workers(store: Store, project: str) -> int:
         return sum(bool(store.raw.exists(name)) for name in names)
 
 
-def queued(store: Store, project: str, agent: str) -> int:
-    """How many bells wait in an agent's queue."""
-    with store.translated():
-        length: Any = store.raw.llen(f"{Keys(project).rq_prefix}:queue:{agent}")
-        return int(length)
-
-
 @cache
 def _classes(prefix: str) -> tuple[type, type[Queue]]:
     from rq import Queue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,25 @@ def test_no_room_is_a_bucket() -> None:
 def test_every_reason_is_still_needed() -> None:
     names = {_name(path) for path in FILES}
     assert {*LONG_FILES, *(entry.split("::")[0] for entry in LONG_FUNCTIONS)} <= names
+
+
+MODULES = {
+    ".".join(parts[start:])
+    for path in FILES
+    if path.suffix == ".py"
+    for parts in [[part for part in path.relative_to(ROOT).with_suffix("").parts if part != "__init__"]]
+    for start in range(len(parts))
+}
+"""Every module and package, by its whole name and by each end of it: coordinator.rules.paths, rules.paths, paths."""
+
+
+def _left_to(path: Path) -> list[str]:
+    """The modules that a module's docstring leaves things to: `Left to others: what paths mean (rules.paths)`."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    said = docstring.partition("Left to others:")[2].partition("\n\n")[0]
+    return [name for names in re.findall(r"\(([^)]*)\)", said) for name in re.split(r",\s+|\s+and\s+", names)]
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".py" and _left_to(path)], ids=_name)
+def test_what_is_left_to_others_is_left_to_modules_that_exist(path: Path) -> None:
+    assert [name for name in _left_to(path) if name not in MODULES] == []

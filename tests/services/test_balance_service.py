@@ -9,9 +9,9 @@ import pytest
 from coordinator.models.errors import NotFound
 from coordinator.services import agents, balance, claims, explain, sessions, tasks, working
 from coordinator.services.request import Request
-from coordinator.store import bells
 from coordinator.store.connection import Store
 from coordinator.store.keys import Keys
+from tests.queues import queued
 from tests.services.crew import Crew, begin
 from tests.store.changing import before_the_next_commit, contents
 from tests.together import together
@@ -49,7 +49,7 @@ def test_an_assignment_is_a_lease_and_a_bell(crew: Crew) -> None:
     lease = crew.lease("task/s1/a")
     assert lease is not None
     assert (lease.token, lease.ttl_ms) == (one["epoch"], balance.CLAIM_WITHIN_MS) == (one["epoch"], 30_000)
-    assert bells.queued(crew.store, crew.project, "w1") == 1
+    assert queued(crew.store, crew.project, "w1") == 1
     (event,) = crew.events("task:assigned")
     assert event["data"]["reason"] == one["reason"]
     assert (plan["moves"], plan["unplaced"], plan["dry_run"]) == ([], [], False)
@@ -179,7 +179,7 @@ def test_a_batch_of_more_than_one_commit_is_placed_whole(crew: Crew) -> None:
     crew.submit(*(f"t{number:03}" for number in range(130)))
     crew.worker("w1", slots=125)
     assert len(placed(crew)) == 125
-    assert bells.queued(crew.store, crew.project, "w1") == 125
+    assert queued(crew.store, crew.project, "w1") == 125
     crew.sound()
 
 
@@ -262,10 +262,10 @@ def test_a_lost_bell_is_rung_again_for_what_is_not_claimed(crew: Crew) -> None:
     claims.start(
         crew.store, crew.session, "a", who, epochs["a"], lease_ms=15_000, host="box", request=Request(system=True)
     )
-    assert bells.queued(crew.store, crew.project, "w1") == 2
+    assert queued(crew.store, crew.project, "w1") == 2
     assert balance.ring_again(crew.store, crew.project) == 1
     assert balance.ring_again(crew.store, crew.project) == 0, "once in a while is enough"
-    assert bells.queued(crew.store, crew.project, "w1") == 3
+    assert queued(crew.store, crew.project, "w1") == 3
 
 
 # ------------------------------------------------------------------------------------------------------------- why

@@ -14,6 +14,7 @@ from coordinator.store import bells
 from coordinator.store.connection import Store
 from coordinator.store.keys import Keys
 from coordinator.store.wakeups import Bell
+from tests.queues import queued
 from tests.store.changing import put
 
 
@@ -36,8 +37,8 @@ def test_a_bell_says_which_task_and_epoch_and_no_more(real_store: Store, project
     assert job["function"] == "workers.jobs.run_task"
     assert job["arguments"] == [project, f"{project}.s1", "build.x:1", 17]
     assert re.fullmatch(r"[A-Za-z0-9_-]+", job["id"])
-    assert bells.queued(real_store, project, "ann") == 1
-    assert bells.queued(real_store, project, "bob") == 0
+    assert queued(real_store, project, "ann") == 1
+    assert queued(real_store, project, "bob") == 0
     everything: Any = real_store.commands.scan_iter(count=1000)
     assert {key.startswith(Keys(project).rq_prefix) for key in everything} == {True}
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.rules.balancing import AgentOffer, Plan, TaskNeed, can_do, plan, rank, why
+from coordinator.rules.balancing import AgentOffer, Plan, TaskNeed, plan, rank, why
 
 NOW = "2026-01-31T12:00:00.000Z"
 LATER = "2026-01-31T12:00:01.000Z"
@@ -84,6 +84,11 @@ def candidates(tasks: Sequence[TaskNeed]) -> list[TaskNeed]:
     """Those that nothing but agents keeps waiting, most important first."""
     free = [t for t in tasks if t.status == "pending" and not t.assignee and not t.waits_for]
     return sorted((t for t in free if t.retry_at is None or t.retry_at <= NOW), key=rank)
+
+
+def can_do(agent: AgentOffer, task: TaskNeed) -> bool:
+    """Whether team and capabilities fit, slots apart. A task without a team may go to any team."""
+    return (task.team is None or task.team == agent.team) and task.needs <= agent.capabilities
 
 
 def fit_together(tasks: Sequence[TaskNeed], agents: Sequence[AgentOffer]) -> bool:

@@ -46,7 +46,6 @@ def shell(script: str, **options: Any) -> Outcome:
 
 def test_a_command_that_succeeds() -> None:
     outcome = shell("echo out; echo err >&2; echo '{\"sum\": 3}'")
-    assert outcome.succeeded
     assert (outcome.reason, outcome.exit_code, outcome.signal, outcome.error) == ("exited", 0, None, None)
     assert (outcome.stdout, outcome.stderr) == ('out\n{"sum": 3}\n', "err\n")
     assert (outcome.stdout_bytes, outcome.stderr_bytes) == (15, 4)
@@ -57,7 +56,7 @@ def test_a_command_that_succeeds() -> None:
 
 def test_an_exit_code_and_a_signal_are_told_apart() -> None:
     by_code, by_signal = shell("exit 137"), shell("kill -KILL $$")
-    assert (by_code.exit_code, by_code.signal, by_code.succeeded) == (137, None, False)
+    assert (by_code.exit_code, by_code.signal, by_code.reason) == (137, None, "exited")
     assert (by_signal.exit_code, by_signal.signal, by_signal.reason) == (None, signal.SIGKILL, "exited")
 
 
@@ -83,7 +82,7 @@ def test_a_command_that_cannot_start_says_why(argv: list[str], exit_code: int, w
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     outcome = run(*argv, cwd=tmp_path, stdin_text="x" * 1_000_000)
-    assert (outcome.reason, outcome.exit_code, outcome.succeeded) == ("not_started", exit_code, False)
+    assert (outcome.reason, outcome.exit_code) == ("not_started", exit_code)
     assert words in (outcome.error or "")
 
 
