@@ -23,6 +23,7 @@ def small(tmp_path: Path) -> SmallRepository:
 def test_the_plan_is_twelve_tasks_or_more_of_four_teams_that_build_on_each_other() -> None:
     tasks = {task["id"]: task for task in plan.tasks(Path("r"), Path("o"))}
     assert len(tasks) >= 12
+    assert (len(tasks), len(plan.CHECKS)) == (17, 16), "as the package's docstring says"
     assert {task["team"] for task in tasks.values()} == {"engineering", "product", "qa", "devops"}
     edges = {name: task["after"] for name, task in tasks.items()}
     assert graph.find_cycle(edges) is None
@@ -274,4 +275,4 @@ def test_packages_of_the_repository_do_not_take_the_place_of_the_programs(small:
     small.output.mkdir()
     (small.output.parent / "workers").symlink_to(small.folder / "workers")  # the working folder of the step
     assert small.holds("compile")["compiled"] == 4
-    assert small.holds("lint") == {"findings": 0, "files": 4}
+    assert small.holds("lint") == {"findings": 0, "files": 4, "rules": "plain errors"}

@@ -28,18 +28,37 @@ def small(tmp_path: Path) -> SmallRepository:
 
 def test_code_without_findings_holds(small: SmallRepository) -> None:
     small.commit({"a.py": "x = 1\n", "b.py": "y = 1\n"})
-    assert small.holds("lint") == {"findings": 0, "files": 2}
+    assert small.holds("lint") == {"findings": 0, "files": 2, "rules": "plain errors"}
 
 
 def test_a_finding_fails_and_is_named_also_where_the_file_has_a_blank_in_its_name(small: SmallRepository) -> None:
-    small.commit({"with blank.py": "import os\n"})
-    assert small.fails("lint").startswith("1 finding(s), first with blank.py:1:8: F401")
-    assert "F401" in small.written("lint.txt")
+    small.commit({"with blank.py": "print(undefined)\n"})
+    assert small.fails("lint").startswith("1 finding(s) (rules: plain errors), first with blank.py:1:7: F821")
+    assert "F821" in small.written("lint.txt")
 
 
-def test_the_rules_are_those_of_the_repository(small: SmallRepository) -> None:
-    small.commit({"a.py": "import os\n", "ruff.toml": 'lint.ignore = ["F401"]\n'})
-    assert small.holds("lint")["findings"] == 0
+RULES = {"ruff.toml": "lint.{}\n", ".ruff.toml": "lint.{}\n", "pyproject.toml": "[tool.ruff]\nlint.{}\n"}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_rules_are_those_of_the_repository(small: SmallRepository, name: str) -> None:
+    small.commit({"a.py": "print(undefined)\n", name: RULES[name].format('ignore = ["F821"]')})
+    assert small.holds("lint") == {"findings": 0, "files": 1, "rules": "the repository's own"}
+    small.commit({"a.py": "x = 'a'\n", name: RULES[name].format('select = ["Q"]')})
+    assert small.fails("lint").startswith("1 finding(s) (rules: the repository's own), first a.py:1:5: Q000")
+
+
+NO_RULES = (None, PROJECT, "[tool.ruff\n", "tool = 1\n")
+
+
+@pytest.mark.parametrize("project", NO_RULES)
+def test_code_that_is_not_written_for_ruff_is_not_judged_by_ruffs_taste(
+    small: SmallRepository, project: str | None
+) -> None:
+    files = {} if project is None else {"pyproject.toml": project}
+    small.commit({"a.py": "import os\ntype Text = str\nif Text == None: pass\n", **files})
+    (small.folder.parent / "ruff.toml").write_text('lint.select = ["ALL"]\n')  # of whoever put it there
+    assert small.holds("lint") == {"findings": 0, "files": 1, "rules": "plain errors"}
 
 
 def test_rules_that_ruff_does_not_understand_are_said_to_be_that(small: SmallRepository) -> None:

@@ -1,4 +1,5 @@
-"""The release check that `coord demo` runs: sixteen programs that do real work on a git repository, one a task.
+"""The release check that `coord demo` runs: seventeen steps that do real work on a git repository, one a task:
+sixteen checks, and the verdict after all of them.
 
 `python -m workers.release_check STEP REPOSITORY OUTPUT` reads the task as JSON on stdin (the results of the tasks
 before it under `inputs`), writes what it found under OUTPUT, and ends with its result as one line of JSON. A check

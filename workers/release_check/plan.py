@@ -37,7 +37,7 @@ CHECKS: dict[str, Check] = {
     "promises": Check(product.promises, "product", "Collect promises left in the code", 1),
     "documents": Check(product.documents, "product", "Check the documents and their links", 2),
     "secrets": Check(qa.secrets, "qa", "Look for committed secrets", 2),
-    "lint": Check(qa.lint, "qa", "Lint the code under its own rules", 2, ("compile",)),
+    "lint": Check(qa.lint, "qa", "Lint the code, by its own rules if it has any", 2, ("compile",)),
     "fast-tests": Check(qa.fast_tests, "qa", "Run the fast tests", 5, ("compile",)),
     "dependencies": Check(dependencies, "devops", "Check the declared dependencies", 2),
     "build": Check(devops.build, "devops", "Build the package", 3, ("compile",)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import tomllib
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ TEST_FOLDERS = ("tests/unit", "tests", "test")
 TEST_LIMIT_S = 60.0
 TESTS_FAILED, TESTS_NOT_COLLECTED, NO_TEST = 1, 2, 5
 """Exit codes of pytest; 3 and 4 mean that it could not work at all."""
+OWN_RULES, PLAIN_ERRORS = "the repository's own", "plain errors"
+_SETTINGS = ("ruff.toml", ".ruff.toml")
+# what no taste allows: syntax errors, wrong comparisons and formats, misplaced statements, undefined names
+_PLAIN = ("--isolated", "--select", "E9,F63,F7,F82")
 _FINDING = re.compile(r".+?:\d+:\d+: ")
 _SECRETS = {
     "private key": re.compile(r"-----BEGIN (?:RSA |EC |OPENSSH |DSA )?PRIVATE KEY-----\s+[A-Za-z0-9+/=]{40,}"),
@@ -26,21 +31,38 @@ _SECRETS = {
 
 
 def lint(repository: Repository, output: Path, inputs: Result) -> Result:  # noqa: ARG001 - every step's signature
-    """ruff's findings under the repository's own rules."""
+    """ruff's findings under the repository's own rules; in one that has none for ruff, only what is an error anywhere.
+    `rules` in the result says which."""
     if not repository.python_files:
         return {"skipped": "there is no Python file"}
     if not programs.installed("ruff"):
         return {"skipped": "ruff is not installed here"}
+    rules, options = (OWN_RULES, ()) if _has_rules(repository) else (PLAIN_ERRORS, _PLAIN)
     done = programs.run_module(
-        *("ruff", "check", "--no-cache", "--output-format=concise", "."), folder=repository.folder, limit_s=TEST_LIMIT_S
+        *("ruff", "check", "--no-cache", "--output-format=concise", *options, "."),
+        folder=repository.folder,
+        limit_s=TEST_LIMIT_S,
     )
     (output / "lint.txt").write_text(done.stdout, encoding="utf-8")
     if done.returncode not in (0, 1):
         raise StepFailed(f"ruff could not run: {done.stderr.strip()[-300:]}")
     findings = [line for line in done.stdout.splitlines() if _FINDING.match(line)]
     if done.returncode == 1:
-        raise StepFailed(f"{len(findings)} finding(s), first {findings[0] if findings else programs.last_line(done)}")
-    return {"findings": 0, "files": len(repository.python_files)}
+        first = findings[0] if findings else programs.last_line(done)
+        raise StepFailed(f"{len(findings)} finding(s) (rules: {rules}), first {first}")
+    return {"findings": 0, "files": len(repository.python_files), "rules": rules}
+
+
+def _has_rules(repository: Repository) -> bool:
+    """Whether ruff finds settings at the repository's root. Those of a folder above it are not its own."""
+    if any((repository.folder / name).is_file() for name in _SETTINGS):
+        return True
+    project = repository.folder / "pyproject.toml"
+    try:
+        tools = tomllib.loads(project.read_text(encoding="utf-8")).get("tool")
+    except (OSError, ValueError):  # not there, or nothing that ruff could read either
+        return False
+    return isinstance(tools, dict) and "ruff" in tools
 
 
 def fast_tests(repository: Repository, output: Path, inputs: Result) -> Result:  # noqa: ARG001
