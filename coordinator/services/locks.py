@@ -99,10 +99,10 @@ def _take(
         if lock is not None:
             expired(tx, name, lock)
         waiting_line.sweep(tx, lines)
-        behind = len(waiting_line.waiting(lines, name, tx.now_ms))
-        if place is not None and place.entry is not None:
+        mine = place.entry if place is not None else None
+        behind = sum(entry != mine for entry in waiting_line.waiting(lines, name, tx.now_ms))
+        if place is not None:
             place.leave_in(tx)
-            behind -= 1
         tx.lock_is(name, None)
         tx.lock(name, ttl_ms, owner)
         tx.event("lock:acquired", subject=name, data={"name": name, "owner": owner, "token": tx.mark})
