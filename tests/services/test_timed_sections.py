@@ -69,6 +69,24 @@ def test_a_sections_value_that_was_set_plainly_has_the_time_of_that_change(store
     assert value_at(store, session_id, "note") == "plain again"
 
 
+def test_a_value_that_gave_way_to_an_object_still_counts_for_what_is_not_in_it(store: Store, session_id: str) -> None:
+    before = now_us(store, session_id)
+    state.set_(store, session_id, "note", "plain", request=REQUEST)
+    merge(store, session_id, "note", {"a": 1}, now_us(store, session_id))
+    merge(store, session_id, "note", {"a": 2, "b": 2}, before)
+    assert value_at(store, session_id, "note") == {"a": 1}
+    assert journal(store, session_id) == [("note.a", 2, 1), ("note.b", 2, None)]
+
+
+def test_an_object_and_a_value_of_one_time_leave_the_object_with_that_time(store: Store, session_id: str) -> None:
+    merge(store, session_id, "$", {"note": "text"}, 10)
+    merge(store, session_id, "note", {"a": 1}, 10)
+    merge(store, session_id, "note", {"a": 2}, 15)
+    assert value_at(store, session_id, "note") == {"a": 2}
+    merge(store, session_id, "note", {"a": 3}, 12)
+    assert value_at(store, session_id, "note") == {"a": 2}
+
+
 def test_an_object_that_was_set_as_a_section_counts_for_what_is_not_in_it(store: Store, session_id: str) -> None:
     before = now_us(store, session_id)
     state.set_(store, session_id, "plan", {"a": 1}, request=REQUEST)
