@@ -53,7 +53,7 @@ KEY_PATTERNS: tuple[tuple[str, str], ...] = (
     (r"coord:\{[^}]+\}:deadlines", "zset"),
     (r"coord:\{[^}]+\}:alive:.+", "string, ttl"),
     (r"coord:\{[^}]+\}:holding:.+", "set"),
-    (r"coord:\{[^}]+\}:doc:[^:]+:(sections|counts|(nodes|times):.+)", "hash"),
+    (r"coord:\{[^}]+\}:doc:[^:]+:(sections|counts|(nodes|times):.*)", "hash"),
     (r"coord:\{[^}]+\}:doc:[^:]+:ready:.*", "zset"),
     (r"coord:\{[^}]+\}:doc:[^:]+:(waiting|dependants):.+", "set"),
     (r"coord:\{[^}]+\}:stage:.+", "hash, ttl"),
