@@ -20,6 +20,7 @@ from coordinator.models.errors import (
     LimitReached,
     Locked,
     RequestReused,
+    ServerUnavailable,
     TooLate,
 )
 from coordinator.models.jsontext import canonical, dumps
@@ -43,6 +44,8 @@ GIVEN_MEMORY_MS = 24 * 3_600_000
 EVENT_LIMIT = 100_000
 """Events kept per project (approximately)."""
 WAIT_MS = 5_000
+MAX_RESTARTS = 10
+"""A server that is another one so often during one change is no server but several."""
 MADE_UP = "-"
 """In the place of a digest, for an id that only its own change can have: a repeated call of that is the same call."""
 LONGEST_PAUSE_S = 0.05
@@ -115,7 +118,7 @@ class ProjectStore:
         request_id = request_id or os.urandom(10).hex()
         digest = _sha256(canonical([verb, arguments]))[:32] if given else MADE_UP
         deadline = time.monotonic() + wait_ms / 1000
-        attempt = 0
+        attempt = restarts = 0
         while True:
             snapshot = self.fetch(*first, request_id=request_id if given else None)
             if snapshot.remembered is not None:
@@ -131,6 +134,11 @@ class ProjectStore:
                 if again.error is not None and time.monotonic() >= deadline:
                     raise again.error from None
                 attempt += again.error is not None
+                restarts += again.error is None
+                if restarts > MAX_RESTARTS:
+                    problem = f"Redis at {self.store.address} is another server at every change"
+                    hint = "is there one primary behind this address?"
+                    raise ServerUnavailable(problem, hint=hint, code="server") from None
                 longest_s = LONGEST_LOCK_PAUSE_S if isinstance(again.error, Locked) else LONGEST_PAUSE_S
             _pause(attempt, longest_s)
 

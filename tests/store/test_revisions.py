@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from coordinator.models.errors import ServerUnavailable
+from coordinator.store import scripts
 from coordinator.store.connection import Store
 from coordinator.store.keys import PROJECTS
 from coordinator.store.project import ProjectStore
@@ -167,6 +168,24 @@ def test_a_request_that_the_lost_server_had_carried_out_is_still_remembered(repl
     replaced.store.commands.hset(replaced.keys.meta, "server", "89ab/cdef")
     assert replaced.change(added, verb="t", request_id="r1")["count"] == 1
     assert value(replaced, "count") == 1
+
+
+def test_an_address_with_several_servers_behind_it_is_given_up(
+    real_store: Store, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = real_store.project(project)
+    shop.change(added, verb="t")
+    really = scripts.call
+
+    def call(*sent: Any) -> list[str]:
+        real_store.commands.hset(shop.keys.meta, "server", "0123/4567")
+        return really(*sent)
+
+    monkeypatch.setattr(scripts, "call", call)
+    with pytest.raises(ServerUnavailable) as refused:
+        shop.change(added, verb="t")
+    assert refused.value.word == "server"
+    assert value(shop, "count") == 1
 
 
 @pytest.mark.parametrize("kind", [REAL, "redis-8", "redis-7"])
