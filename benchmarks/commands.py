@@ -59,9 +59,7 @@ def measure(plan: Plan) -> list[Table]:
         table.rows.append([name, *in_milliseconds(taken)])
     empty: list[Cell] = [None, None, None]
     table.rows += [[f"{name}: skipped, {why}", *empty] for name, why in skipped.items()]
-    table.note = (
-        "A session of 10 tasks and more, with `AOF always`. A submitted task is validated by pydantic."
-    )
+    table.note = "A session of 10 tasks and more, with `AOF always`. A submitted task is validated by pydantic."
     return [table]
 
 
