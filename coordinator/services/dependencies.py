@@ -85,7 +85,8 @@ def _tell_one(change: SessionChange, record: Record, node: Found, *, waits: bool
             changed = 1
         return _arrive(change, dependency, node, key) if waits else changed
     if not waits:
-        changed = _wait_again(change, dependency, node, key)
+        node = _wait_again(change, dependency, node, key)
+        changed = 1
     if status in _FAILURES:
         return _block(change, record, node) or changed
     if _blames(dependant, dependency):
@@ -110,13 +111,27 @@ def _arrive(change: SessionChange, dependency: str, node: Found, key: str) -> in
     return 1
 
 
-def _wait_again(change: SessionChange, dependency: str, node: Found, key: str) -> int:
-    """A completed dependency was opened again: what has not started waits for it once more."""
-    change.tx.guard(change.name, TASKS, node.value["id"], node.revision)
+def _wait_again(change: SessionChange, dependency: str, node: Found, key: str) -> Found:
+    """A completed dependency was opened again: what has not started waits for it once more; an assignment that was not
+    claimed yet is taken back → the dependant as it is now."""
+    task = _held(change, node)
     change.tx.sadd(key, dependency)
-    if node.value["status"] in _WAITS and node.value["epoch"] is None:
-        task_records.store(change, _held(change, node), ready=False)
-    return 1
+    if task.record["status"] not in _WAITS:
+        return node
+    if take_back(task):
+        data = {"reason": "dependency_opened", "dependency": dependency}
+        task_records.store(change, task, ready=False, event="task:requeued", data=data)
+    else:
+        task_records.store(change, task, ready=False)
+    return Found(node.revision, task.record)
+
+
+def take_back(task: HeldTask) -> bool:
+    """Whether it was assigned with a lease and not claimed yet; then its record is pending again, for nobody."""
+    if task.record["status"] != TaskStatus.ASSIGNED or task.record["epoch"] is None:
+        return False
+    task.record.update(status=TaskStatus.PENDING.value, epoch=None, assignee=None)
+    return True
 
 
 def _block(change: SessionChange, record: Record, node: Found) -> int:
@@ -126,6 +141,7 @@ def _block(change: SessionChange, record: Record, node: Found) -> int:
     if (dependant["status"] not in _WAITS and not already) or _blames(dependant, record["id"]):
         return 0
     task = _held(change, node)
+    take_back(task)
     at_fault = [*blocker.get("tasks", []), record["id"]]
     reason = f"{record['id']} {record['status']}" if len(at_fault) == 1 else f"{len(at_fault)} dependencies failed"
     task.record["status"] = TaskStatus.BLOCKED.value

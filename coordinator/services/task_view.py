@@ -113,13 +113,15 @@ def delete_task(change: SessionChange, task_id: str) -> None:
 
 
 def _follow_dependencies(change: SessionChange, task: HeldTask) -> None:
-    """What rests is blocked where one of its new dependencies has failed, and no longer blocked where none has."""
+    """What rests is blocked where one of its new dependencies has failed, and no longer blocked where none has. An
+    assignment that was not claimed yet is taken back where there is something to wait for again."""
     blocker = task.record["blocked_by"] or {}
     by_failed = task.record["status"] == TaskStatus.BLOCKED and blocker.get("kind") == dependencies.FAILED_DEPENDENCY
-    if by_failed or (
-        task.record["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED) and task.record["epoch"] is None
-    ):
+    if task.record["epoch"] is not None and task_links.unmet(change, task.record["after"]):
+        dependencies.take_back(task)
+    if by_failed:
         task.record.update(status=task_records.resting(task.record), blocked_by=None)
+    if task.record["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED) and task.record["epoch"] is None:
         dependencies.block_by_failed(change, task)
 
 

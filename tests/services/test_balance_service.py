@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from coordinator.models.errors import NotFound
-from coordinator.services import agents, balance, claims, explain, sessions, tasks, working
+from coordinator.models.errors import Fenced, NotFound
+from coordinator.services import agents, balance, claims, explain, sessions, state, tasks, working
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from coordinator.store.keys import Keys
@@ -155,6 +155,35 @@ def test_placing_renews_no_session(crew: Crew) -> None:
     before = crew.lease("session/s1")
     assert placed(crew)
     assert crew.lease("session/s1") == before
+
+
+@pytest.mark.parametrize(("status", "then"), [("pending", "pending"), ("failed", "blocked"), ("cancelled", "blocked")])
+def test_an_assignment_is_taken_back_when_its_dependency_is_opened_again(crew: Crew, status: str, then: str) -> None:
+    crew.submit("a", {"id": "b", "after": ["a"]})
+    crew.do("a")
+    who = crew.worker("w1")
+    (one,) = balance.rebalance(crew.store, crew.session)["placements"]
+    state.set_(crew.store, crew.session, "execution.tasks.a.status", status, request=Request())
+    task = crew.show("b")
+    assert (task["status"], task["epoch"], task["assignee"]) == (then, None, None)
+    assert agents.show_one(crew.store, crew.project, "w1")["in_use"] == 0
+    with pytest.raises(Fenced):
+        claims.start(
+            crew.store, crew.session, "b", who, one["epoch"], lease_ms=9_000, host="x", request=Request(system=True)
+        )
+    crew.sound()
+
+
+@pytest.mark.parametrize(("other", "then"), [("open", "pending"), ("failed", "blocked"), ("done", "assigned")])
+def test_an_assignment_is_taken_back_when_there_is_something_to_wait_for(crew: Crew, other: str, then: str) -> None:
+    crew.submit("b", {"id": "open", "team": "dev"}, "failed", "done")
+    crew.cancel("failed")
+    crew.do("done")
+    crew.worker("w1")
+    assert placed(crew) == {"b": "w1"}
+    state.set_(crew.store, crew.session, "execution.tasks.b.after", [other], request=Request())
+    assert (crew.status("b"), crew.show("b")["epoch"] is None) == (then, then != "assigned")
+    crew.sound()
 
 
 # ----------------------------------------------------------------------------------------------- races and repeats

@@ -18,7 +18,7 @@ from coordinator.models.errors import (
     WrongState,
 )
 from coordinator.models.shapes import TASK_DERIVED, TASK_FIELDS
-from coordinator.services import closing, sessions, tasks, working
+from coordinator.services import closing, sessions, state, tasks, working
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from tests.services.crew import Crew, begin
@@ -206,6 +206,20 @@ def test_a_reservation_has_no_lease_and_is_claimed_by_that_agent_alone(crew: Cre
     crew.agent("bob")
     assert crew.claim("ann") is None
     assert crew.claimed("bob")["id"] == "a"
+    crew.sound()
+
+
+def test_what_is_set_to_assigned_without_a_name_is_for_nobody_until_there_is_one(crew: Crew) -> None:
+    crew.submit("old")
+    crew.agent()
+    for task in ("old", "new"):
+        path = f"execution.tasks.{task}"
+        state.set_(crew.store, crew.session, f"{path}.status", "assigned", request=Request())
+        assert (crew.status(task), crew.claim()) == ("assigned", None)
+        crew.sound()
+        state.set_(crew.store, crew.session, f"{path}.assignee", "ann", request=Request())
+        assert crew.claimed()["id"] == task
+        crew.complete(task)
     crew.sound()
 
 
