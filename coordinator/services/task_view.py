@@ -83,7 +83,8 @@ def write_task(change: SessionChange, task_id: str, fields: dict[str, Json]) -> 
 
 
 def delete_task(change: SessionChange, task_id: str) -> None:
-    """Take a task away with its logs. Refused while it is held, and while an unfinished task depends on it."""
+    """Take a task away with its logs, and out of the `after` of what has ended. Refused while it is held, and while an
+    unfinished task depends on it."""
     task = task_records.load(change, task_id)
     lifecycle.require_epoch(task.record, task.held(change.tx.now_ms), what="record")
     tx, keys = change.tx, change.tx.keys
@@ -97,8 +98,12 @@ def delete_task(change: SessionChange, task_id: str) -> None:
             hint="cancel it instead, or take it out of their `after` first",
             dependants=left,
         )
-    for other in named:  # one that has ended may be retried, and would wait for what is gone
+    for (
+        other
+    ) in named:  # what has ended may be retried, and must not wait for what is gone, or for a new task of its id
+        other.record["after"] = [one for one in other.record["after"] if one != task_id]
         tx.srem(keys.waiting(change.name, other.id), task_id)
+        task_records.store(change, other, ready=False)
     before = task.record
     tx.zrem(keys.ready(change.name, task_records.line(before)), task_id)
     tx.add(keys.counts(change.name), f"{before['team'] or ''}:{before['status']}", -1)
