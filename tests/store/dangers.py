@@ -88,6 +88,19 @@ def a_replaced_server_issues_a_revision_again(shop: ProjectStore, patch: pytest.
     assert shop.change(added, verb="t")["revision"] > last + 1_000_000_000
 
 
+def a_lost_adoption_of_a_replaced_server_issues_a_revision_again(shop: ProjectStore, patch: pytest.MonkeyPatch) -> None:
+    shop.change(added, verb="t")
+    redis: Any = shop.store.commands
+    before = {key: redis.dump(key) for key in (shop.keys.meta, shop.keys.events)}
+    issued = []
+    for server in ("0123/4567", "89ab/cdef"):  # each time, the crash takes all that was done on this server
+        for key, dumped in before.items():
+            redis.restore(key, 0, dumped, replace=True)
+        redis.hset(shop.keys.meta, "server", server)
+        issued.append([shop.change(added, verb="t")["revision"] for _ in range(3)])
+    assert max(issued[0]) < min(issued[1])
+
+
 # ---------------------------------------------------------------------------------------------- steps 4 and 5
 
 

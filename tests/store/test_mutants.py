@@ -35,6 +35,11 @@ MUTANTS = [
     Mutant(dangers.a_replaced_server_goes_unnoticed, "if adopt ~= known then", "if false then"),
     Mutant(dangers.a_replaced_server_issues_a_revision_again, "last = last + 1000000000", "last = last + 1"),
     Mutant(
+        dangers.a_lost_adoption_of_a_replaced_server_issues_a_revision_again,
+        " + math.max(0, now_us - tonumber(meta[3] or text(now_us)))",
+        "",
+    ),
+    Mutant(
         dangers.a_replaced_holder_writes, "return current ~= token and {'FENCED', 'lease'", "return false and {'', ''"
     ),
     Mutant(

@@ -7,11 +7,12 @@ local function identity()
   end
   return string.match(server, 'run_id:(%x+)') .. '/' .. (string.match(replication, 'master_replid:(%x+)') or '')
 end
-local meta = redis.call('HMGET', KEYS[1], 'revision', 'server')
+local meta = redis.call('HMGET', KEYS[1], 'revision', 'server', 'at')
 local last, known, server = tonumber(meta[1] or '0'), meta[2], identity()
 if server and known and known ~= server then
   if adopt ~= known then
     return {'RESTARTED', known, server, text(last)}
   end
-  last = last + 1000000000
+  -- and by the time since the last commit that it knows: a first adoption may itself be lost by a second crash
+  last = last + 1000000000 + math.max(0, now_us - tonumber(meta[3] or text(now_us)))
 end
