@@ -1,7 +1,9 @@
-"""What makes a project move by itself: a clock that rings for system jobs, and an ear for events after which pending
-work may be placed. Any worker process runs one; each time slot and each event is acted on once, however many do.
+"""What makes a project move by itself: a clock that rings for system jobs, an eye on the deadline that passes next, and
+an ear for events after which pending work may be placed. Any worker process runs one; each time slot, deadline and
+event is acted on once, however many do.
 
-Where no system worker lives (nobody runs `coord up`), whoever gets the slot does the job itself, here.
+Where no system worker lives (nobody runs `coord up`), or the one that does takes no job (it was killed a moment ago, it
+is frozen, it is busy), whoever gets the slot does the job itself, here.
 """
 
 from __future__ import annotations
@@ -15,17 +17,20 @@ from coordinator.services import reactions
 from coordinator.store import bells
 from coordinator.store.connection import Store
 from coordinator.store.events import Entry, EventStream
+from coordinator.store.reads import NextDeadline
 from workers import jobs
 
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 EVERY_S = {"sweep": 2.0, "rebalance": 5.0, "sync": 15.0, "snapshot": 300.0}
-"""Rebalancing is rung for by events; the clock is there for what no event tells."""
+"""Rebalancing is rung for by events and sweeping by deadlines; the clock is there for what neither tells."""
 TOGETHER_S = 0.05
 """Events within this time are answered by one rebalancing, or by two when they go on."""
-ASK_AGAIN_S = 2.0
+ASK_AGAIN_S = 1.0
 LISTEN_S = 5.0
+SWEPT_TOGETHER_S = 0.2
+"""Deadlines that pass within this time are acted on by one sweep, whoever saw them pass."""
 PLACE_AFTER = frozenset(
     f"{family}:{word}"
     for family, words in {
@@ -41,17 +46,19 @@ PLACE_AFTER = frozenset(
 
 
 class Ticker:
-    """Two daemon threads of a process, from `start` to `stop`."""
+    """Three daemon threads of a process, from `start` to `stop`."""
 
     def __init__(self, store: Store, project: str) -> None:
         self.store, self.project = store, project
         self._stopped = threading.Event()
         self._rung: dict[str, int] = {}
-        self._system_worker = False
+        self._is_serving = False
+        self._waits_first: str | None = None
         self._asked_at = -ASK_AGAIN_S
+        self._swept_ms = 0
         self._threads = [
             threading.Thread(target=self._go_on, args=(step,), name=f"ticker {step.__name__}", daemon=True)
-            for step in (self._tick, self._listen)
+            for step in (self._tick, self._watch, self._listen)
         ]
         self._stream = EventStream(store, project)
         self._position: str | None = None
@@ -102,12 +109,31 @@ class Ticker:
         return True
 
     def _is_served(self) -> bool:
-        """Does a system worker live? Asked now and then."""
+        """Does a system worker live, and take its jobs? Asked now and then."""
         now = time.monotonic()
         if now - self._asked_at >= ASK_AGAIN_S:
-            self._system_worker = bells.system_workers(self.store, self.project) > 0
             self._asked_at = now
-        return self._system_worker
+            first = bells.next_for_system(self.store, self.project)
+            stands_still = first is not None and first == self._waits_first
+            self._waits_first = first
+            self._is_serving = not stands_still and bells.system_workers(self.store, self.project) > 0
+        return self._is_serving
+
+    # --------------------------------------------------------------------------------------------------- the eye
+
+    def _watch(self) -> None:
+        """Sweep as soon as a deadline has passed. One that stays because it cannot be acted on yet is left to the
+        clock, or it would be swept for without end."""
+        next_deadline = NextDeadline(self._swept_ms)
+        seen = self.store.project(self.project).fetch(next_deadline)
+        deadline_ms = seen[next_deadline]
+        if deadline_ms is None or deadline_ms > seen.now_ms:
+            left_s = TICK_S if deadline_ms is None else (deadline_ms - seen.now_ms + 1) / 1000
+            self._stopped.wait(min(left_s, TICK_S))  # what is due even sooner may come meanwhile
+        elif self._ring("sweep", SWEPT_TOGETHER_S):
+            self._swept_ms = seen.now_ms
+        else:
+            self._stopped.wait(SWEPT_TOGETHER_S)  # whoever has this slot may have looked before the deadline
 
     # --------------------------------------------------------------------------------------------------- the ear
 

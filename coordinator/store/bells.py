@@ -68,6 +68,13 @@ def system_workers(store: Store, project: str) -> int:
         return sum(bool(store.raw.exists(name)) for name in names)
 
 
+def next_for_system(store: Store, project: str) -> str | None:
+    """The job that a system worker would take next; the same one for long says that none takes any."""
+    with store.translated():
+        found: Any = store.raw.lindex(f"{Keys(project).rq_prefix}:queue:{SYSTEM_QUEUE}", 0)
+    return found.decode() if isinstance(found, bytes) else found
+
+
 @cache
 def _classes(prefix: str) -> tuple[type, type[Queue]]:
     from rq import Queue

@@ -184,6 +184,19 @@ class Expired(NamedTuple):
         return [(member, int(score)) for member, score in scored(reply)]
 
 
+class NextDeadline(NamedTuple):
+    """The soonest of `deadlines` after `after_ms` → ms, or None."""
+
+    after_ms: int
+    kind: str = "NextDeadline"
+
+    def command(self, keys: Keys) -> Command:
+        return "ZRANGE", keys.deadlines, f"({self.after_ms}", "+inf", "BYSCORE", "LIMIT", 0, 1, "WITHSCORES"
+
+    def parse(self, reply: Any) -> int | None:
+        return next((int(score) for _, score in scored(reply)), None)
+
+
 class SetMembers(NamedTuple):
     """A set, by its key → sorted list of members."""
 
@@ -330,6 +343,7 @@ Read = (
     | Leases
     | AllLeases
     | Expired
+    | NextDeadline
     | SetMembers
     | Contains
     | SortedSetHead

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
 from coordinator.services import sessions, tasks
 from coordinator.services.request import Request
+from coordinator.store import bells
 from coordinator.store.connection import Store
 from tests.waiting import eventually
 from workers import jobs
@@ -46,6 +48,57 @@ def test_an_event_is_not_answered_by_a_job_that_began_before_it(
         happened = time.monotonic()
         tickers[turn % 2]._place()
         assert done[-1][1] >= happened
+
+
+def deadline_in(store: Store, project: str, ms: int, member: str = "lock/x") -> int:
+    """A deadline of the project, so many ms from now by the server's clock."""
+    at = store.project(project)
+    deadline_ms = at.fetch().now_ms + ms
+    client: Any = store.commands
+    client.zadd(at.keys.deadlines, {member: deadline_ms})
+    return deadline_ms
+
+
+def test_a_deadline_that_passes_is_swept_for_at_once_and_one_that_stays_is_left_to_the_clock(
+    real_store: Store, project: str, done: list[tuple[str, float]]
+) -> None:
+    ticker = Ticker(real_store, project)
+    deadline_ms = deadline_in(real_store, project, 150)
+    while not done:
+        ticker._watch()
+    assert real_store.project(project).fetch().now_ms >= deadline_ms
+    deadline_in(real_store, project, 60_000, "lock/y")
+    ticker._stopped.set()  # no waiting for what is not due
+    ticker._watch()
+    assert [job for job, _ in done] == ["sweep"], "what could not be acted on is not swept for again and again"
+
+
+def test_a_deadline_is_swept_for_by_one_ticker(
+    real_store: Store, project: str, done: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    deadline_in(real_store, project, -1)
+    for ticker in [Ticker(real_store, project) for _ in range(4)]:
+        ticker._stopped.set()
+        ticker._watch()
+    assert [job for job, _ in done] == ["sweep"]
+
+
+def test_a_system_worker_that_takes_no_job_is_done_without(
+    real_store: Store, project: str, done: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.ticker.ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(bells, "system_workers", lambda *_: 1)  # killed a moment ago: RQ still lists it
+    ticker = Ticker(real_store, project)
+    assert ticker._ring("sweep", 0.001)
+    assert done == [], "it is rung for the first time"
+    eventually(lambda: ticker._ring("rebalance", 0.001) and done, "this ticker's own work")
+    client: Any = real_store.commands
+    client.delete(f"{real_store.project(project).keys.rq_prefix}:queue:{bells.SYSTEM_QUEUE}")  # it took them all
+    done.clear()
+    assert ticker._ring("sweep", 0.001)
+    assert done == []
 
 
 def test_a_ticker_hears_what_is_submitted(real_store: Store, project: str, monkeypatch: pytest.MonkeyPatch) -> None:
