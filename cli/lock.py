@@ -8,13 +8,23 @@ import typer
 
 from cli.commands import OnlyShown, command, group
 from cli.context import context
-from cli.options import FROM_CONFIG, AgentOpt, CommandLine, ProjectArg, ProjectOpt, RequestId, Ttl, request_of
+from cli.options import (
+    FROM_CONFIG,
+    AgentOpt,
+    CommandLine,
+    LockOpt,
+    ProjectArg,
+    ProjectOpt,
+    RequestId,
+    Ttl,
+    request_of,
+)
 from cli.output import emit
 from coordinator.models.clock import duration_ms
 
 app = group("Locks with fencing tokens, also around a command.")
 
-SHOWN = ("name", "owner", "token", "acquired_at", "expires_at")
+SHOWN = ("name", "owner", "token", "acquired_at", "expires_at", "waiting")
 
 NameArg = Annotated[
     str, typer.Argument(metavar="NAME", help="state/<session>/<path> guards a path; any other name is yours.")
@@ -38,10 +48,14 @@ def acquire(
     project: ProjectOpt = FROM_CONFIG,
     ttl: Ttl = None,
     wait: LockWait = 0,
+    lock: LockOpt = None,
     agent: AgentOpt = None,
     request_id: RequestId = None,
 ) -> None:
-    """Take a lock; prints its token. Exit 4 when another holds it, 7 when it was waited for in vain."""
+    """Take a lock; prints its token. Exit 4 when another holds it, 7 when it was waited for in vain.
+
+    Say with --lock, COORD_LOCKS or --agent what you hold already: then a circle of waiters is found (deadlock, exit 4).
+    """
     from coordinator.services import locks
 
     answer = locks.acquire(
@@ -51,7 +65,7 @@ def acquire(
         owner=_owner(agent),
         ttl_ms=locks.DEFAULT_TTL_MS if ttl is None else ttl,
         wait_ms=wait,
-        request=request_of(request_id, agent),
+        request=request_of(request_id, agent, lock),
     )
     emit(answer, table=SHOWN)
 
@@ -91,14 +105,24 @@ def run(
     project: ProjectOpt = FROM_CONFIG,
     ttl: Ttl = None,
     wait: LockWait = 0,
+    lock: LockOpt = None,
     agent: AgentOpt = None,
 ) -> None:
     """Run a command while holding a lock; its exit code is this command's.
 
-    The command finds the lock in COORD_LOCKS, so that what it writes by `coord` is fenced. It is ended before the lock
-    could pass to somebody else.
+    The command finds the lock in COORD_LOCKS, beside those given, so that what it writes by `coord` is fenced. It is
+    ended before the lock could pass to somebody else.
     """
     from cli.lock_run import run_holding
 
-    store, owner = context().store, _owner(agent)
-    raise typer.Exit(run_holding(store, project, name, argv or [], owner=owner, ttl_ms=ttl, wait_ms=wait))
+    code = run_holding(
+        context().store,
+        project,
+        name,
+        argv or [],
+        owner=_owner(agent),
+        ttl_ms=ttl,
+        wait_ms=wait,
+        request=request_of(None, agent, lock),
+    )
+    raise typer.Exit(code)

@@ -35,14 +35,23 @@ _ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_holding(
-    store: Store, project: str, name: str, argv: list[str], *, owner: str, ttl_ms: int | None, wait_ms: int
+    store: Store,
+    project: str,
+    name: str,
+    argv: list[str],
+    *,
+    owner: str,
+    ttl_ms: int | None,
+    wait_ms: int,
+    request: Request,
 ) -> int:
-    """The command's exit code (128 + n where a signal ended it, or this process was asked to end). Locked or
+    """The command's exit code (128 + n where a signal ended it, or this process was asked to end). Locked, Deadlock or
     WaitedInVain when the lock is not to be had; CommandFailed when there is no such program; Fenced when the lock was
     lost meanwhile and the command was ended."""
     ttl_ms = locks.DEFAULT_TTL_MS if ttl_ms is None else ttl_ms
     sent_at = lease_clock()
-    token = locks.acquire(store, project, name, owner=owner, ttl_ms=ttl_ms, wait_ms=wait_ms, request=Request())["token"]
+    taken = locks.acquire(store, project, name, owner=owner, ttl_ms=ttl_ms, wait_ms=wait_ms, request=request)
+    name, token = taken["name"], taken["token"]
 
     def renew() -> float:
         locks.renew(store, project, name, token, ttl_ms=ttl_ms, request=Request(wait_ms=0))
@@ -53,7 +62,7 @@ def run_holding(
         if wait_ms:  # which of its requests was answered, and so since when the lock is held, is not known
             sent_at = lease_clock()
             renew()
-        return _GuardedRun(argv, {name: token}, sent_at + ttl_ms / 1000, ttl_ms).follow(renew)
+        return _GuardedRun(argv, name, {**request.locks, name: token}, sent_at + ttl_ms / 1000, ttl_ms).follow(renew)
     except Fenced:
         lost = True
         raise
@@ -65,12 +74,12 @@ def run_holding(
 class _GuardedRun:
     """One command under its guard, with this process's stdin, stdout and stderr."""
 
-    def __init__(self, argv: list[str], held: dict[str, int], deadline: float, ttl_ms: int) -> None:
-        carried = "\n".join(filter(None, [os.environ.get("COORD_LOCKS"), format_locks(held)]))
-        self.name, self.argv, self.deadline = next(iter(held)), argv, deadline
+    def __init__(self, argv: list[str], name: str, carried: dict[str, int], deadline: float, ttl_ms: int) -> None:
+        locks = format_locks(carried)
+        self.name, self.argv, self.deadline = name, argv, deadline
         self.start = Start(
             [os.fsencode(word) for word in argv],
-            {os.fsencode(key): os.fsencode(value) for key, value in {**os.environ, "COORD_LOCKS": carried}.items()},
+            {os.fsencode(key): os.fsencode(value) for key, value in {**os.environ, "COORD_LOCKS": locks}.items()},
             b".",
             parent=os.getpid(),
             timeout_s=None,

@@ -10,6 +10,7 @@
     │   ├── ReadOnly             the session is closed
     │   ├── Conflict             somebody else changed what was read, until the deadline
     │   ├── Locked               somebody else holds a lock above or below the path
+    │   ├── Deadlock             waiting for the lock would close a circle of waiters
     │   ├── Fenced               the epoch, token or incarnation was replaced
     │   ├── LeaseLost            a renewal came after the lease had ended
     │   ├── LimitReached         a counter with a limit is full
@@ -107,6 +108,12 @@ class Locked(Refused):
     """Somebody else holds a lock on the path, above it or below it."""
 
     code = "locked"
+
+
+class Deadlock(Refused):
+    """Each of a circle waits for a lock that the next one has; the youngest of them is refused."""
+
+    code = "deadlock"
 
 
 class Fenced(Refused):

@@ -14,6 +14,7 @@ from coordinator.models import ids
 from coordinator.models.clock import instant_ms
 from coordinator.models.errors import (
     Conflict,
+    Deadlock,
     Fenced,
     InvalidData,
     Locked,
@@ -24,14 +25,15 @@ from coordinator.models.errors import (
 )
 from coordinator.models.ids import shown
 from coordinator.models.shapes import Record
-from coordinator.rules import paths
-from coordinator.services import waiting_line
+from coordinator.rules import locking, paths
+from coordinator.rules.locking import Held, Waiter
+from coordinator.services import deadlocks, waiting_line
 from coordinator.services.request import Request, change_project, existing_project, session_not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION
 from coordinator.store.found import LockFound
 from coordinator.store.keys import lock_member
-from coordinator.store.reads import AllLeases, Counts, Lock, NamedLocks, PathLocks
+from coordinator.store.reads import AllLeases, Lines, Lock, NamedLocks, PathLocks
 from coordinator.store.transaction import Transaction
 from coordinator.store.wakeups import Bell
 
@@ -57,8 +59,8 @@ def acquire(
     request: Request,
 ) -> Record:
     """Take a lock → contract § 6. Held by another, or others stand in line for it: Locked, or WaitedInVain after
-    `wait_ms`. `state/<session>/<path>` guards everything below that path; `execution` and `session` cannot be locked
-    (Refused)."""
+    `wait_ms`; Deadlock where waiting would never end. `state/<session>/<path>` guards everything below that path;
+    `execution` and `session` cannot be locked (Refused)."""
     name = checked(project, name)
     if ttl_ms < 1:
         raise UsageError("a lock needs some time to live", hint="leave --ttl out, or write 30s")
@@ -66,17 +68,20 @@ def acquire(
         return _take(store, project, name, owner, ttl_ms, request, None)
     deadline = time.monotonic() + wait_ms / 1000
     bell = Bell(store, project)
-    place = waiting_line.Place(store, project, name)
+    place = waiting_line.Place(store, project, name, owner, request.locks)
     try:
         while True:
             try:
                 return _take(store, project, name, owner, ttl_ms, request, place)
+            except Deadlock as error:
+                deadlocks.tell(store, project, place, error)
+                raise
             except (Locked, Conflict) as held:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise WaitedInVain(held.message, hint="wait longer, or ask its owner", **held.facts) from None
-            place.stand()
-            bell.wait(min(left, POLL_S))
+            if not place.stand():  # else looked at again at once: by then all that is in line see each other
+                bell.wait(min(left, POLL_S))
     finally:
         place.leave()
 
@@ -85,48 +90,80 @@ def _take(
     store: Store, project: str, name: str, owner: str, ttl_ms: int, request: Request, place: waiting_line.Place | None
 ) -> Record:
     def work(tx: Transaction) -> Record:
-        of_paths, named, lines = tx.fetch(PathLocks(), NamedLocks(), Counts(tx.keys.lines))
+        of_paths, named, lines = tx.fetch(PathLocks(), NamedLocks(), Lines())
         locks: dict[str, LockFound] = of_paths | named
-        lock = locks.get(name)
-        _refuse_taken(name, lock, waiting_line.before(lines, name, place, tx.now_ms), tx.now_ms)
-        if lock is None and _held_by_users(locks, tx.now_ms) >= MAX_LOCKS:
+        held = [Held(*one) for one in _held_now(locks, tx.now_ms)]
+        _require_carried(tx.locks, held)
+        line = waiting_line.waiters(lines, held, tx.now_ms)
+        _refuse_taken(tx, name, place, line, held)
+        if name not in locks and _held_by_users(held) >= MAX_LOCKS:
             raise Refused(f"project {project} has {MAX_LOCKS:,} locks", hint="release some: `coord lock list`")
         if name.startswith("state/"):
             session_id = name.split("/", 2)[1]
             if not tx.node(ids.session_id(session_id)[1], SESSION, RECORD).exists:
                 raise session_not_found(store, session_id)
             tx.paths.add(name)  # a lock above or below it that somebody else holds stands in the way
-        if lock is not None:
-            expired(tx, name, lock)
+        if name in locks:
+            expired(tx, name, locks[name])
         waiting_line.sweep(tx, lines)
-        mine = place.entry if place is not None else None
-        behind = sum(entry != mine for entry in waiting_line.waiting(lines, name, tx.now_ms))
         if place is not None:
             place.leave_in(tx)
         tx.lock_is(name, None)
         tx.lock(name, ttl_ms, owner)
         tx.event("lock:acquired", subject=name, data={"name": name, "owner": owner, "token": tx.mark})
-        until = instant_ms(tx.now_ms + ttl_ms)
-        return _shown(name, owner, tx.mark, tx.now, until, behind)
+        behind = [one for one in _kept_waiting(Held(name, 0, owner), line) if place is None or one.place != place.entry]
+        return _shown(name, owner, tx.mark, tx.now, instant_ms(tx.now_ms + ttl_ms), len(behind))
 
     once = Request(request.id, request.actor, request.locks, wait_ms=0)
-    return change_project(store, project, once, work, verb="lock acquire", arguments=[name, owner, ttl_ms])
+    taken: Record = change_project(store, project, once, work, verb="lock acquire", arguments=[name, owner, ttl_ms])
+    if place is not None:
+        place.entry = None
+    return taken
 
 
-def _held_by_users(locks: dict[str, LockFound], now_ms: int) -> int:
+def _held_now(locks: dict[str, LockFound], now_ms: int) -> list[tuple[str, int, str]]:
+    return [(name, lock.token, lock.owner) for name, lock in locks.items() if lock.deadline_ms > now_ms]
+
+
+def _held_by_users(held: list[Held]) -> int:
     """How many locks are held but for the sessions' own: there may be any number of sessions."""
-    return sum(lock.deadline_ms > now_ms and not name.startswith("session/") for name, lock in locks.items())
+    return sum(not lock.name.startswith("session/") for lock in held)
 
 
-def _refuse_taken(name: str, lock: LockFound | None, before: int, now_ms: int) -> None:
-    held = lock is not None and lock.deadline_ms > now_ms
-    if lock is not None and held:
-        message, owner = f"the lock {name} is held by {lock.owner}", lock.owner
-    elif before:
-        message, owner = f"{before} before you wait{'s' if before == 1 else ''} for the lock {name}", None
-    else:
+def _kept_waiting(lock: Held, line: list[Waiter]) -> list[Waiter]:
+    return [waiter for waiter in line if locking.in_the_way(waiter.lock, waiter.holds, [lock])]
+
+
+def _require_carried(carried: dict[str, int], held: list[Held]) -> None:
+    """Who has lost a lock that it works under takes and waits for no other."""
+    tokens = {lock.name: lock.token for lock in held}
+    for name, token in carried.items():
+        if tokens.get(name) != token:
+            raise Fenced(
+                f"token {token} does not hold the lock {shown(name)}, which this command carries, any more",
+                hint="stop; take that lock again before you go on",
+                name=name,
+                current=tokens.get(name),
+            )
+
+
+def _refuse_taken(
+    tx: Transaction, name: str, place: waiting_line.Place | None, line: list[Waiter], held: list[Held]
+) -> None:
+    """Locked while something is in the way, or somebody comes first; Deadlock where that will never end."""
+    mine = None if place is None else place.entry
+    blocking = locking.in_the_way(name, tx.locks, held)
+    earlier = locking.before(name, tx.locks, mine, line)
+    if not blocking and not earlier:
         return
-    raise Locked(message, hint="wait for it (--wait), or ask its owner", lock=name, owner=owner)
+    for me in line:
+        if me.place == mine:
+            deadlocks.refuse(tx, me, line, held)
+    lock, owner, message = name, None, f"{len(earlier)} before you wait{'s' if len(earlier) == 1 else ''} for {name}"
+    if blocking:
+        lock, owner = blocking[0].name, blocking[0].owner
+        message = f"the lock {lock} is held by {owner}"
+    raise Locked(message, hint="wait for it (--wait), or ask its owner", lock=lock, owner=owner)
 
 
 def _shown(name: str, owner: str, token: int | str, acquired_at: str, expires_at: str, waiting: int) -> Record:
@@ -151,7 +188,8 @@ def renew(store: Store, project: str, name: str, token: int, *, ttl_ms: int | No
         tx.lock_is(name, token)
         tx.locks[name] = token  # fenced: also not expired at the commit
         tx.extend(name, length_ms)
-        behind = len(waiting_line.waiting(tx.fetch(Counts(tx.keys.lines))[0], name, tx.now_ms))
+        line = waiting_line.waiters(tx.fetch(Lines())[0], [], tx.now_ms)
+        behind = len(_kept_waiting(Held(name, token, held.owner), line))
         until = instant_ms(tx.now_ms + length_ms)
         return _shown(name, held.owner, token, instant_ms(held.acquired_ms), until, behind)
 
@@ -194,29 +232,25 @@ def sweep(tx: Transaction, name: str, lock: LockFound) -> None:
 
 
 def list_(store: Store, project: str) -> list[Record]:
-    """Every lock that is held now, sorted by name; expired ones are held by nobody. A session's leader lock lives as
-    long as its session, so that session's deadline is shown."""
-    project_store = existing_project(store, project)
-    lines = Counts(project_store.keys.lines)
-    snapshot = project_store.fetch(PathLocks(), NamedLocks(), AllLeases(), lines)
+    """Every lock that is held now, sorted by name, with its `waiters` (see `waiting_line.shown`); expired ones are held
+    by nobody. A session's leader lock lives as long as its session, so that session's deadline is shown."""
+    snapshot = existing_project(store, project).fetch(PathLocks(), NamedLocks(), AllLeases(), Lines())
+    locks: dict[str, LockFound] = snapshot[PathLocks()] | snapshot[NamedLocks()]
     sessions = {
         f"session/{project}.{member.removeprefix('session/')}/leader": lease.deadline_ms
         for member, lease in snapshot[AllLeases()].items()
         if member.startswith("session/")
     }
-    now_ms = snapshot.now_ms
-    return [
-        _shown(
-            name,
-            lock.owner,
-            lock.token,
-            instant_ms(lock.acquired_ms),
-            instant_ms(sessions.get(name, lock.deadline_ms)),
-            len(waiting_line.waiting(snapshot[lines], name, now_ms)),
-        )
-        for name, lock in sorted((snapshot[PathLocks()] | snapshot[NamedLocks()]).items())
-        if sessions.get(name, lock.deadline_ms) > now_ms
-    ]
+    held = [Held(*one) for one in _held_now(locks, snapshot.now_ms)]
+    line = waiting_line.waiters(snapshot[Lines()], held, snapshot.now_ms)
+    answer = []
+    for name, lock in sorted(locks.items()):
+        deadline_ms = sessions.get(name, lock.deadline_ms)
+        if deadline_ms > snapshot.now_ms:
+            waiters = [waiting_line.shown(one) for one in _kept_waiting(Held(name, lock.token, lock.owner), line)]
+            times = instant_ms(lock.acquired_ms), instant_ms(deadline_ms)
+            answer.append({**_shown(name, lock.owner, lock.token, *times, len(waiters)), "waiters": waiters})
+    return answer
 
 
 def checked(project: str, name: str) -> str:

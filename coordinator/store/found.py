@@ -63,6 +63,15 @@ class LockFound(NamedTuple):
     owner: str
 
 
+class PlaceFound(NamedTuple):
+    """A place in the line for a lock: until when it counts, by the server's clock, whose it is, and the locks that this
+    waiter has, name → token."""
+
+    until_ms: int
+    owner: str
+    holds: dict[str, int]
+
+
 def scored(reply: Any) -> list[tuple[str, float]]:
     """Members with their scores, from pairs (redis-py) or a flat list (RESP2)."""
     if reply and isinstance(reply[0], str):
@@ -101,6 +110,12 @@ def parse_lease(text: str | None) -> LeaseFound | None:
 def parse_lock(text: str) -> LockFound:
     token, deadline, acquired, ttl, owner = text.split(" ", 4)
     return LockFound(int(token), int(deadline), int(acquired), int(ttl), owner)
+
+
+def parse_place(text: str) -> PlaceFound:
+    until_ms, _, said = text.partition(" ")
+    waiter = json.loads(said)
+    return PlaceFound(int(until_ms), waiter["owner"], waiter["holds"])
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ All keys of a project carry one hash tag, so that a project fits one slot of a c
 | `coord:{P}:deadlines` | sorted set member → deadline in ms | commit, renew | with the holder's end; project |
 | `coord:{P}:locks` | hash `state/…` → `<token> <deadline_ms> <acquired_ms> <ttl_ms> <owner>` | commit | swept when expired; project |
 | `coord:{P}:locks:named` | the same for all other names, so that a commit looks through none of them | commit | the same |
-| `coord:{P}:lines` | hash `<since> <waiter> <lock>` → deadline in ms | who waits for a lock | with the wait, or the next taker; project |
+| `coord:{P}:lines` | hash `<since> <waiter> <lock>` → `<deadline_ms> {owner, holds}` | who waits for a lock | with the wait, or the next taker; project |
 | `coord:{P}:alive:<agent>` | string: last measured load as JSON | renew | TTL of the agent |
 | `coord:{P}:holding:<agent>` | set of `<session name>/<task>` | commit | empties itself |
 | `coord:{P}:doc:<doc>:sections` | hash section → `<structure> <changed> [json]` | commit | session, project |

@@ -14,12 +14,14 @@ from coordinator.store.found import (
     Found,
     LeaseFound,
     LockFound,
+    PlaceFound,
     SectionFound,
     pairs,
     parse_lease,
     parse_lock,
     parse_node,
     parse_nodes,
+    parse_place,
     parse_section,
     scored,
 )
@@ -304,6 +306,18 @@ class NamedLocks(NamedTuple):
         return {name: parse_lock(text) for name, text in pairs(reply).items()}
 
 
+class Lines(NamedTuple):
+    """Who waits for locks → dict of place (see `services.waiting_line`) → PlaceFound, those that ran out too."""
+
+    kind: str = "Lines"
+
+    def command(self, keys: Keys) -> Command:
+        return "HGETALL", keys.lines
+
+    def parse(self, reply: Any) -> dict[str, PlaceFound]:
+        return {place: parse_place(text) for place, text in pairs(reply).items()}
+
+
 class Loads(NamedTuple):
     """The last measured load of some agents → list of dict or None, in the order asked; None after their TTL."""
 
@@ -352,6 +366,7 @@ Read = (
     | Lock
     | PathLocks
     | NamedLocks
+    | Lines
     | Loads
     | StoredBytes
 )

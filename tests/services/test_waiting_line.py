@@ -14,7 +14,7 @@ from coordinator.services import locks, sessions, waiting_line
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from coordinator.store.keys import Keys
-from coordinator.store.reads import Counts
+from coordinator.store.reads import Lines
 from tests.servers import RunningServer
 from tests.together import together
 from tests.waiting import eventually
@@ -81,9 +81,9 @@ def test_who_came_first_gets_it_first(real_store: Store, project: str) -> None:
 
 
 def test_nobody_passes_those_who_stand_in_line(store: Store, shop: str) -> None:
-    place = waiting_line.Place(store, shop, "deploy")
+    place = waiting_line.Place(store, shop, "deploy", "bob")
     place.stand()
-    with pytest.raises(Locked, match="1 before you waits for the lock deploy"):
+    with pytest.raises(Locked, match="1 before you waits for deploy"):
         take(store, shop)
     take(store, shop, "another")
     place.leave()
@@ -94,7 +94,7 @@ def test_a_waiter_that_was_killed_is_passed_over_and_swept_away(
     store: Store, shop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting_line, "COUNTS_MS", 1)
-    waiting_line.Place(store, shop, "deploy").stand()
+    waiting_line.Place(store, shop, "deploy", "bob").stand()
     eventually(lambda: _behind(store, shop, "deploy") == 0, "the end of its time")
     take(store, shop, "another")
     assert store.commands.exists(Keys(shop).lines) == 0
@@ -103,15 +103,15 @@ def test_a_waiter_that_was_killed_is_passed_over_and_swept_away(
 def test_the_list_says_how_many_wait(store: Store, shop: str) -> None:
     token = take(store, shop)["token"]
     for _ in range(2):
-        waiting_line.Place(store, shop, "deploy").stand()
+        waiting_line.Place(store, shop, "deploy", "bob").stand()
     assert [one["waiting"] for one in locks.list_(store, shop) if one["name"] == "deploy"] == [2]
     assert locks.renew(store, shop, "deploy", token, request=NOW)["waiting"] == 2
 
 
 def _behind(store: Store, project: str, name: str = "deploy") -> int:
-    read = Counts(Keys(project).lines)
-    snapshot = store.project(project).fetch(read)
-    return len(waiting_line.waiting(snapshot[read], name, snapshot.now_ms))
+    snapshot = store.project(project).fetch(Lines())
+    line = waiting_line.waiters(snapshot[Lines()], [], snapshot.now_ms)
+    return sum(waiter.lock == name for waiter in line)
 
 
 def pass_alone(store: Store, number: int, given: list[str]) -> int:
