@@ -116,6 +116,11 @@ class RunningServer:
         self.process = _spawn(self.command, self.folder)
         _wait_until_it_answers(self)
 
+    def restart(self) -> None:
+        """`kill` and `start_again`."""
+        self.kill()
+        self.start_again()
+
     def freeze(self) -> None:
         """SIGSTOP: connections stay open and nothing answers."""
         assert self.process is not None

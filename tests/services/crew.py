@@ -119,9 +119,12 @@ class Crew:
         """The ids of the tasks that could be claimed now, sorted."""
         return [task["id"] for task in tasks.list_(self.store, self.session, ready=True)]
 
-    def lease(self, member: str) -> LeaseFound | None:
+    def leases(self) -> dict[str, LeaseFound]:
         found: dict[str, LeaseFound] = self.store.project(self.project).fetch(AllLeases())[AllLeases()]
-        return found.get(member)
+        return found
+
+    def lease(self, member: str) -> LeaseFound | None:
+        return self.leases().get(member)
 
     def events(self, *types: str) -> list[dict[str, Any]]:
         from coordinator.services import events

@@ -1,0 +1,104 @@
+"""The checker itself: it passes what one place could have done, and finds every way in which it could not."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.faults.linearizability import ABSENT, UNKNOWN, NodeState, Operation, apply_to_node, is_linearizable
+
+EMPTY = NodeState(ABSENT, 0)
+
+
+def explained(*history: Operation) -> bool:
+    return is_linearizable(history, apply_to_node, EMPTY)
+
+
+def op(kind: str, argument: object, answer: object, called: float, returned: float = UNKNOWN) -> Operation:
+    return Operation(kind, argument, answer, called, returned)
+
+
+def test_what_happens_one_after_the_other_is_linearizable() -> None:
+    assert explained(op("set", 1, 10, 0, 1), op("read", None, (1, 10), 2, 3), op("increment", 2, (11, 3), 4, 5))
+    assert explained()
+
+
+def test_a_read_at_the_same_time_may_see_the_old_or_the_new_value_but_not_first_the_new_and_then_the_old() -> None:
+    written = op("set", 1, 10, 0, 10)
+    assert explained(written, op("read", None, (ABSENT, 0), 1, 2), op("read", None, (1, 10), 3, 4))
+    assert not explained(written, op("read", None, (1, 10), 1, 2), op("read", None, (ABSENT, 0), 3, 4))
+
+
+def test_a_stale_read_is_found() -> None:
+    assert not explained(op("set", 1, 10, 0, 1), op("read", None, (ABSENT, 0), 2, 3))
+
+
+def test_a_lost_update_is_found() -> None:
+    both = op("increment", 1, (10, 1), 0, 5), op("increment", 1, (11, 1), 0, 5)
+    assert not explained(*both)
+    assert explained(both[0], op("increment", 1, (11, 2), 0, 5))
+
+
+def test_an_append_that_another_swept_away_is_found() -> None:
+    appended = op("append", "a", 10, 0, 1), op("append", "b", 11, 0, 1)
+    assert explained(*appended, op("read", None, (("a", "b"), 11), 2, 3))
+    assert not explained(*appended, op("read", None, (("b",), 11), 2, 3))
+    assert not explained(*appended, op("read", None, (("b", "a"), 11), 2, 3)), "the revisions say who was first"
+
+
+def test_an_effect_that_came_twice_is_found() -> None:
+    assert not explained(op("append", "a", 10, 0, 1), op("read", None, (("a", "a"), 11), 2, 3))
+
+
+def test_an_operation_without_an_answer_may_take_effect_late_or_never_but_not_twice() -> None:
+    lost = op("append", "a", None, 0)
+    assert explained(lost, op("read", None, (ABSENT, 0), 1, 2))
+    assert explained(lost, op("read", None, (ABSENT, 0), 1, 2), op("read", None, (("a",), 10), 3, 4))
+    assert not explained(lost, op("read", None, (("a",), 10), 1, 2), op("read", None, (ABSENT, 0), 3, 4))
+    assert not explained(lost, op("read", None, (("a", "a"), 10), 1, 2))
+    assert not explained(op("read", None, (("a",), 10), 0, 1), op("append", "a", None, 2)), "not before it began"
+
+
+def test_a_swap_is_refused_only_where_the_revision_is_another() -> None:
+    first = op("set", 1, 10, 0, 1)
+    assert explained(first, op("cas", (10, 2), 11, 2, 3), op("cas", (10, 3), "refused", 4, 5))
+    assert not explained(first, op("cas", (10, 2), "refused", 2, 3))
+    assert not explained(first, op("cas", (9, 2), 11, 2, 3))
+
+
+def test_two_swaps_of_one_revision_do_not_both_succeed() -> None:
+    first = op("set", 1, 10, 0, 1)
+    assert not explained(first, op("cas", (10, 2), 11, 2, 9), op("cas", (10, 3), 12, 2, 9))
+
+
+def test_a_deletion_is_done_once() -> None:
+    first = op("set", 1, 10, 0, 1)
+    assert explained(first, op("delete", None, 11, 2, 9), op("delete", None, "absent", 2, 9))
+    assert not explained(first, op("delete", None, "absent", 2, 9))
+
+
+def test_a_revision_that_goes_back_is_found() -> None:
+    assert not explained(op("set", 1, 10, 0, 1), op("set", 2, 9, 2, 3))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_long_history_of_eight_clients_is_checked_in_time_and_one_changed_answer_is_found(seed: int) -> None:
+    chosen = random.Random(seed)
+    history, value, clock = [], 0, 0.0
+    for number in range(1600):
+        clock += 1
+        begun, ended = clock - chosen.uniform(0, 8), clock + chosen.uniform(0, 8)
+        if chosen.random() < 0.5:
+            value += 1
+            known = chosen.random() > 0.02
+            answer = (number + 1, value) if known else None
+            history.append(op("increment", 1, answer, begun, ended if known else UNKNOWN))
+            revision = number + 1
+        elif value:
+            history.append(op("read", None, (value, revision), begun, ended))
+    assert explained(*history)
+    broken = max(number for number, one in enumerate(history) if one.kind == "read" and one.returned < 1500)
+    seen, at = history[broken].answer
+    history[broken] = history[broken]._replace(answer=(seen + 50, at))
+    assert not explained(*history)
