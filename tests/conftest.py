@@ -23,9 +23,9 @@ import pytest
 from coordinator.store.connection import Store
 from tests.commands import Coord
 from tests.keyleaks import leaked_keys
-from tests.servers import KINDS, REAL, RunningServer, ServerPool, start_server
+from tests.servers import BINARIES, CHOICE, KINDS, REAL, RunningServer, ServerPool, start_server
 
-for _name in [name for name in os.environ if name.startswith("COORD_")]:
+for _name in [name for name in os.environ if name.startswith("COORD_") and name != CHOICE]:
     del os.environ[_name]  # a developer's own settings must not reach a test
 
 
@@ -111,6 +111,9 @@ def coord(real_url: str, tmp_path: Path) -> Coord:
 def coord_without_url(tmp_path: Path) -> Iterator[Coord]:
     """`coord` with no COORD_REDIS_URL: the embedded server, in a home of its own, stopped when the test ends."""
     made = Coord(None, home=tmp_path / "home", folder=_work_folder(tmp_path))
+    binary = BINARIES[REAL]()
+    if CHOICE in os.environ and binary is not None:
+        made.environment["COORD_SERVER_BINARY"] = binary
     yield made
     made.run("server", "stop")
 

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     from coordinator.store.connection import Store
 
-REAL = "valkey-9"
-"""The server of the tests that need one real server and no more: the one that `coord` itself starts."""
+CHOICE = "COORD_TEST_SERVER"
+REAL = os.environ.get(CHOICE) or "valkey-9"
+"""The server of the tests that need one real server and no more: the one that `coord` itself starts, unless the
+environment chooses another, on which then the whole suite runs."""
 
 KINDS = ("fake", "valkey-9", "redis-8", "redis-7")
 START_WITHIN_S = 20.0
@@ -66,6 +68,10 @@ BINARIES: dict[str, Callable[[], str | None]] = {
     "redis-8": _redis_8_binary,
     "redis-7": _redis_7_binary,
 }
+
+
+if REAL not in BINARIES:
+    raise ValueError(f"{CHOICE} is {REAL!r}, and the servers are {', '.join(BINARIES)}")
 
 
 @dataclass

@@ -33,6 +33,7 @@ def test_it_is_said_when_commands_use_another_server(coord: Coord) -> None:
 
 
 def test_the_server_binary_of_a_coord_toml_is_the_one_that_is_started(coord_without_url: Coord) -> None:
+    coord_without_url.environment.pop("COORD_SERVER_BINARY", None)  # it would beat the file
     (coord_without_url.folder / "coord.toml").write_text('server_binary = "/nowhere/valkey-server"\n')
     answer = coord_without_url.fails(6, "server", "start")
     assert "/nowhere/valkey-server" in answer.stderr
