@@ -6,8 +6,9 @@ Among the steps are the same call again under its request id, a call whose reply
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -63,22 +64,28 @@ class TaskMachine(RuleBasedStateMachine):
         """A verb under a new request id. A refused one must have changed nothing; its result may be kept beside."""
         request = Request(f"r{next(numbers)}", wait_ms=1_000)
         before = self.look()
-        really = scripts.call
-        if twice:  # the reply to each script is lost once, and it is sent again
-            scripts.call = lambda *sent: (really(*sent), really(*sent))[1]
         answer, refused = None, None
-        try:
-            answer = verb(request)
-        except CoordError as error:
-            refused = error
-        finally:
-            scripts.call = really
+        with self.lost_replies() if twice else contextlib.nullcontext():
+            try:
+                answer = verb(request)
+            except CoordError as error:
+                refused = error
         if refused is not None:
             assert refused.exit_code in (3, 4, 5), refused
             assert "orphan_result" in refused.facts or self.look() == before, f"{refused} left something"
         if answer is not None:
             self.calls.append((lambda: verb(request), answer))
         return answer
+
+    @contextlib.contextmanager
+    def lost_replies(self) -> Iterator[None]:
+        """The reply to each script is lost once, and it is sent again."""
+        really = scripts.call
+        scripts.call = lambda *sent: (really(*sent), really(*sent))[1]
+        try:
+            yield
+        finally:
+            scripts.call = really
 
     def look(self) -> dict[str, Any]:
         found = contents(self.store, self.crew.project)
