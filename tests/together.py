@@ -17,7 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
 END_WITHIN_S = 60
 
 
-def together(count: int, function: Callable[[Store, int, Any], Any], url: str, argument: Any) -> list[Any]:
+def together(
+    count: int,
+    function: Callable[[Store, int, Any], Any],
+    url: str,
+    argument: Any,
+    *,
+    within_s: float = END_WITHIN_S,
+) -> list[Any]:
     """`function(store, number, argument)` in `count` processes at once → what each returned (JSON), in their order.
 
     `function` is at the top of a module of the tests; `argument` is JSON. An error in one of them is an error here.
@@ -45,10 +52,15 @@ def together(count: int, function: Callable[[Store, int, Any], Any], url: str, a
     finally:
         os.close(opened)
     answers = []
-    for process in processes:
-        out, err = process.communicate(timeout=END_WITHIN_S)
-        assert process.returncode == 0, err
-        answers.append(json.loads(out))
+    try:
+        for process in processes:
+            out, err = process.communicate(timeout=within_s)
+            assert process.returncode == 0, err
+            answers.append(json.loads(out))
+    finally:
+        for process in processes:  # none is left behind where one of them failed
+            process.kill()
+            process.communicate()
     return answers
 
 
