@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_REQUIRE_VIRTUALENV := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint types imports format unit demo soak bench docs pins clean
+.PHONY: help install test lint types imports format unit demo soak matrix bench docs pins clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ demo: $(STAMP) ## a release check by four teams on this repository (ARGS=PATH fo
 
 soak: $(STAMP) ## every promise under faults, about 70 minutes; writes docs/reliability.md
 	$(BIN)/python -m tests.faults --write $(ARGS)
+
+matrix: $(STAMP) ## the whole suite on each server that is installed; writes docs/reliability.md
+	$(BIN)/python -m tests.faults.matrix --write $(ARGS)
 
 bench: $(STAMP) ## measure, beside raw redis-py on the same server
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,4 +1,4 @@
-"""docs/reliability.md: what the soak measured, written by the soak itself between two marks of that page."""
+"""docs/reliability.md: what the soak and the matrix measured, each written by itself between two marks of that page."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from tests.faults.soak import Result
 
 BEGIN, END = "<!-- figures: written by make soak -->", "<!-- end of the figures -->"
+MATRIX = "<!-- suites: written by make matrix -->", "<!-- end of the suites -->"
 
 
 def markdown(facts: dict[str, Any], results: list[Result]) -> str:
@@ -74,10 +75,11 @@ def _failure(result: Result) -> str:
     return f"- {result.job.scenario} × {result.job.size:,} on {result.job.server}: {said}"
 
 
-def write(file: Path, text: str) -> None:
+def write(file: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Put the text between the marks of the page. ValueError when it has none."""
-    before, begin, rest = file.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = marks
+    before, begin, rest = file.read_text(encoding="utf-8").partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"{file} has no lines {BEGIN} and {END}")
-    file.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{file} has no lines {first} and {last}")
+    file.write_text(f"{before}{first}\n\n{text}\n{last}{after}", encoding="utf-8")

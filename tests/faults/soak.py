@@ -4,6 +4,7 @@ other. Left to others: what a scenario is (scenario), how the figures are told (
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.scenario import Run, Scenario, all_scenarios
+from tests.servers import CHOICE
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 4
@@ -109,6 +111,7 @@ def _one(job: Job) -> Result:
             child = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.soak", json.dumps(asdict(job)), name],
                 cwd=ROOT,
+                env={**os.environ, CHOICE: job.server},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

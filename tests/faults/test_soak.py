@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import reliability, soak
+from tests.faults import matrix, reliability, soak
 from tests.faults.scenario import Figure, Run, Scenario, at_most, none_of
 from tests.faults.soak import Job, Result
+from tests.servers import REAL
 
 JOB = Job("kills", 20, True, 7, "valkey-9", False, 60.0)
 FACTS = {
@@ -83,3 +84,14 @@ def test_a_run_that_breaks_is_told_with_its_reason_and_one_that_comes_too_late_i
     (late,) = soak.carry_out([job], 1, time.monotonic() - 1, said.append)
     assert late.error == "not begun: the time was over"
     assert all(line.startswith("there-is-none × 1 on valkey-9: DOES NOT HOLD ") for line in said)
+
+
+def test_the_matrix_counts_what_pytest_reported_and_tells_failures() -> None:
+    report = '<testsuites><testsuite tests="12" failures="1" errors="2" skipped="3"></testsuite></testsuites>'
+    assert matrix.counts(report) == (6, 3, 3)
+    text = matrix.markdown([matrix.Suite("redis-8", "Redis 8.2.2", 6, 3, 3, 125.0)])
+    assert "| Redis 8.2.2 | 6 | **3** | 3 | 2 min |" in text
+
+
+def test_a_server_says_its_version() -> None:
+    assert matrix.version(REAL).split()[1].count(".") == 2
