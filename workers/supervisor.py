@@ -90,6 +90,7 @@ class Worker:
         table = settings.runner_table()
         for runner, program in missing_programs(table).items():
             log.warning("the program %s of runner %s is not found", program, runner)
+        self.store.project(self.order.project).list_()  # `coord up` follows that list, so it has to be true
         record = agents.register(
             self.store,
             self.order.project,

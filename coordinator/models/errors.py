@@ -184,7 +184,8 @@ class TooLarge(InvalidData):
 
 
 class ServerUnavailable(CoordError):
-    """Redis cannot serve. `word` is one of unreachable, login, full, read_only, loading, server."""
+    """Redis cannot serve. `word` is one of unreachable, login, no_permission, full, read_only, loading,
+    server."""
 
     code = "unreachable"
     exit_code = 6

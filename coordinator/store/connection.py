@@ -9,6 +9,7 @@ Left to others: which keys exist (keys) and what is done with them (project).
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -191,7 +192,6 @@ def _options(purpose: str) -> dict[str, Any]:
 _REFUSALS = (
     # what Redis says first or the class that redis-py made of it, taking that word off; our word, sentence, next step
     (("AuthenticationError", "LoginRefused", "NOAUTH"), "login", "refused the login", "check COORD_REDIS_URL"),
-    (("NoPermissionError", "NOPERM"), "login", "does not let this user do that", "ask for the rights"),
     (("OutOfMemoryError", "OOM"), "full", "is full (maxmemory reached)", "raise maxmemory, or `coord project prune`"),
     (("MISCONF",), "full", "cannot write to its disk", "free some disk space on the server"),
     (("ReadOnlyError", "READONLY"), "read_only", "is a read-only replica", "point COORD_REDIS_URL at the primary"),
@@ -199,6 +199,26 @@ _REFUSALS = (
     (("ClusterDownError", "MASTERDOWN", "NOREPLICAS"), "server", "cannot serve now", "look at the server's log"),
     (("BUSY",), "server", "is busy with a script that does not end", "look at the server's log"),
 )
+
+
+_DENIED = re.compile(r"NoPermissionError|NOPERM|ACL failure in script|The user executing the script can't")
+"""A command of a script that is denied is an error of the script, in different words on each server."""
+
+
+def denied(said: str, address: str) -> ServerUnavailable:
+    """The login works and has no right to this command, key or channel: said with the roles that have it."""
+    from coordinator.store.access import roles_with
+
+    found = re.search(r"run the '([\w|-]+)'", said)
+    roles = roles_with(found[1]) if found else ()
+    what = f"run {found[1].upper()}" if found else "do that: it is not among its commands, keys or channels"
+    able = f"the roles that may: {', '.join(roles)}; " if roles else ""
+    return ServerUnavailable(
+        f"no permission: Redis at {address} does not let this login {what}",
+        hint=f"{able}`coord acl` prints the rules of each role",
+        code="no_permission",
+        server_said=said[:200],
+    )
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -209,6 +229,8 @@ def _failures() -> tuple[type[Exception], ...]:
 def translation(error: Exception, address: str) -> ServerUnavailable:
     """An error of the wire or of redis-py as ours. Addresses are masked; the server's own words are kept as a fact."""
     said = str(error)
+    if _DENIED.search(f"{type(error).__name__} {said}"):
+        return denied(said, address)
     marks = {*said.split(" ", 1)[:1], *(one.__name__ for one in type(error).__mro__)}
     for known, word, sentence, hint in _REFUSALS:
         if not marks.isdisjoint(known):

@@ -25,6 +25,7 @@ from coordinator.models.errors import (
 )
 from coordinator.models.jsontext import canonical, dumps
 from coordinator.store import scripts
+from coordinator.store.connection import denied
 from coordinator.store.found import Snapshot
 from coordinator.store.keys import LAYOUT, PROJECTS, Keys
 from coordinator.store.reads import AllLeases, Command, Read
@@ -61,7 +62,6 @@ class ProjectStore:
         self.store = store
         self.project = project
         self.keys = Keys(project)
-        self._listed = False
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -177,7 +177,8 @@ class ProjectStore:
 
     def _commit(self, tx: Transaction, answer: T, request_id: str, digest: str, memory_ms: int) -> T:
         text = dumps(answer)
-        self._list_project()
+        if tx.revision == 0:  # later it stands there already: it came before the first commit
+            self.list_()
         reply = self._call(tx, text, request_id, digest, tx.now_us + COMMIT_WINDOW_MS * 1000, memory_ms, adopt="")
         word, facts = reply[0], reply[1:]
         if word == "OK":
@@ -187,6 +188,8 @@ class ProjectStore:
         if word == "RESTARTED":
             self._adopt(known=facts[0], server=facts[1], revision=int(facts[2]))
             raise _Again(None)
+        if word == "DENIED":
+            raise denied(f"run the '{facts[0].lower()}' command", self.store.address)
         raise self._refusal(word, facts)
 
     def _call(
@@ -210,12 +213,10 @@ class ProjectStore:
         with self.store.translated():
             return scripts.call(self.store.wire, "commit", fixed + tx.named_keys(), arguments)
 
-    def _list_project(self) -> None:
-        # outside the project's slot, so it cannot be part of the commit: listed first, once per process
-        if not self._listed:
-            with self.store.translated():
-                self.store.wire.call("SADD", PROJECTS, self.project)
-            self._listed = True
+    def list_(self) -> None:
+        """Put the project into the list of projects. That lies outside its slot, so it cannot be part of a commit."""
+        with self.store.translated():
+            self.store.wire.call("SADD", PROJECTS, self.project)
 
     def _adopt(self, *, known: str, server: str, revision: int) -> None:
         """Remember the new server, with a jump of the revision and an alert. The first one to come does it. Whoever

@@ -57,7 +57,7 @@ def submit(store: Store, session_id: str, *task_ids: str, after: Sequence[str] =
 def test_a_task_goes_through_its_life_in_few_round_trips(
     store: Store, session_id: str, trips: Callable[[Callable[[], Any]], int]
 ) -> None:
-    submit(store, session_id, "first")  # lists the project, which is done once per process
+    submit(store, session_id, "first")
     assert trips(lambda: submit(store, session_id, "second", "third", after=["first"])) == 2
     taken: list[Any] = []
     take = partial(claims.next_, store, session_id, "ann", claim=True, request=REQUEST)

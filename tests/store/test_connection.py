@@ -77,7 +77,7 @@ def test_a_user_without_the_rights_is_told_so(new_server: NewServer, kind: str, 
         client.execute_command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "&*", "+@read", "+@connection", "+time")
         client.execute_command("ACL", "SETUSER", "reader", "+multi", "+exec")
     error = refused(opened(server.url.replace("redis://", "redis://reader:pw@")))
-    assert (error.word, "rights" in (error.hint or "")) == ("login", True)
+    assert (error.word, "coord acl" in (error.hint or "")) == ("no_permission", True)
 
 
 def test_a_user_who_may_not_ask_info_can_work(new_server: NewServer, kind: str, opened: Callable[[str], Store]) -> None:
