@@ -40,6 +40,7 @@ ENTRIES: dict[str, Entry] = {
     "prime": Entry("cli.prime", "What an agent should know of a session when it begins.", WORK, single=True),
     "up": Entry("cli.worker", "Server, ticker and system worker, in the foreground.", RUNNING, single=True),
     "worker": Entry("cli.worker", "An agent on this machine that runs a team's tasks.", RUNNING, single=True),
+    "acl": Entry("cli.acl", "Rules for the server's logins: admin, agent, worker, monitor.", RUNNING, single=True),
     "server": Entry("cli.server", "The embedded server: start, stop, status.", RUNNING),
     "init": Entry(
         "cli.init", "A coord.toml for this folder; with --claude, the agent's scripts.", RUNNING, single=True

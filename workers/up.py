@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from coordinator.models.errors import ServerUnavailable
+from coordinator.store import bells
 from coordinator.store.connection import Store
 from workers.children import Children, StopSignals, rq_environment, rq_worker
 
@@ -26,12 +27,13 @@ def up(store: Store, url: str, revive: Callable[[], object] | None, signals: Sto
     signals = signals or StopSignals()
     signals.install()
     children = Children()
+    passed_over: set[str] = set()
     look_at = 0.0
     log.info("serving the projects on %s", store.address)
     try:
         while not signals.asked:
             if time.monotonic() >= look_at:
-                _follow(store, url, children, revive)
+                _follow(store, url, children, passed_over, revive)
                 look_at = time.monotonic() + PROJECTS_S
             children.look()
             signals.wait(LOOK_S)
@@ -40,10 +42,14 @@ def up(store: Store, url: str, revive: Callable[[], object] | None, signals: Sto
         log.info("ended")
 
 
-def _follow(store: Store, url: str, children: Children, revive: Callable[[], object] | None) -> None:
+def _follow(
+    store: Store, url: str, children: Children, passed_over: set[str], revive: Callable[[], object] | None
+) -> None:
     """A child for each project in the list, and none for those that have gone."""
     try:
         projects = store.project_ids()
+        new = [one for one in projects if one not in children.names() and one not in passed_over]
+        refused = [one for one in new if not _may_serve(store, one)]
     except ServerUnavailable as error:
         log.warning("Redis is away: %s", error.message)
         if revive is not None and error.word == "unreachable":
@@ -52,7 +58,21 @@ def _follow(store: Store, url: str, children: Children, revive: Callable[[], obj
     for project in set(children.names()) - set(projects):
         log.info("project %s has gone", project)
         children.drop(project)
-    for project in projects:
-        if project not in children.names():
+    passed_over.update(refused)
+    for project in new:
+        if project not in passed_over:
             log.info("serving project %s", project)
             children.add(project, rq_worker("system", project), rq_environment(project, url))
+
+
+def _may_serve(store: Store, project: str) -> bool:
+    """Whether this login has rights to the project; one that is kept to some projects serves those."""
+    try:
+        store.project(project).fetch()
+        bells.system_workers(store, project)
+    except ServerUnavailable as error:
+        if error.word != "no_permission":
+            raise
+        log.warning("project %s is left to others: %s", project, error.message)
+        return False
+    return True

@@ -14,7 +14,7 @@ from typing import Any
 
 from coordinator.models import ids
 from coordinator.models.clock import instant, parse_instant_us
-from coordinator.models.errors import Conflict, Fenced, LimitReached, NotFound, ReadOnly
+from coordinator.models.errors import Conflict, Fenced, LimitReached, NotFound, ReadOnly, ServerUnavailable
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
 from coordinator.rules import lifecycle
@@ -253,4 +253,9 @@ def _ring(store: Store, project: str, placed: list[Record], dry_run: bool) -> No
     from coordinator.store import bells
 
     for one in placed:
-        bells.ring(store, project, one["agent"], one["session"], one["task"], one["epoch"])
+        try:
+            bells.ring(store, project, one["agent"], one["session"], one["task"], one["epoch"])
+        except ServerUnavailable as error:
+            if error.word != "no_permission":
+                raise
+            return  # an agent's login has no right to the queues: the next sweep rings

@@ -6,7 +6,7 @@ from coordinator.models import ids
 from coordinator.models.errors import Conflict
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, SessionStatus
-from coordinator.services import backups
+from coordinator.services import backups, projects
 from coordinator.services.agents import AGENTS
 from coordinator.services.closing import let_go
 from coordinator.services.request import CLOSED, Request, SessionChange, change_session, existing_project
@@ -16,6 +16,7 @@ from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SECTION_LIST, SESSION, TASKS
 from coordinator.store.found import Found
 from coordinator.store.keys import SHARED, session_member
+from coordinator.store.project import ProjectStore
 from coordinator.store.reads import AllLeases, AllNodes, Node, Section
 from coordinator.store.transaction import Transaction
 
@@ -61,26 +62,25 @@ def _remove_late_keys(store: Store, project: str, name: str) -> None:
 
 def prune(store: Store, project: str | None = None, *, request: Request) -> Record:
     """Delete every closed session whose retention has passed, in one project or in all → `{deleted: [ids]}`."""
-    wanted = [existing_project(store, project).project] if project else store.project_ids()
+    due = [_past_retention(existing_project(store, project))] if project else projects.of_each(store, _past_retention)
     deleted = []
-    for one in wanted:
-        for session_id in _past_retention(store, one):
-            try:
-                delete_session(store, session_id, request=Request(wait_ms=request.wait_ms, system=True))
-            except Conflict:
-                continue  # somebody else deletes it right now
-            deleted.append(session_id)
+    for session_id in [one for of_project in due for one in of_project]:
+        try:
+            delete_session(store, session_id, request=Request(wait_ms=request.wait_ms, system=True))
+        except Conflict:
+            continue  # somebody else deletes it right now
+        deleted.append(session_id)
     return {"deleted": deleted}
 
 
-def _past_retention(store: Store, project: str) -> list[str]:
-    snapshot = store.project(project).fetch(AllLeases())
+def _past_retention(project: ProjectStore) -> list[str]:
+    snapshot = project.fetch(AllLeases())
     leases = snapshot[AllLeases()]
     due = [name for name in session_names(leases) if leases[session_member(name)].deadline_ms <= snapshot.now_ms]
     reads = {name: Node(name, SESSION, RECORD) for name in due}
-    found = store.project(project).fetch(*reads.values())
+    found = project.fetch(*reads.values())
     return [
-        f"{project}.{name}"
+        f"{project.project}.{name}"
         for name, read in reads.items()
         if found[read].exists and found[read].value["status"] in CLOSED
     ]
@@ -88,24 +88,22 @@ def _past_retention(store: Store, project: str) -> list[str]:
 
 def list_projects(store: Store) -> list[Record]:
     """Every project: `{id, sessions, active, agents, revision}`, sorted by id; `active` of the sessions are alive."""
-    listed = []
-    for project in store.project_ids():
-        agents = AllNodes(SHARED, AGENTS)
-        snapshot = store.project(project).fetch(agents)
+    agents = AllNodes(SHARED, AGENTS)
+
+    def shown(project: ProjectStore) -> Record | None:
+        snapshot = project.fetch(agents)
         if snapshot.revision == 0:
-            continue  # the list is a superset: its first commit never came
-        sessions = list_(store, project)
-        active = sum(session["status"] == SessionStatus.ACTIVE for session in sessions)
-        listed.append(
-            {
-                "id": project,
-                "sessions": len(sessions),
-                "active": active,
-                "agents": len(snapshot[agents]),
-                "revision": snapshot.revision,
-            }
-        )
-    return listed
+            return None  # the list is a superset: its first commit never came
+        sessions = list_(store, project.project)
+        return {
+            "id": project.project,
+            "sessions": len(sessions),
+            "active": sum(session["status"] == SessionStatus.ACTIVE for session in sessions),
+            "agents": len(snapshot[agents]),
+            "revision": snapshot.revision,
+        }
+
+    return [one for one in projects.of_each(store, shown) if one is not None]
 
 
 def delete_project(store: Store, project: str) -> Record:

@@ -15,6 +15,7 @@ from coordinator.models.errors import AlreadyExists, UsageError
 from coordinator.models.shapes import DEFAULT_SESSION_TTL_MS, Record, new_session, validate_session
 from coordinator.models.states import SessionMode, SessionStatus
 from coordinator.rules.lifecycle import SessionVerb, next_session_state
+from coordinator.services import projects
 from coordinator.services.request import (
     Request,
     SessionChange,
@@ -105,11 +106,11 @@ def show(store: Store, session_id: str) -> Record:
 def list_(store: Store, project: str | None = None, *, active: bool = False, mode: str | None = None) -> list[Record]:
     """Sessions of a project (NotFound when there is none), or of all, by project and name. `active`: only those that
     are."""
-    projects = [existing_project(store, project)] if project else [store.project(one) for one in store.project_ids()]
+    found = [_sessions_of(existing_project(store, project))] if project else projects.of_each(store, _sessions_of)
     return [
         session
-        for one in projects
-        for session in _sessions_of(one)
+        for of_one in found
+        for session in of_one
         if (mode is None or session["mode"] == mode) and (not active or session["status"] == SessionStatus.ACTIVE)
     ]
 

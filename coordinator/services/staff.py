@@ -10,12 +10,13 @@ from coordinator.models.errors import AlreadyExists
 from coordinator.models.shapes import Record, new_team, new_tool, validate_team, validate_tool
 from coordinator.models.states import AgentStatus
 from coordinator.rules import paths
-from coordinator.services import agents
+from coordinator.services import agents, projects
 from coordinator.services.reactions import react
 from coordinator.services.request import Request, change_project, existing_project, not_found
 from coordinator.services.shared import put
 from coordinator.store.connection import Store
 from coordinator.store.keys import SHARED, agent_member
+from coordinator.store.project import ProjectStore
 from coordinator.store.reads import AllNodes, SetMembers
 from coordinator.store.transaction import Transaction
 
@@ -30,15 +31,16 @@ def list_tools(
 ) -> list[Record]:
     """Live agents and registered tools, of one project or of all, as `{name, kind, team, capabilities, capacity,
     in_use, available, project}`, sorted by project and name."""
-    projects = [project] if project is not None else store.project_ids()
-    found: list[Record] = []
-    for one in projects:
-        project_store = existing_project(store, one) if project is not None else store.project(one)
-        snapshot, everybody = agents.read_agents(project_store, AllNodes(SHARED, TOOLS))
-        tools = [node.value for node in snapshot[AllNodes(SHARED, TOOLS)].values()]
-        live = [_as_tool(agent) for agent in everybody if agent["status"] != AgentStatus.LOST]
-        found += sorted([*tools, *live], key=lambda tool: str(tool["name"]))
-    return [tool for tool in found if (team is None or tool["team"] == team) and (tool["available"] or not available)]
+    found = [_tools_of(existing_project(store, project))] if project else projects.of_each(store, _tools_of)
+    tools = [tool for of_one in found for tool in of_one]
+    return [tool for tool in tools if (team is None or tool["team"] == team) and (tool["available"] or not available)]
+
+
+def _tools_of(project: ProjectStore) -> list[Record]:
+    snapshot, everybody = agents.read_agents(project, AllNodes(SHARED, TOOLS))
+    tools = [node.value for node in snapshot[AllNodes(SHARED, TOOLS)].values()]
+    live = [_as_tool(agent) for agent in everybody if agent["status"] != AgentStatus.LOST]
+    return sorted([*tools, *live], key=lambda tool: str(tool["name"]))
 
 
 def _as_tool(agent: Record) -> Record:

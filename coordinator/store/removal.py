@@ -20,6 +20,8 @@ def remove_project(store: Store, project: str) -> int:
     """Remove every key of a project, RQ's too → how many. Not atomic; its `meta` goes last, so that a removal that was
     cut off is found and can be repeated."""
     keys, removed = Keys(project), 0
+    with store.translated():
+        store.commands.srem(PROJECTS, "")  # no id: a login that may not end this removal shall not begin it
     rest = [key for key in _scan(store, keys.prefix) if key != keys.meta]
     with store.translated():
         for start in range(0, len(rest), PAGE):
