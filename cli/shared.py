@@ -69,7 +69,14 @@ def get_config(project: ProjectArg) -> None:
     emit(shared.get_config(context().store, project))
 
 
-@command(app, examples=["coord shared set-config shop review.required true"])
+@command(
+    app,
+    examples=[
+        "coord shared set-config shop review.required true",
+        "coord shared set-config shop retry.longest 10m",
+        "coord shared set-config shop breaker.failures 3",
+    ],
+)
 def set_config(
     project: ProjectArg,
     path: PathArg,
@@ -78,7 +85,12 @@ def set_config(
     string: Annotated[bool, typer.Option("--string", help="Keep the text as it is, even where it is JSON.")] = False,
     request_id: RequestId = None,
 ) -> None:
-    """Set one place of the configuration; makes the project when there is none."""
+    """Set one place of the configuration; makes the project when there is none.
+
+    What coord itself follows: `retention` of closed sessions (30d); pauses after failed runs, `retry.first` (1s) to
+    `retry.longest` (5m); agents that fail every task, `breaker.failures` (5, of different tasks; 0: off) in a row
+    `breaker.within` (10m), left alone for `breaker.cooldown` (30s), doubling to `breaker.longest` (10m).
+    """
     from coordinator.services import shared
 
     content = value_argument(value, from_file, string=string)

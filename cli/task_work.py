@@ -161,6 +161,9 @@ def complete(
         "coord task submit @ --id docs --title 'Write the manual' --team engineering",
         "coord task next @ --agent ann --claim",
         "coord task fail shop.k3f9 docs --agent ann --reason 'no network'",
+        "coord task submit @ --id faq --title 'Answer questions' --team engineering --priority high",
+        "coord task next @ --agent ann --claim",
+        "coord task fail shop.k3f9 faq --agent ann --later --reason 'rate limit'",
     ],
 )
 def fail(
@@ -171,13 +174,22 @@ def fail(
     reason: Reason = None,
     result: ResultOpt = None,
     from_file: FromFile = None,
+    later: Annotated[
+        bool, typer.Option("--later", help="A quota or rate limit kept you from it: the attempt does not count.")
+    ] = False,
     request_id: RequestId = None,
 ) -> None:
-    """This attempt failed. The task comes back after a pause, until its attempts are used up."""
+    """This attempt failed. The task comes back after a pause, until its attempts are used up.
+
+    With --later it is not the task's fault: it may be tried without end, after pauses that grow to `retry.longest`.
+    """
     from coordinator.services import working
 
     facts = json_or_none(result, from_file, what="the result")
-    error = None if facts is None else {"reason": "failed", "message": reason, "result": facts}
+    error = None
+    if later or facts is not None:
+        error = {"reason": "quota" if later else "failed", "message": reason}
+        error |= {} if facts is None else {"result": facts}
     emit(
         working.fail(
             context().store,
@@ -186,6 +198,7 @@ def fail(
             _holder(agent, epoch),
             reason=reason,
             error=error,
+            counts=not later,
             request=request_of(request_id, agent),
         ),
         table=(*RECORD, "retry_at"),

@@ -166,6 +166,8 @@ class Task(Record):
     data: Data
     created_at: Instant
     retry_at: Instant | None
+    deferred: Count = 0
+    failed_on: AgentId | None = None
     started_at: Instant | None
     finished_at: Instant | None
     host: Title | None

@@ -34,9 +34,10 @@ TASK_FIELDS = (
     *("id", "title", "prompt", "team", "status", "priority", "assignee", "holder", "epoch", "attempts"),
     *("max_attempts", "after", "needs", "resources", "outputs", "runner", "command", "timeout_s", "points"),
     *("epic", "sprint", "phase", "parent", "progress", "result", "error", "blocked_by", "data"),
-    *("created_at", "retry_at", "started_at", "finished_at", "host"),
+    *("created_at", "retry_at", "deferred", "failed_on", "started_at", "finished_at", "host"),
 )
-"""`holder` is the `name#incarnation` whose claim the epoch is; `retry_at` the end of a pause after a failed attempt."""
+"""`holder` is the `name#incarnation` whose claim the epoch is; `retry_at` ends a pause after a run; `deferred` counts
+runs in a row that did not count (a quota, a lost Redis); `failed_on` is the agent whose run of it failed last."""
 TASK_DERIVED = ("lease_expires_at", "revision")
 
 AGENT_FIELDS = (
@@ -108,6 +109,8 @@ def new_task(task_id: str, now: str, /, **fields: Any) -> Record:
         "data": {},
         "created_at": now,
         "retry_at": None,
+        "deferred": 0,
+        "failed_on": None,
         "started_at": None,
         "finished_at": None,
         "host": None,
@@ -291,4 +294,5 @@ def _validated(noun: str, record: Record) -> Record:
     from coordinator.models import checking, records  # pydantic costs a command more than all its other work
 
     checking.check(noun, record)
-    return {name: record[name] for name in records.MODELS[noun].model_fields}
+    fields = records.MODELS[noun].model_fields
+    return {name: record.get(name, field.default) for name, field in fields.items()}

@@ -14,14 +14,15 @@ from typing import Any
 
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
 from coordinator.rules.matching import Matching
-from coordinator.rules.placement_words import Crowd, counted, no_place, wanted
+from coordinator.rules.placement_words import Crowd, counted, held_up, no_place, wanted
 
 
 @dataclass(frozen=True, slots=True)
 class TaskNeed:
     """What placing a task depends on. Ids are unique within `session`; instants are RFC 3339 text of one width.
 
-    `waits_for` are its unmet dependencies; `retry_at` is the end of a pause after a failed attempt.
+    `waits_for` are its unmet dependencies; `retry_at` is the end of a pause after a failed attempt, or after `deferred`
+    runs in a row that did not count, the last of which ended by `held_up_by`.
     """
 
     id: str
@@ -34,6 +35,8 @@ class TaskNeed:
     assignee: str | None = None
     waits_for: tuple[str, ...] = ()
     retry_at: str | None = None
+    deferred: int = 0
+    held_up_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ def why(
         known = statuses or {}
         lines += [f"it waits for {one} ({known.get(one, 'unknown')})" for one in task.waits_for]
     if task.retry_at is not None and task.retry_at > now:
-        lines.append(_backing_off(task.retry_at))
+        lines.append(_backing_off(task))
     if task.assignee is not None:
         lines.append(_reserved(task.assignee))
     if lines:
@@ -166,7 +169,7 @@ def _not_ready(task: TaskNeed, now: str) -> str | None:
         more = f" and {counted(len(task.waits_for) - 3, 'other')}" if len(task.waits_for) > 3 else ""
         return f"waits for {', '.join(task.waits_for[:3])}{more}"
     if task.retry_at is not None and task.retry_at > now:
-        return _backing_off(task.retry_at)
+        return _backing_off(task)
     if task.assignee is not None:
         return _reserved(task.assignee)
     return None
@@ -256,8 +259,11 @@ class _Hands:
             heapq.heappush(self._heaps[group], ((in_use + 1) / agent.slots, agent.id, in_use, agent))
 
 
-def _backing_off(retry_at: str) -> str:
-    return f"its last attempt failed; it may start again at {retry_at}"
+def _backing_off(task: TaskNeed) -> str:
+    if task.deferred:
+        runs = "its last run" if task.deferred == 1 else f"each of its last {task.deferred} runs"
+        return f"{runs} {held_up(task.held_up_by)}, which does not count; it may start again at {task.retry_at}"
+    return f"its last attempt failed; it may start again at {task.retry_at}"
 
 
 def _reserved(assignee: str) -> str:

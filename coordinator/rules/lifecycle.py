@@ -200,16 +200,19 @@ def attempts_after_failure(task: Mapping[str, Any], *, counts: bool = True) -> i
     return attempts if counts else max(0, attempts - 1)
 
 
-def backoff_ms(attempt: int, jitter: float) -> int:
-    """How long to wait after failed attempt number `attempt` (1 = the first): doubling from a second to five minutes.
+def backoff_ms(
+    attempt: int, jitter: float, first_ms: int = BACKOFF_FIRST_MS, longest_ms: int = BACKOFF_LONGEST_MS
+) -> int:
+    """How long to wait after failed attempt number `attempt` (1 = the first): doubling from a second to five minutes,
+    or as the project's settings say.
 
     `jitter` is a random number in [0, 1) that the caller draws; half of the time is fixed and half is random, so that
     tasks that failed together do not come back together.
     """
     if attempt < 1 or not 0 <= jitter < 1:
         raise UsageError(f"no backoff for attempt {attempt} with jitter {jitter}")
-    doublings = min(attempt - 1, BACKOFF_LONGEST_MS.bit_length())  # 2**n of a great attempt would be a great number
-    whole = min(BACKOFF_LONGEST_MS, BACKOFF_FIRST_MS << doublings)
+    doublings = min(attempt - 1, longest_ms.bit_length())  # 2**n of a great attempt would be a great number
+    whole = min(longest_ms, first_ms << doublings)
     return whole // 2 + int(whole / 2 * jitter)
 
 

@@ -65,6 +65,16 @@ def capabilities(needs: frozenset[str]) -> str:
     return f"capabilities {', '.join(names[:-1])} and {names[-1]}"
 
 
+def held_up(reason: str | None) -> str:
+    """What became of a run that did not count, by the reason in the task's error."""
+    words = {
+        "quota": "met a quota",
+        "redis_lost": "was ended because Redis was lost",
+        "released": "was given back",
+    }
+    return words.get(reason or "", "was put off")
+
+
 def counted(number: int, singular: str, plural: str | None = None) -> str:
     """`1 agent`, `2 agents`."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"

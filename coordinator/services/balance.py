@@ -119,6 +119,8 @@ def need_of(record: Record, session_id: str, waits_for: tuple[str, ...] = ()) ->
         assignee=record["assignee"],
         waits_for=waits_for,
         retry_at=record["retry_at"],
+        deferred=record.get("deferred") or 0,
+        held_up_by=record["error"].get("reason") if isinstance(record["error"], dict) else None,
     )
 
 

@@ -6,7 +6,7 @@ Left to others: who finds out that somebody is gone (reaping, agents).
 from __future__ import annotations
 
 from coordinator.models.states import TaskStatus
-from coordinator.services import task_records, working
+from coordinator.services import retrying, task_records
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
 from coordinator.store.documents import RECORD, SESSION, TASKS
@@ -53,10 +53,11 @@ def requeue(change: SessionChange, task: HeldTask, reason: str) -> None:
     if record["status"] == TaskStatus.RUNNING:
         entry = {"attempt": record["attempts"], "outcome": reason, "finished_at": change.tx.now, "error": problem}
         task_records.log_run(change, task.id, entry)
+        record["failed_on"] = (record["holder"] or record["assignee"] or "").partition("#")[0] or None
         if record["attempts"] >= record["max_attempts"]:
-            working.set_back(change, task, problem, counts=True, jitter=0.0)
+            retrying.set_aside(change, task, problem)
             return
-        record["error"] = problem
+        record.update(error=problem, deferred=0)
     record.update(status=TaskStatus.PENDING.value, epoch=None, assignee=None, progress=None)
     ready = task_records.is_unblocked(change, task.id)
     task_records.store(change, task, ready=ready, event="task:requeued", data={"reason": reason})

@@ -106,5 +106,6 @@ def _words(error: Any) -> str | None:
     """What a task's error says, with the last line that its command wrote to stderr."""
     if not isinstance(error, dict):
         return None if error is None else str(error)
-    words = [error.get("message") or error.get("reason"), *str(error.get("stderr") or "").strip().splitlines()[-1:]]
+    last = (error.get("errors") or [error])[-1]
+    words = [error.get("message") or last.get("reason"), *str(last.get("stderr") or "").strip().splitlines()[-1:]]
     return ": ".join(str(word) for word in words if word) or None

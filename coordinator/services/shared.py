@@ -14,7 +14,7 @@ from coordinator.models.errors import InvalidData
 from coordinator.models.jsontext import Json, check, equal
 from coordinator.models.shapes import Record, new_epic, new_sprint, validate_epic, validate_sprint
 from coordinator.models.states import SprintStatus, TaskStatus
-from coordinator.rules import merging, paths
+from coordinator.rules import merging, paths, policy
 from coordinator.rules.progress import session_of
 from coordinator.services import task_records
 from coordinator.services.request import Request, change_project, existing_project, not_found
@@ -38,7 +38,7 @@ def get_config(store: Store, project: str) -> Record:
 def set_config(store: Store, project: str, path: str, value: Json, *, request: Request) -> Record:
     """Set one place of the configuration; makes the project when there is none → `{path, revision}`.
 
-    `$` replaces all of it by an object."""
+    `$` replaces all of it by an object. InvalidData for a setting of ours (`rules.policy`) that says nothing."""
     where = paths.parse(path)
     check(value)
 
@@ -76,6 +76,7 @@ def _set_one(tx: Transaction, name: str, inner: tuple[str | int, ...], value: Js
 def _put_config(tx: Transaction, name: str, before: Found, new: Json) -> list[Record]:
     if before.exists and equal(before.value, new):
         return []
+    policy.check(name, new)
     tx.put(SHARED, CONFIG, name, new)
     return [_change(name, before.value, new)]
 

@@ -207,13 +207,16 @@ def is_unblocked(change: SessionChange, task_id: str) -> bool:
 
 
 def log_run(change: SessionChange, task_id: str, entry: Record) -> None:
-    """Add an attempt to the task's log, or complete the entry of the same number. The oldest beyond 20 go."""
+    """Add an attempt to the task's log, or complete the entry of the same number. Beyond 20, the oldest go: first of
+    those that did not count, so that a day of quotas leaves what failed before it."""
     runs = list(change.tx.node(change.name, RUNS, task_id).value or [])
     if runs and runs[-1]["attempt"] == entry["attempt"] and runs[-1]["finished_at"] is None:
         runs[-1] = {**runs[-1], **entry}
     else:
         runs.append(entry)
-    change.tx.put(change.name, RUNS, task_id, runs[-MAX_RUNS:])
+    while len(runs) > MAX_RUNS:
+        del runs[next((place for place, run in enumerate(runs[:-1]) if run.get("counts") is False), 0)]
+    change.tx.put(change.name, RUNS, task_id, runs)
 
 
 def changes_of(path: str, before: Record | None, after: Record | None) -> list[Record]:

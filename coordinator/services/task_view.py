@@ -31,7 +31,10 @@ MISSING: Any = object()
 """As a field's value: take it away from the task's `data`; a field of every task becomes what a new one has."""
 
 KEPT_BY_COORD = frozenset(
-    {"holder", "epoch", "attempts", "created_at", "retry_at", "started_at", "finished_at", "host"}
+    {
+        *("holder", "epoch", "attempts", "deferred", "failed_on"),
+        *("created_at", "retry_at", "started_at", "finished_at", "host"),
+    }
 )
 """Fields that only the task's own life changes. Setting them to what they are is allowed; `epoch` proves a holder."""
 
@@ -153,7 +156,7 @@ def _with_fields(change: SessionChange, task: HeldTask, fields: dict[str, Json])
     blank = new_task(task.id, record["created_at"])
     for name, value in own.items():
         if name in KEPT_BY_COORD:
-            if value is not MISSING and name != "epoch" and not equal(value, record[name]):
+            if value is not MISSING and name != "epoch" and not equal(value, record.get(name, blank[name])):
                 raise WrongState(f"{name} of task {task.id} is kept by coord", hint="leave it out", field=name)
         else:
             record[name] = blank[name] if value is MISSING else as_given(name, value, change.tx.now)
@@ -203,7 +206,7 @@ def _change_status(change: SessionChange, task: HeldTask, before: Record, fields
     ended = lifecycle.terminal(record["status"])
     record["finished_at"] = change.tx.now if ended else None
     if lifecycle.terminal(before["status"]) and not ended:
-        record.update(attempts=0, error=None)
+        record.update(attempts=0, deferred=0, failed_on=None, error=None)
     if record["status"] == TaskStatus.PENDING and "assignee" not in fields:
         record["assignee"] = None
 

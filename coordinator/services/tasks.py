@@ -24,7 +24,7 @@ from coordinator.store.reads import AllLeases, AllNodes, Leases, Node, Nodes, Se
 
 SETTABLE = frozenset(TASK_FIELDS) - {
     *("status", "assignee", "holder", "epoch", "attempts", "progress", "result", "error", "blocked_by"),
-    *("created_at", "retry_at", "started_at", "finished_at", "host"),
+    *("created_at", "retry_at", "deferred", "failed_on", "started_at", "finished_at", "host"),
 }
 """Fields that a submission may give; the rest belongs to the task's life."""
 
@@ -204,7 +204,8 @@ def assign(store: Store, session_id: str, task_id: str, agent: str, *, request: 
 
 
 def retry(store: Store, session_id: str, task_id: str, *, request: Request) -> Record:
-    """Bring a failed or cancelled task back with all its attempts; dependants that it blocked wait for it again."""
+    """Bring a failed or cancelled task back with all its attempts, counted from none again; its log of runs stays.
+    Dependants that it blocked wait for it again."""
     ids.thing_id(task_id, "task")
 
     def work(change: SessionChange) -> Record:
@@ -214,6 +215,8 @@ def retry(store: Store, session_id: str, task_id: str, *, request: Request) -> R
             assignee=None,
             epoch=None,
             attempts=0,
+            deferred=0,
+            failed_on=None,
             error=None,
             result=None,
             progress=None,

@@ -16,7 +16,7 @@ from coordinator.models.shapes import Record, new_blocker
 from coordinator.models.states import TaskStatus
 from coordinator.rules import lifecycle
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.services import dependencies, task_records
+from coordinator.services import dependencies, retrying, task_records
 from coordinator.services.dependencies import FAILED_DEPENDENCY
 from coordinator.services.holding import Holder, held_by, reads_of, renew_agent
 from coordinator.services.request import Request, SessionChange, change_session
@@ -93,6 +93,8 @@ def complete(
         task = held_by(change, task_id, holder)
         task.record.update(
             status=lifecycle.next_state(task.record["status"], TaskVerb.COMPLETE).value,
+            deferred=0,
+            failed_on=None,
             result=result,
             error=None,
             finished_at=change.tx.now,
@@ -126,47 +128,22 @@ def fail(
 ) -> Record:
     """The attempt failed: pending again after a pause, or failed at its limit of attempts, which blocks its dependants.
     `counts` False (a quota, a lost Redis) takes the attempt back. Fenced keeps the failure as an orphan."""
-    import random
-
-    jitter = random.random()
+    jitter = _jitter()
     problem = error if error is not None else {"reason": "failed", "message": reason}
 
     def work(change: SessionChange) -> Record:
         task = held_by(change, task_id, holder)
-        _end_run(change, task, "failed", {**(run or {}), "error": problem})
-        return set_back(change, task, problem, counts=counts, jitter=jitter)
+        facts = {**(run or {}), "error": problem}
+        _end_run(change, task, "failed", facts if counts else {**facts, "counts": False})
+        return retrying.set_back(change, task, problem, counts=counts, jitter=jitter)
 
-    arguments = [task_id, holder.agent, holder.epoch, reason, error]
-    first = reads_of(store, session_id, task_id, holder)
+    arguments = [task_id, holder.agent, holder.epoch, reason, error, counts]
+    first = [*reads_of(store, session_id, task_id, holder), retrying.POLICY]
     try:
         return change_session(store, session_id, request, work, verb="task fail", arguments=arguments, first=first)
     except Fenced as refused:
         _keep_orphan(store, session_id, task_id, holder, {"outcome": "failed", "error": problem}, request, refused)
         raise
-
-
-def set_back(change: SessionChange, task: HeldTask, problem: Json, *, counts: bool, jitter: float) -> Record:
-    """After an attempt that did not complete: pending after a pause, or failed with `attempts_exhausted`."""
-    record = task.record
-    status = lifecycle.after_failure(record, counts=counts)
-    record["attempts"] = lifecycle.attempts_after_failure(record, counts=counts)
-    record.update(status=status.value, error=problem, epoch=None, assignee=None, progress=None)
-    if status == TaskStatus.FAILED:
-        record["finished_at"] = change.tx.now
-        if isinstance(problem, dict):
-            record["error"] = {**problem, "attempts_exhausted": True}
-        dependencies.announce(change, task)
-        return task_records.store(change, task, ready=False, event="task:failed", data={"error": problem})
-    pause_ms = lifecycle.backoff_ms(max(1, record["attempts"]), jitter)
-    retry_ms = change.tx.now_ms + pause_ms
-    record["retry_at"] = instant_ms(retry_ms)
-    change.tx.zadd(change.tx.keys.deadlines, retry_member(change.name, task.id), retry_ms)
-    data = {"reason": "failed", "error": problem, "retry_at": record["retry_at"]}
-    return task_records.store(change, task, ready=False, event="task:requeued", data=data)
-
-
-def retry_member(name: str, task_id: str) -> str:
-    return f"retry/{name}/{task_id}"
 
 
 def block(
@@ -240,8 +217,10 @@ def unblock(store: Store, session_id: str, task_id: str, *, request: Request) ->
 def release(
     store: Store, session_id: str, task_id: str, holder: Holder | None, *, reason: str | None = None, request: Request
 ) -> Record:
-    """Give it back undone: pending, and the attempt does not count. A reservation may be released by anyone."""
+    """Give it back undone: pending, and the attempt does not count; what is given back again and again comes back after
+    a pause. A reservation may be released by anyone."""
     ids.thing_id(task_id, "task")
+    jitter = _jitter()
 
     def work(change: SessionChange) -> Record:
         task = task_records.load(change, task_id)
@@ -250,14 +229,21 @@ def release(
         task.record["status"] = lifecycle.next_state(task.record["status"], TaskVerb.RELEASE).value
         if running:
             _end_run(change, task, "released", {"error": reason})
-            task.record["attempts"] = lifecycle.attempts_after_failure(task.record, counts=False)
+            return retrying.give_back(change, task, reason, jitter)
         task.record.update(epoch=None, assignee=None, started_at=None, progress=None)
         ready = task_records.is_unblocked(change, task_id)
         data = {"reason": "released", "message": reason}
         return task_records.store(change, task, ready=ready, event="task:requeued", data=data)
 
-    arguments, first = [task_id, holder and holder.agent, reason], reads_of(store, session_id, task_id, holder)
+    arguments = [task_id, holder and holder.agent, reason]
+    first = [*reads_of(store, session_id, task_id, holder), retrying.POLICY]
     return change_session(store, session_id, request, work, verb="task release", arguments=arguments, first=first)
+
+
+def _jitter() -> float:
+    import random  # late: only what comes back after a pause needs it
+
+    return random.random()
 
 
 def _end_run(change: SessionChange, task: HeldTask, outcome: str, facts: Record) -> None:

@@ -99,6 +99,16 @@ def test_what_an_agent_gives_up(shop: Shop) -> None:
     assert [run["outcome"] for run in shop("show", "b")["runs"]] == ["blocked"]
 
 
+def test_an_agent_that_meets_a_quota_says_so_and_the_attempt_does_not_count(shop: Shop) -> None:
+    shop.crew.submit({"id": "a", "max_attempts": 1})
+    shop("next", "--agent", "qa-1", "--claim")
+    back = shop("fail", "a", "--agent", "qa-1", "--later", "--reason", "rate limit", "--result", '{"until": "noon"}')
+    assert (back["status"], back["attempts"], back["deferred"]) == ("pending", 0, 1)
+    assert back["error"] == {"reason": "quota", "message": "rate limit", "result": {"until": "noon"}}
+    (why,) = shop("why", "a")["reasons"]
+    assert why == f"its last run met a quota, which does not count; it may start again at {back['retry_at']}"
+
+
 def test_a_late_completion_is_fenced_and_its_result_is_listed(shop: Shop) -> None:
     shop.crew.submit("a")
     claimed = shop("next", "--agent", "qa-1", "--claim", "--lease", "100ms")

@@ -320,7 +320,7 @@ def test_a_held_task_leaves_its_holders_slot_when_it_is_deleted(crew: Crew) -> N
 @pytest.fixture
 def wide(real_crew: Crew) -> Crew:
     """A task with more dependants than one commit carries."""
-    real_crew.submit({"id": "root", "max_attempts": 1}, "other")
+    real_crew.submit({"id": "root", "max_attempts": 1, "priority": 9}, "other")
     for start in range(0, 700, 350):
         real_crew.submit(*({"id": f"t{number:03}", "after": ["root"]} for number in range(start, start + 350)))
     real_crew.submit({"id": "both", "after": ["root", "other"]})

@@ -256,7 +256,7 @@ class TaskMachine(RuleBasedStateMachine):
                 assert task["attempts"] >= 1
                 assert task["assignee"] == task["holder"].partition("#")[0]
             if task["status"] == TaskStatus.FAILED and task["error"]:
-                assert task["error"].get("attempts_exhausted") in (True, None)
+                assert ("errors" in task["error"]) == (task["error"]["reason"] == "attempts_exhausted")
         assert all(count <= registered[name]["slots"] for name, count in holders.items())
 
 

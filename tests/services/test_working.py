@@ -83,10 +83,10 @@ def test_a_failed_attempt_comes_back_after_a_pause_until_the_limit(crew: Crew) -
     for attempt in (1, 2):
         assert crew.take("b")["attempts"] == attempt
         failed = crew.fail("b", "hand", reason=f"broken {attempt}")
-    assert (failed["status"], failed["error"]["message"], failed["error"]["attempts_exhausted"]) == (
+    assert (failed["status"], failed["error"]["message"], failed["error"]["reason"]) == (
         "failed",
         "broken 2",
-        True,
+        "attempts_exhausted",
     )
     assert [(run["attempt"], run["outcome"]) for run in crew.show("b")["runs"]] == [(1, "failed"), (2, "failed")]
     back = [event["data"] for event in crew.events("task:requeued") if event["data"]["task"] == "b"]

@@ -101,8 +101,8 @@ def test_a_command_that_fails_says_how_and_is_tried_again(work: Work) -> None:
         once, missing = work.when("once", "failed"), work.when("missing", "failed")
         later = eventually(lambda: (task := work.show("later"))["retry_at"] and task, "the end of later")
         again = sweep_until(work, "again", "completed", place=True)
-    assert once["error"].items() >= {"reason": "exit", "exit_code": 3, "stderr": "why\n"}.items()
-    assert missing["error"].items() >= {"reason": "not_started", "exit_code": 127}.items()
+    assert once["error"]["errors"][-1].items() >= {"reason": "exit", "exit_code": 3, "stderr": "why\n"}.items()
+    assert missing["error"]["errors"][-1].items() >= {"reason": "not_started", "exit_code": 127}.items()
     assert (later["status"], later["attempts"], later["error"]["reason"]) == ("pending", 0, "quota")
     assert again["attempts"] == 2
 
@@ -115,7 +115,7 @@ def test_the_time_limit_ends_everything_that_the_command_started(work: Work) -> 
         work.place()
         failed = work.when("long", "failed")
         work.mark.all_gone()
-    assert failed["error"]["reason"] == "timeout"
+    assert [error["reason"] for error in failed["error"]["errors"]] == ["timeout"]
 
 
 def test_a_killed_work_horse_takes_its_command_along_and_the_task_comes_back(work: Work) -> None:
@@ -211,8 +211,9 @@ def test_a_command_from_redis_is_refused_where_it_is_not_allowed(work: Work) -> 
     with slot(work, honest), slot(work, liar, allow_commands=False):
         assert [one["agent"] for one in work.place()] == ["ann"]
         failed = work.when("job", "failed")
-    assert failed["error"]["reason"] == "no_command"
-    assert "--allow-commands" in failed["error"]["hint"]
+    (error,) = failed["error"]["errors"]
+    assert error["reason"] == "no_command"
+    assert "--allow-commands" in error["hint"]
     assert not (work.folder / "trace").exists()
 
 
