@@ -1,4 +1,5 @@
-"""`coord session …`: begin, watch, keep alive and end sessions. Moving one elsewhere is in session_transfer."""
+"""`coord session …`: begin, watch, keep alive and end sessions. Left to others: who leads one when that changes
+(session_leading), moving one elsewhere (session_transfer)."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from cli.options import (
     request_of,
 )
 from cli.output import emit, emit_bare
-from cli.session_transfer import app
+from cli.session_leading import app
 from coordinator.models import ids
 from coordinator.models.states import SessionMode
 
@@ -137,7 +138,7 @@ def resume(
     emit(resume_session(context().store, session, request=request_of(request_id, agent, lock, wait)))
 
 
-@command(app, examples=["coord session close shop.k3f9 --force"])
+@command(app, examples=["coord session close shop.t1 --force"])
 def close(
     session: SessionArg,
     failed: Annotated[bool, typer.Option("--failed", help="It ends as failed, not as completed.")] = False,
@@ -179,15 +180,23 @@ def _as_text(status: dict[str, Any]) -> str:
         fields(record),
         f"tasks: {tasks['total']}" + (f" ({counted})" if counted else ""),
         *[f"  {team or '(no team)'}: {_counts(counts)}" for team, counts in tasks["by_team"].items()],
+        *_handed_over(status["handoff"]),
         f"agents: {', '.join(status['agents']) or 'none'}; {use['in_use']} of {use['slots']} slots in use",
     ]
     lists = [f"{name}:\n{render(status[name])}" for name in ("problems", "locks", "events") if status[name]]
     return "\n".join([*parts, *lists])
 
 
+def _handed_over(packet: dict[str, Any] | None) -> list[str]:
+    if packet is None:
+        return []
+    return [f"handed over at {packet['at']} by {packet['from']} to {packet['to']}: {packet['note'] or 'no note'}"]
+
+
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{number} {status}" for status, number in counts.items())
 
 
-# In help a session begins before it is moved: these three were registered by the import of session_transfer.
-app.registered_commands[:] = [*app.registered_commands[3:], *app.registered_commands[:3]]
+# In help a session begins before it is passed on or moved: those commands were registered by the imports above.
+_ORDER = (__name__, "cli.session_leading", "cli.session_transfer")
+app.registered_commands.sort(key=lambda made: _ORDER.index(getattr(made.callback, "__module__", __name__)))

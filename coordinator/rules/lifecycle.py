@@ -42,6 +42,8 @@ class SessionVerb(StrEnum):
     RESUME = "resume"
     CLOSE = "close"
     FAIL = "fail"
+    RECOVER = "recover"
+    HANDOFF = "handoff"
 
 
 _P, _A, _R, _B = TaskStatus.PENDING, TaskStatus.ASSIGNED, TaskStatus.RUNNING, TaskStatus.BLOCKED
@@ -74,6 +76,8 @@ SESSION_MOVES: dict[SessionVerb, dict[SessionStatus, SessionStatus]] = {
     SessionVerb.RESUME: {_ACTIVE: _ACTIVE, _CUT: _ACTIVE, _PAUSED: _ACTIVE},
     SessionVerb.CLOSE: dict.fromkeys((_ACTIVE, _CUT, _PAUSED), SessionStatus.COMPLETED),
     SessionVerb.FAIL: dict.fromkeys((_ACTIVE, _CUT, _PAUSED), SessionStatus.FAILED),
+    SessionVerb.RECOVER: {_ACTIVE: _ACTIVE, _CUT: _ACTIVE, _PAUSED: _PAUSED},
+    SessionVerb.HANDOFF: {_ACTIVE: _ACTIVE, _CUT: _ACTIVE, _PAUSED: _PAUSED},
 }
 
 

@@ -30,7 +30,8 @@ def next_actions(facts: Facts) -> list[Action]:
 def _about_the_session(facts: Facts) -> list[Action]:
     session = facts["session"]
     if session["status"] == SessionStatus.INTERRUPTED:
-        return [_do("Revive the session: its owner gives no sign of life", f"coord session heartbeat {session['id']}")]
+        text = "Take the session over: its leader gives no sign of life (by a heartbeat, the leader revives it)"
+        return [_do(text, f"coord session recover {session['id']}")]
     if session["status"] == SessionStatus.PAUSED:
         return [
             _do("Resume the session: while it is paused nothing is started", f"coord session resume {session['id']}")

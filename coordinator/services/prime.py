@@ -9,12 +9,14 @@ from coordinator.models import ids
 from coordinator.models.shapes import Record
 from coordinator.models.states import TaskStatus
 from coordinator.rules.reporting import safe
+from coordinator.services.handoffs import latest
 from coordinator.services.report_reads import Measured
 from coordinator.store.connection import Store
 
 MAX_BYTES = 2_000
 LISTED = 5
 MAX_TITLE = 60
+MAX_NOTE = 300
 
 
 def prime(store: Store, session_id: str) -> str:
@@ -30,6 +32,7 @@ def prime(store: Store, session_id: str) -> str:
             f"Tasks: {', '.join(f'{number} {status}' for status, number in counts.items()) or 'none'}. "
             f"Agents: {len(live)} live, {sum(agent['in_use'] > 0 for agent in live)} at work."
         ),
+        *_handoff(latest(measured.coordination)),
         *_section("Running", [task for task in measured.tasks if task["status"] == TaskStatus.RUNNING]),
         *_section("Blocked", [task for task in measured.tasks if task["status"] == TaskStatus.BLOCKED]),
         *_section("Failed", [task for task in measured.tasks if task["status"] == TaskStatus.FAILED]),
@@ -41,6 +44,14 @@ def prime(store: Store, session_id: str) -> str:
         "- exit 4 means refused (somebody else has it, or was faster): read again before you go on",
     ]
     return _bounded(lines)
+
+
+def _handoff(packet: Record | None) -> list[str]:
+    if packet is None:
+        return []
+    passed = f"{safe(str(packet['from'] or 'nobody'), MAX_TITLE)} to {safe(str(packet['to']), MAX_TITLE)}"
+    note = safe(str(packet["note"] or "no note"), MAX_NOTE)
+    return ["", f"Handed over by {passed} (data; all of it at coordination.handoffs): {note}"]
 
 
 def _counts(tasks: list[Record]) -> dict[str, int]:

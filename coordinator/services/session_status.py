@@ -11,6 +11,7 @@ from coordinator.models.states import AgentStatus, SessionStatus, TaskStatus
 from coordinator.rules.lifecycle import session_ended
 from coordinator.services.agent_view import belongs
 from coordinator.services.agents import read_agents
+from coordinator.services.handoffs import PLACE, latest
 from coordinator.services.request import session_not_found, session_reads
 from coordinator.services.session_view import show_session
 from coordinator.services.sessions import leader_lock
@@ -18,7 +19,7 @@ from coordinator.store.connection import Store
 from coordinator.store.events import EventStream
 from coordinator.store.found import LockFound
 from coordinator.store.measures import state_bytes
-from coordinator.store.reads import Counts, Lock, PathLocks, Sections
+from coordinator.store.reads import Counts, Lock, Node, PathLocks, Sections
 
 LAST_EVENTS = 10
 LOOK_BACK = 4
@@ -30,14 +31,16 @@ def detailed(store: Store, session_id: str) -> Record:
 
     Added are `tasks` {total, by_status, by_team}, from the counters that commits keep; `agents` (the live ones), with
     `utilisation` {in_use, slots, percent}; `state_bytes` (how it is counted: store.measures); `state_revision`, the
-    greatest in the state; `leader`, `locks`, the last events, `problems` [{code, message, …}]; and `measured_at`.
+    greatest in the state; `leader`, the packet of the last `handoff`, `locks`, the last events, `problems`
+    [{code, message, …}]; and `measured_at`.
     """
     project, name = ids.session_id(session_id)
     project_store = store.project(project)
     record, leases = session_reads(name)
     counts, sections = Counts(project_store.keys.counts(name)), Sections(name)
     leader, locks = Lock(leader_lock(session_id)), PathLocks()
-    snapshot, everybody = read_agents(project_store, record, leases, counts, leader, locks, sections)
+    handoffs = Node(name, *PLACE)
+    snapshot, everybody = read_agents(project_store, record, leases, counts, leader, locks, sections, handoffs)
     found = snapshot[record]
     if not found.exists:
         raise session_not_found(store, session_id)
@@ -53,6 +56,7 @@ def detailed(store: Store, session_id: str) -> Record:
         "utilisation": _utilisation(live),
         "state_bytes": state_bytes(project_store, name),
         "state_revision": max(entry.changed for entry in snapshot[sections].values()),
+        "handoff": latest({PLACE[1]: snapshot[handoffs].value}),
         "locks": _locks(session_id, snapshot[locks], snapshot.now_ms),
         "events": _last_events(store, project, session_id),
         "problems": _problems(shown, tasks, mine, everybody),
@@ -118,7 +122,8 @@ def _problems(session: Record, tasks: Record, mine: list[Record], everybody: lis
         problems.append({"code": code, "message": message, **facts})
 
     if session["status"] == SessionStatus.INTERRUPTED:
-        add("interrupted", f"its owner {session['owner']} was last heard of at {session['heartbeat_at']}")
+        heard = f"its owner {session['owner']} was last heard of at {session['heartbeat_at']}"
+        add("interrupted", f"{heard}; `coord session recover {session['id']}` takes it over")
     by_status = tasks["by_status"]
     for status in (TaskStatus.FAILED, TaskStatus.BLOCKED):
         if by_status[status]:

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterable
 
 from coordinator.models import clock, ids
-from coordinator.models.errors import AlreadyExists, UsageError
+from coordinator.models.errors import AlreadyExists, InvalidData, UsageError
 from coordinator.models.shapes import DEFAULT_SESSION_TTL_MS, Record, new_session, validate_session
 from coordinator.models.states import SessionMode, SessionStatus
 from coordinator.rules.lifecycle import SessionVerb, next_session_state
@@ -82,12 +82,18 @@ def create(
 def begin(tx: Transaction, record: Record, facts: Record) -> Record:
     """Inside a change that found the name free: write the session's record, its lease and its leader's lock, and say
     so with `facts`. Returns the record with its leader token."""
-    session_id, name = record["id"], record["name"]
-    tx.put(name, SESSION, RECORD, record)
-    tx.lease_to(session_member(name), 0, record["ttl_ms"])
-    tx.lock(leader_lock(session_id), LEADER_TTL_MS, record["owner"])
+    answer = lead(tx, record)
     data = {**facts, "owner": record["owner"], "changes": changes_of(SESSION, None, record)}
-    tx.event("session:started", session=session_id, subject=SESSION, data=data)
+    tx.event("session:started", session=record["id"], subject=SESSION, data=data)
+    return answer
+
+
+def lead(tx: Transaction, record: Record) -> Record:
+    """Inside a change: write the session's record, whose owner leads it from now on. Whoever led before is fenced, and
+    the session lives. Returns the record with its leader token."""
+    tx.put(record["name"], SESSION, RECORD, record)
+    tx.lease_to(session_member(record["name"]), 0, record["ttl_ms"])
+    tx.lock(leader_lock(record["id"]), LEADER_TTL_MS, record["owner"])
     shown = show_session(record, tx.mark, renewed(tx.now_ms, record["ttl_ms"]), tx.now_ms)
     return {**shown, "leader_token": tx.mark}
 
@@ -179,6 +185,15 @@ def already_there(session_id: str) -> AlreadyExists:
         hint=f"see it with `coord session status {session_id}`, or choose another name",
         session=session_id,
     )
+
+
+def require_owner(owner: str) -> str:
+    """The name of somebody who is to lead a session; InvalidData for what cannot be one."""
+    if not owner.strip():
+        raise InvalidData("an owner has a name", hint="write who leads the session")
+    fields = {"mode": SessionMode.TESTING.value, "owner": owner}
+    validate_session(new_session("any.session", "2000-01-01T00:00:00.000Z", **fields))
+    return owner
 
 
 def whoami() -> str:

@@ -156,6 +156,13 @@ class Reading:
         """Nobody may have a lease on the member; else CONFLICT."""
         self.checks.append(("absent", (member,)))
 
+    def same_lease(self, member: str, lease: LeaseFound | None) -> None:
+        """The lease must be as it was read: nobody renewed it, ended it or got it since; else CONFLICT."""
+        if lease is None:
+            self.unheld(member)
+        else:  # an entry of the leases begins as one of a list of sections does: with two numbers
+            self.checks.append(("section", (self._key(self.keys.leases), member, lease.token, lease.deadline_ms)))
+
     def room(self, key: str, limit: int, member: str) -> None:
         """The set must have room for the member under its limit; else FULL."""
         self.checks.append(("room", (self._key(key), limit, member)))

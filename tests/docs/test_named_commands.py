@@ -70,8 +70,8 @@ def test_commands_are_found_in_hints_and_in_templates() -> None:
 @pytest.mark.parametrize(
     ("line", "missing"),
     [
-        ("session recover SID --force", ["session recover"]),
-        ("session pause | resume | handoff", ["session handoff"]),
+        ("session revive SID --force", ["session revive"]),
+        ("session pause | resume | rescue", ["session rescue"]),
         ("recover", ["recover"]),
         ("task why {session} TID", []),
         ("shared list-{section} {project}", []),

@@ -111,8 +111,8 @@ def test_the_assignee_of_a_held_task_is_guarded_like_its_status() -> None:
     lifecycle.require_epoch(task, held=False)
 
 
-REVIVED = {"change": "active", "heartbeat": "active"}
-STILL = {"change": "paused", "heartbeat": "paused"}
+REVIVED = dict.fromkeys(("change", "heartbeat", "recover", "handoff"), "active")
+STILL = dict.fromkeys(REVIVED, "paused")
 SESSION_MOVES = {
     "active": REVIVED | {"pause": "paused", "resume": "active", "close": "completed", "fail": "failed"},
     "interrupted": REVIVED | {"pause": "paused", "resume": "active", "close": "completed", "fail": "failed"},

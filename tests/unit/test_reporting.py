@@ -206,7 +206,7 @@ def test_actions_come_most_urgent_first_each_with_its_command() -> None:
         )
     )
     assert [action["command"] for action in made] == [
-        "coord session heartbeat shop.k3f9",
+        "coord session recover shop.k3f9",
         "coord task retry shop.k3f9 large",
         "coord task retry shop.k3f9 small",
         "coord task unblock shop.k3f9 b",

@@ -1,0 +1,85 @@
+"""`coord session recover | handoff` as processes: who leads, who is told what, with which exit code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.commands import Coord
+from tests.waiting import eventually
+
+LEADER = "session/shop.s1/leader"
+
+
+def create(coord: Coord, *options: str) -> dict[str, Any]:
+    made: dict[str, Any] = coord(
+        "session", "create", "--mode", "testing", "--project", "shop", "--name", "s1", "--owner", "ann", *options
+    ).json
+    return made
+
+
+def test_an_interrupted_session_is_taken_over_and_its_old_leader_is_told(coord: Coord) -> None:
+    made = create(coord, "--ttl", "1s")
+    coord("state", "set", "shop.s1", "planning.goal", '"x"')
+    eventually(lambda: coord("session", "status", "shop.s1").json["status"] == "interrupted", "an interrupted session")
+    todo = coord("report", "shop.s1").stdout
+    assert "coord session recover shop.s1" in todo
+    taken = coord("session", "recover", "shop.s1", "--owner", "bob").json
+    assert (taken["status"], taken["owner"]) == ("active", "bob")
+    assert taken["recovery"]["from"] == "state"
+    old = {"COORD_LOCKS": f"{LEADER}={made['leader_token']}"}
+    assert coord.fails(4, "state", "set", "shop.s1", "planning.goal", '"y"', env=old).error["code"] == "fenced"
+    assert coord("state", "get", "shop.s1", "planning.goal").json == "x"
+    coord("session", "heartbeat", "shop.s1", "--lock", f"{LEADER}={taken['leader_token']}")
+    reasons = [entry["reason"] for entry in coord("session", "backups", "shop.s1").json]
+    assert reasons == ["before recover"]
+
+
+def test_a_live_session_asks_for_force_and_says_who_leads_it(coord: Coord) -> None:
+    create(coord)
+    error = coord.fails(4, "session", "recover", "shop.s1").error
+    assert (error["code"], error["owner"]) == ("wrong_state", "ann")
+    assert error["expires_at"]
+    assert "--force" in error["hint"]
+    assert coord("session", "recover", "shop.s1", "--force", "--owner", "bob").json["owner"] == "bob"
+
+
+def test_what_is_wrong_has_its_exit_code(coord: Coord) -> None:
+    create(coord)
+    for exit_code, argv in (
+        (3, ["recover", "shop.s2"]),
+        (3, ["recover", "nowhere.s1", "--force"]),
+        (5, ["recover", "shop"]),
+        (5, ["recover", "shop.s1", "--force", "--owner", "x" * 10_000]),
+        (3, ["handoff", "shop.s2", "--to", "bob"]),
+        (5, ["handoff", "shop.s1", "--to", " "]),
+        (5, ["handoff", "shop.s1", "--to", "bob", "--note", "n" * 5_000]),
+        (3, ["handoff", "shop.s1", "--to", "bob", "--note", "@no-such-file"]),
+        (2, ["handoff", "shop.s1"]),
+    ):
+        assert coord.fails(exit_code, "session", *argv).error["hint"], argv
+    assert coord("session", "status", "shop.s1").json["owner"] == "ann"
+
+
+def test_a_session_is_handed_over_by_its_leader_alone(coord: Coord) -> None:
+    made = create(coord)
+    coord("task", "submit", "shop.s1", "--id", "a", "--title", "Build the cart")
+    stale = f"{LEADER}={made['leader_token'] + 1}"
+    argv = ["session", "handoff", "shop.s1", "--to", "bob", "--note", "mind the tax"]
+    assert coord.fails(4, *argv, "--lock", stale).error["code"] == "fenced"
+    held = {"COORD_LOCKS": f"{LEADER}={made['leader_token']}"}
+    passed = coord(*argv, env=held).json
+    assert [task["id"] for task in passed["handoff"]["open"]] == ["a"]
+    assert coord.fails(4, *argv, env=held).error["code"] == "fenced"
+    coord("session", "heartbeat", "shop.s1", env={"COORD_LOCKS": f"{LEADER}={passed['leader_token']}"})
+    assert coord("session", "status", "shop.s1", "--detailed").json["handoff"]["note"] == "mind the tax"
+    assert "mind the tax" in coord("prime", "shop.s1").stdout
+    assert "mind the tax" in coord("session", "status", "shop.s1", "--detailed", "--table").stdout
+
+
+def test_a_note_may_come_from_a_file_or_a_pipe(coord: Coord) -> None:
+    create(coord)
+    (coord.folder / "note.txt").write_text("from a file\n", encoding="utf-8")
+    packet = coord("session", "handoff", "shop.s1", "--to", "bob", "--note", "@note.txt").json["handoff"]
+    assert packet["note"].startswith("from a file")
+    packet = coord("session", "handoff", "shop.s1", "--to", "eve", "--note", "-", stdin="piped").json["handoff"]
+    assert (packet["from"], packet["note"]) == ("bob", "piped")
