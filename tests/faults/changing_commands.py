@@ -59,6 +59,8 @@ CASES = (
     Case("session close SESSION --force", HELD),
     Case("session close SESSION --failed", (A_GOAL,)),
     Case("session delete SESSION --yes", (A_GOAL, *HELD)),
+    Case("session recover SESSION --force --owner bob", (A_GOAL, *HELD)),
+    Case("session handoff SESSION --to bob --note Mind", (A_GOAL, *HELD)),
     Case("session import FILE --as PROJECT.copy", (A_GOAL, *HELD, "session export SESSION -o FILE")),
     Case("""state set SESSION planning.list '["a"]'"""),
     Case("state set SESSION execution.tasks.t9.status pending"),
