@@ -113,10 +113,11 @@ def follow(
     """Print events as JSON lines: those that are kept (or followed --since), then each as it comes.
 
     No event is left out and none comes twice; resume with --since and the last id. A line of type coord:trimmed says
-    that events were trimmed away faster than they were read. With --count, --timeout ends in vain (exit 7).
+    that events were trimmed away faster than they were read, one of type coord:rolled_back that the server lost what
+    followed `after`: read the records again. With --count, --timeout ends in vain (exit 7).
     """
     from coordinator.models.errors import WaitedInVain
-    from coordinator.services.events import TRIMMED
+    from coordinator.services.events import ROLLED_BACK, TRIMMED
     from coordinator.services.events import follow as follow_events
 
     given = 0
@@ -124,12 +125,14 @@ def follow(
         context().store, project, types=type_, session_id=session, since=since, count=count, timeout_ms=timeout
     ):
         stream_line(event, text=_line)
-        given += event["type"] != TRIMMED
+        given += event["type"] not in (TRIMMED, ROLLED_BACK)
     if count is not None and given < count:
         raise WaitedInVain(f"{given} of {count} events came in time", hint="give it more --timeout", given=given)
 
 
 def _line(event: dict[str, Any]) -> str:
+    if "seen" in event:
+        return f"-- the server has lost what followed {event['after']}; what was told since then is undone"
     if "time" not in event:
         return f"-- events after {event['after']} may be missing; the oldest kept is {event['oldest']}"
     about = event["subject"] or ""

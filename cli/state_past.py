@@ -80,7 +80,8 @@ def watch(
 ) -> None:
     """Print each change of PATH as it happens, one JSON line each.
 
-    Ends with --count, or after --timeout: with exit 7 when nothing came, or less than --count.
+    Ends with --count, or after --timeout: with exit 7 when nothing came, or less than --count. A line with a `code`
+    says that changes were missed (trimmed), or that those told after an event were lost with the server (rolled_back).
     """
     from coordinator.services import history as service
 
@@ -88,7 +89,7 @@ def watch(
     changes = service.watch(context().store, document, path, since=since, count=count, timeout_ms=timeout)
     for change in changes:
         stream_line(change, text=_line)
-        given += 1
+        given += "code" not in change
     if given < (count or 1):
         raise WaitedInVain(
             f"{given} of {count or 1} changes came in time", hint="give more --timeout", given=given, path=path
@@ -127,6 +128,8 @@ def conflicts(
 
 
 def _line(change: dict[str, Any]) -> str:
+    if "code" in change:
+        return f"-- {change['code']}: read the value again; this is not all that followed {change['after']}"
     sides = [json_line(change[side]) if side in change else "nothing" for side in ("old", "new")]
     who = f" by {change['by']}" if change.get("by") else ""
     return f"{change.get('at', '')} {change.get('path', '')}: {sides[0]} → {sides[1]}{who}"

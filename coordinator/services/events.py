@@ -7,7 +7,7 @@ event sets in motion is in `reactions`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -25,14 +25,16 @@ from coordinator.services.request import (
     session_reads,
 )
 from coordinator.services.since import Start, start_of
-from coordinator.store.connection import Store
+from coordinator.store.connection import MAX_BLOCK_S, Store
 from coordinator.store.events import BEGINNING, PAGE, Entry, EventStream
 from coordinator.store.transaction import Transaction
 
 Event = dict[str, Any]
 
 TRIMMED = "coord:trimmed"
-"""Type of the one line in `follow` that is no event: what followed the last line may have been trimmed away."""
+ROLLED_BACK = "coord:rolled_back"
+"""Types of the two lines in `follow` that are no events: what followed the last line may have been trimmed away; the
+server, come back without its last writes, has lost what was told after an id."""
 BLOCKER = "blocker:raised"
 ACTED_ON = ("team:ready", "resource:available", "task:completed", BLOCKER)
 """Names of ours that anyone may emit."""
@@ -47,7 +49,7 @@ RESERVED = frozenset(
         "task": "submitted assigned started progress failed blocked unblocked requeued cancelled",
         "agent": "registered lost drained",
         "alert": "raised",
-        "coord": "trimmed",
+        "coord": "trimmed rolled_back",
     }.items()
     for name in (f"{family}:{word}" for word in names.split())
 )
@@ -105,13 +107,13 @@ def list_(
 ) -> list[Event]:
     """Events, oldest first; `types` is a glob. With `since` the first `limit` that follow it, without it the newest.
 
-    `since` is exclusive: a revision, an event's id, or a duration before now. NotFound (`trimmed`) when events that
-    followed it are gone.
+    `since` is exclusive: a revision, an event's id, or a duration before now. NotFound when events that followed it are
+    gone (`trimmed`), or the one that it names is (`rolled_back`).
     """
     stream, start = _open(store, project, session_id, since)
     wanted: list[Event] = []
     if start is not None:
-        _refuse_trimmed(stream, start)
+        _refuse_gap(stream, start)
         while len(wanted) < limit and (page := stream.page(start.position)):
             wanted += [entry.event for entry in page if _fits(entry, types, session_id) and start.includes(entry)]
             start = start._replace(position=page[-1].id)
@@ -138,12 +140,13 @@ def follow(
     nothing more to give, or `stop()` is true (asked at least every 5 s).
 
     A reader that is resumed with the id of the last event it saw misses nothing and sees nothing twice. One that asks
-    for what is gone gets NotFound (`trimmed`) before the first event; one that is overtaken by the trimming while it
-    follows gets a line of type TRIMMED with `after` and `oldest`.
+    for what is gone gets NotFound (`trimmed`, `rolled_back`) before the first event. One that is overtaken by the
+    trimming while it follows gets a line of type TRIMMED with `after` and `oldest`; one whose server lost what it has
+    seen, a line of type ROLLED_BACK with `after`, the last event that still counts, and `seen`. Both pass any filter.
     """
     stream, start = _open(store, project, session_id, since)
     if start is not None:
-        _refuse_trimmed(stream, start)
+        _refuse_gap(stream, start)
     return _following(stream, start or Start(), types, session_id, count, timeout_ms, stop)
 
 
@@ -159,10 +162,11 @@ def _following(
     end = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
     given = 0
     while True:
-        after = start.position
-        page = stream.page(after) or stream.wait(after, 5.0 if end is None else end - time.monotonic())
-        if page and after != BEGINNING and (oldest := start.trimmed(stream)):
-            yield {"type": TRIMMED, "source": "coord", "after": after, "oldest": oldest}
+        page, is_intact = stream.page_after(start.position)
+        if not is_intact and start.position != BEGINNING:
+            gap, start = _gap(stream, start, page)
+            if gap is not None:
+                yield gap
         for entry in page:
             if _fits(entry, types, session_id) and start.includes(entry):
                 yield entry.event
@@ -170,10 +174,23 @@ def _following(
                 if given == count:
                     return
         if page:
-            start = start._replace(position=page[-1].id)
-        caught_up = len(page) < PAGE
-        if (caught_up and end is not None and time.monotonic() >= end) or (stop is not None and stop()):
+            start = start._replace(position=page[-1].id, is_event=True)
+        is_over = end is not None and time.monotonic() >= end
+        if (is_over and len(page) < PAGE) or (stop is not None and stop()):
             return
+        if len(page) < PAGE:
+            stream.wait(start.position, MAX_BLOCK_S if end is None else end - time.monotonic(), limit=1)
+
+
+def _gap(stream: EventStream, start: Start, page: Sequence[Entry]) -> tuple[Event | None, Start]:
+    """What to tell a reader whose position is not in the stream, if that is a loss, and where it stands now."""
+    if page and (oldest := start.trimmed(stream)):
+        return {"type": TRIMMED, "source": "coord", "after": start.position, "oldest": oldest}, start
+    kept = start.kept_before_loss(stream)
+    if kept is None:
+        return None, start
+    told = {"type": ROLLED_BACK, "source": "coord", "after": kept, "seen": start.position}
+    return told, Start(kept, is_event=kept != BEGINNING)
 
 
 def _open(store: Store, project: str, session_id: str | None, since: str | None) -> tuple[EventStream, Start | None]:
@@ -190,7 +207,7 @@ def _open(store: Store, project: str, session_id: str | None, since: str | None)
     return EventStream(store, project), start
 
 
-def _refuse_trimmed(stream: EventStream, start: Start) -> None:
+def _refuse_gap(stream: EventStream, start: Start) -> None:
     oldest = start.trimmed(stream)
     if oldest is not None:
         raise NotFound(
@@ -200,6 +217,7 @@ def _refuse_trimmed(stream: EventStream, start: Start) -> None:
             since=start.position,
             oldest=oldest,
         )
+    start.refuse_lost(stream)
 
 
 def _fits(entry: Entry, types: str | None, session_id: str | None) -> bool:

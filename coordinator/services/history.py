@@ -31,12 +31,14 @@ def history(
     """The newest `limit` changes of a path, oldest first: `[{path, old, new, revision, at, by}]`; `old` or `new` is
     left out where nothing was there. `since` (a revision, exclusive, or a duration before now) bounds them.
 
-    NotFound (`trimmed`) when what followed `since` is gone, or when nothing is left of what happened to the path; also
-    for a path that is not there and never was, with near misses.
+    NotFound (`trimmed`) when what followed `since` is gone, or when nothing is left of what happened to the path;
+    (`rolled_back`) when `since` itself was lost; also for a path that is not there and never was, with near misses.
     """
     document, stream = _open(store, document_id)
     wanted = paths.parse(path)
     start = None if since is None else start_of(since, store.project(document.project).fetch().now_us)
+    if start is not None:
+        start.refuse_lost(stream)
     found: list[Change] = []
     is_complete = False
     for entries in _by_revision(_backwards(stream)):
@@ -72,7 +74,9 @@ def diff(store: Store, document_id: str, first: int, second: int | None = None, 
             is_complete, changes = True, []
         changes += _told(document, entries, wanted)
     if not is_complete:
-        _refuse_trimmed(stream, Start(after_revision(first)))
+        start = Start(after_revision(first))
+        start.refuse_lost(stream)
+        _refuse_trimmed(stream, start)
     return _net(changes)
 
 
@@ -89,7 +93,8 @@ def watch(
     """The changes of a path from now (or `since`) on, as they come, as in `history`; ends after `count` of them, after
     `timeout_ms`, or when `stop()` is true. The value itself is not given: read it when this was called.
 
-    A watcher that is overtaken by the trimming gets a line `{code: "trimmed", after, oldest}`.
+    A watcher that is overtaken by the trimming gets a line `{code: "trimmed", after, oldest}`; one whose server lost
+    what it was told, `{code: "rolled_back", after, seen}`: what was told after that event is undone.
     """
     document, stream = _open(store, document_id)
     return _watching(store, document, paths.parse(path), since or stream.end(), count, timeout_ms, stop)
@@ -108,8 +113,9 @@ def _watching(
     only = document.id if document.is_session else None
     following = events.follow(store, document.project, session_id=only, since=since, timeout_ms=timeout_ms, stop=stop)
     for event in following:
-        if event["type"] == events.TRIMMED:
-            yield {"code": "trimmed", "after": event["after"], "oldest": event["oldest"]}
+        if event["type"] in (events.TRIMMED, events.ROLLED_BACK):
+            word = event["type"].partition(":")[2]
+            yield {"code": word, **{fact: event[fact] for fact in ("after", "oldest", "seen") if fact in event}}
             continue
         if event["session"] != only:
             continue

@@ -1,7 +1,8 @@
 """A project's event stream as it is kept: ids, pages, and waiting for what comes next.
 
-An id is `<revision>-<n>`. The stream is trimmed to its newest entries, and whoever reads on from an id that has gone is
-told so by `was_trimmed_after`. Left to others: what events mean and which of them somebody wants (services.events).
+An id is `<revision>-<n>`. The stream is trimmed to its newest entries, and a server that lost its last writes has lost
+their events too: whoever reads on from an id that has gone is told so by `was_trimmed_after` and `kept_before_loss`.
+Left to others: what events mean and which of them somebody wants (services.events).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 PAGE = 500
 BEGINNING = "0-0"
+ALERT, RESTARTED = "alert:raised", "server_restarted"
+"""Type and reason of the event that says that the server is another run or another server (ProjectStore)."""
 _LAST_OF_REVISION = 2**64 - 1
 
 
@@ -34,6 +37,20 @@ class Entry(NamedTuple):
         """The CloudEvent itself."""
         parsed: dict[str, Any] = json.loads(self.json)
         return parsed
+
+    @property
+    def adopted_after(self) -> int | None:
+        """The last revision that a restarted server had kept, when this is the event which says that it restarted."""
+        data = self.event["data"] if self.type == ALERT else {}
+        return int(data["last_revision"]) if data.get("reason") == RESTARTED else None
+
+
+class Page(NamedTuple):
+    """Events that follow a position. `is_intact`: the event at the position itself is still there, so none between is
+    missing."""
+
+    entries: list[Entry]
+    is_intact: bool
 
 
 def after_revision(revision: int) -> str:
@@ -53,6 +70,7 @@ class EventStream:
     def __init__(self, store: Store, project: str) -> None:
         self._store = store
         self._key = Keys(project).events
+        self._meta = Keys(project).meta
 
     def end(self) -> str:
         """The id of the newest event, BEGINNING when there is none: reading on from here misses nothing."""
@@ -64,6 +82,13 @@ class EventStream:
         with self._store.translated():
             found = self._store.wire.call("XRANGE", self._key, f"({after}", "+", "COUNT", limit)
         return _entries(found)
+
+    def page_after(self, position: str, limit: int = PAGE) -> Page:
+        """The events that follow an id, and whether its own is still there, in one look."""
+        with self._store.translated():
+            found = _entries(self._store.wire.call("XRANGE", self._key, position, "+", "COUNT", limit + 1))
+        is_intact = bool(found) and found[0].id == position
+        return Page(found[1:] if is_intact else found[:limit], is_intact)
 
     def newest(self, limit: int = PAGE, before: str | None = None) -> list[Entry]:
         """The events before an id (None: of all), newest first."""
@@ -95,6 +120,32 @@ class EventStream:
             facts: Any = self._store.commands.xinfo_stream(self._key)
         # a stream that never lost an entry has as many as were ever added
         return oldest[0].id if int(facts["entries-added"]) > int(facts["length"]) else None
+
+    def kept_before_loss(self, position: str, *, was_seen: bool) -> str | None:
+        """The id of the last event before `position` that is still there, when what a reader knows up to there is not:
+        the server lost it, or the project was deleted. BEGINNING when nothing is left, None when nothing is missing.
+
+        `was_seen`: the position is the id of an event that there once was, not just a revision. Ask first whether it
+        was trimmed away.
+        """
+        commands = [
+            ("XRANGE", self._key, position, position),
+            ("XREVRANGE", self._key, f"({position}", "-", "COUNT", 1),
+            ("XRANGE", self._key, f"({position}", "+", "COUNT", 1),
+            ("HGET", self._meta, "revision"),
+        ]
+        with self._store.translated():
+            *pages, revision = self._store.wire.transaction(commands)
+        there, before, following = map(_entries, pages)
+        known = sort_key(position)[0]
+        if was_seen:
+            is_lost = not there
+        elif following:
+            kept = following[0].adopted_after
+            is_lost = kept is not None and kept < known
+        else:
+            is_lost = known > int(revision or 0)
+        return (before[0].id if before else BEGINNING) if is_lost else None
 
 
 def _entries(found: Any) -> list[Entry]:

@@ -225,7 +225,7 @@ class ProjectStore:
 
         tx = Transaction(self, None, None, {})
         tx.event(
-            "alert:raised",
+            "alert:raised",  # see store.events, which knows it again
             data={
                 "reason": "server_restarted",
                 "message": "the Redis server restarted or was replaced; its last writes and events may be missing",

@@ -104,7 +104,7 @@ def test_what_only_coord_may_say_is_refused(real_store: Store, project: str, typ
 
 
 def test_names_that_anyone_may_say_are_not_reserved() -> None:
-    assert set(OURS) | {events.TRIMMED} == events.RESERVED
+    assert set(OURS) | {events.TRIMMED, events.ROLLED_BACK} == events.RESERVED
     assert not events.RESERVED & set(events.ACTED_ON)
 
 
