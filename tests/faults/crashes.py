@@ -56,7 +56,7 @@ def crash(
                 _wait(run.random.uniform(0.05, 0.2))
                 gone_at = time.monotonic()
                 answers_at = world.come_back()
-                back_s.append(max(0.0, _all_are_back(processes, gone_at) - answers_at))
+                back_s.append(max(0.0, all_are_back(processes, gone_at) - answers_at))
             processes.stop()
             told = processes.told()
         seen = follower.end()
@@ -76,7 +76,7 @@ def _wait(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def _all_are_back(processes: Writers, gone_at: float) -> float:
+def all_are_back(processes: Writers, gone_at: float, enough: int = AFTERWARDS) -> float:
     """When the last of the writers was given its first answer after `gone_at`."""
 
     def answered() -> list[float]:
@@ -86,7 +86,7 @@ def _all_are_back(processes: Writers, gone_at: float) -> float:
             if one.at > gone_at:
                 first.setdefault(one.writer, one.at)
                 count[one.writer] = count.get(one.writer, 0) + 1
-        enough = len(count) == len(processes.processes) and min(count.values()) >= AFTERWARDS
-        return [max(first.values())] if enough else []
+        is_enough = len(count) == len(processes.processes) and min(count.values()) >= enough
+        return [max(first.values())] if is_enough else []
 
     return eventually(answered, "every writer's going on", within_s=60)[0]

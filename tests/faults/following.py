@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any
 
-from coordinator.models.errors import ServerUnavailable
+from coordinator.models.errors import NotFound, ServerUnavailable
 from coordinator.services import events
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
+from coordinator.store.events import sort_key
 from tests.waiting import eventually
 
 LAST = "own:end"
 PAUSE_S = 0.02
+
+
+def that_count(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events that a follower was given, without those that it was told are undone."""
+    found: list[dict[str, Any]] = []
+    for line in lines:
+        if line["type"] == events.ROLLED_BACK:
+            found = [event for event in found if sort_key(event["id"]) <= sort_key(line["after"])]
+        else:
+            found.append(line)
+    return found
 
 
 class Follower(threading.Thread):
@@ -44,12 +57,20 @@ class Follower(threading.Thread):
                 except ServerUnavailable:
                     self.cuts += 1
                     time.sleep(PAUSE_S)
+                except NotFound as refused:
+                    if refused.word != "rolled_back":
+                        raise
+                    facts = {"after": refused.facts["kept"], "seen": refused.facts["since"]}
+                    self.lines.append({"type": events.ROLLED_BACK, **facts})
         except BaseException as error:
             self.error = error
             raise
 
     def _last(self) -> str | None:
-        return next((line["id"] for line in reversed(self.lines) if "id" in line), None)
+        if not self.lines:
+            return None
+        last = self.lines[-1]
+        return str(last["after"] if last["type"] == events.ROLLED_BACK else last["id"])
 
     def _ended(self) -> bool:
         return self._abandoned or (bool(self.lines) and self.lines[-1]["type"] == LAST)
