@@ -94,7 +94,7 @@ def run_command(
     deadline, margin_s = None, 0.0
     if lease_ms is not None:
         deadline = (lease_clock() if claimed_at is None else claimed_at) + lease_ms / 1000
-        margin_s = min(0.5, lease_ms / 10_000)
+        margin_s = min(1.0, lease_ms / 5000)
     try:
         start = Start(
             _command_line(argv),

@@ -40,8 +40,9 @@ def lease_clock() -> float:
 class Start:
     """What the guard is told at first. Strings of the operating system hold no NUL, so NUL parts the fields.
 
-    `deadline` is a reading of `lease_clock` or None (no lease); `margin_s` before it the command is asked to end, so
-    that it is over *by* the deadline. `grace_s` lies between SIGTERM and SIGKILL at the time limit and on `cancel`.
+    `deadline` is a reading of `lease_clock` or None (no lease); `margin_s` before it the command is asked to end, and
+    half of that before it is killed, so that it is over *by* the deadline: to kill takes time too, on a busy machine.
+    `grace_s` lies between SIGTERM and SIGKILL at the time limit and on `cancel`.
     """
 
     def __init__(
@@ -198,8 +199,8 @@ class Guard:
         """Leave nothing running: ask, wait, kill, until every descendant is reaped. → how many could not be ended."""
         quick = reason in ("parent_gone", "lease_lost")
         grace_s = self.start.grace_s if reason in ("timeout", "cancelled") else QUICK_GRACE_S
-        if quick and self.asked is None and self.deadline is not None:
-            grace_s = min(grace_s, self.deadline - lease_clock())
+        if quick and self.deadline is not None:
+            grace_s = min(grace_s, self.deadline - self.start.margin_s / 2 - lease_clock())
         if reason == "exited" and self.gone_within(LINGER_S):
             return 0
         if grace_s > 0:  # beyond its lease, after a freeze, the command gets no time for anything

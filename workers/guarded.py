@@ -6,6 +6,7 @@ The other end is `workers/guard.py`; what is written on the two pipes between th
 from __future__ import annotations
 
 import errno
+import math
 import os
 import select
 import selectors
@@ -22,7 +23,7 @@ from signal import SIGKILL
 from typing import IO, Any, Literal
 
 from workers import processes
-from workers.guard import KILL_S, QUICK_GRACE_S, Start
+from workers.guard import KILL_S, QUICK_GRACE_S, Start, lease_clock
 from workers.output import BoundedOutput, ResultFinder
 
 Stream = Literal["stdout", "stderr"]
@@ -54,6 +55,7 @@ class GuardedCommand:
         self._report = b""
         self._lock = threading.Lock()
         self._force_at = self._force_time(start.timeout_s)
+        self._deadline = start.deadline
         self._decoders = {name: getincrementaldecoder("utf-8")("replace") for name in self.kept}
         self._selector = selectors.PollSelector()  # no limit on file numbers, and none of its own
         self._open_guard()
@@ -102,8 +104,11 @@ class GuardedCommand:
                 return
 
     def tell(self, line: str) -> None:
-        """One line to the guard; `lost` and `cancel` are remembered. A guard that is gone is told nothing."""
+        """One line to the guard; `lost` and `cancel` are remembered, and the deadline too. A guard that is gone is told
+        nothing."""
         with self._lock:
+            if line.startswith("renew "):
+                self._deadline = float(line.removeprefix("renew "))
             if line in ("lost", "cancel") and self.told is None:
                 self.told = line
                 self._force_at = self._force_time(0.0)
@@ -137,7 +142,7 @@ class GuardedCommand:
             self._pipe("stdin").close()
         drained_by: float | None = None
         while self._selector.get_map():
-            for key, _ in self._selector.select(0.1 if self.stop is not None else 0.5):
+            for key, _ in self._selector.select(min(0.1 if self.stop is not None else 0.5, self._lease_left_s())):
                 handle, name = key.data
                 handle(name)
             now = time.monotonic()
@@ -147,6 +152,9 @@ class GuardedCommand:
                     break
             elif self._force_at is not None and now > self._force_at:
                 self.told = self.told or "timeout"
+                self.force()
+            elif self._lease_left_s() <= 0 and self.ended is None:
+                self.told = self.told or "lost"
                 self.force()
             if self.stop is not None and self.stop.is_set() and self.told is None:
                 self.tell("cancel")
@@ -226,6 +234,12 @@ class GuardedCommand:
                 self.ended = values
             elif word == "failed":
                 self.failed = values
+
+    def _lease_left_s(self) -> float:
+        """Until a guard that is well has ended the command for the sake of its lease; it is frozen if it has not."""
+        return (
+            math.inf if self._deadline is None else max(0.0, self._deadline - self.start.margin_s / 4 - lease_clock())
+        )
 
     def _force_time(self, seconds: float | None) -> float | None:
         if seconds is None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.waiting import eventually
 from tests.workers.marked import FAMILY, ROOT, STUBBORN, Mark, guards_of, worker_process
-from workers import guard, guarded
+from workers import guard, guarded, processes
 from workers.execution import run_command
 from workers.guard import Start, lease_clock
 
@@ -114,24 +114,40 @@ def test_a_frozen_guard_that_wakes_after_the_lease_kills_at_once(mark: Mark) -> 
         family = mark.family()
         guard_pid = worker.guard()
         for pid in [worker.pid, guard_pid, *family]:
-            os.kill(pid, signal.SIGSTOP)
+            processes.send(os.kill, pid, signal.SIGSTOP)  # a short sleep of the command's own may have ended
         over = lease_clock() + lease_s
         eventually(lambda: lease_clock() > over, "the end of the lease")
         os.kill(guard_pid, signal.SIGCONT)
         mark.all_gone()
 
 
-def test_a_command_gets_no_time_to_act_after_its_lease(mark: Mark, tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [None, 0], ids=["of nothing", "that the lease is lost"])
+def test_a_command_gets_no_time_to_act_after_its_lease(mark: Mark, tmp_path: Path, told: int | None) -> None:
     script = "trap 'touch acted' TERM; touch ready; while :; do sleep 0.02; done"
-    with worker_process(mark, ["sh", "-c", f"cd {tmp_path}; {script}"], lease_ms=2000) as worker:
-        eventually((tmp_path / "ready").exists, "the command")
+    lease_s = 4.0
+    with worker_process(
+        mark, ["sh", "-c", f"cd {tmp_path}; {script}"], lease_ms=lease_s * 1000, renewed_to_ms=told
+    ) as worker:
         guard_pid = worker.guard()
-        over = lease_clock() + 2.0
+        begun = lease_clock()
+        eventually((tmp_path / "ready").exists, "the command")
         os.kill(guard_pid, signal.SIGSTOP)
-        eventually(lambda: lease_clock() > over, "the end of the lease")
+        eventually(lambda: lease_clock() > begun + lease_s / 2, "a renewal")
+        worker.signal(signal.SIGSTOP)
+        eventually(lambda: lease_clock() > begun + lease_s, "the end of the lease")
         os.kill(guard_pid, signal.SIGCONT)
+        mark.all_gone()
+        worker.signal(signal.SIGCONT)
         assert worker.outcome() == ("lease_lost", None, signal.SIGKILL)
         assert not (tmp_path / "acted").exists()
+
+
+def test_a_worker_does_not_rely_on_a_guard_that_is_frozen(mark: Mark) -> None:
+    with worker_process(mark, ["sh", "-c", STUBBORN], lease_ms=2000) as worker:
+        mark.family()
+        os.kill(worker.guard(), signal.SIGSTOP)
+        assert worker.outcome() == ("lease_lost", None, None)
+        assert mark.pids() == []
 
 
 def test_renewals_that_waited_while_only_the_guard_was_frozen_still_count(mark: Mark, tmp_path: Path) -> None:
