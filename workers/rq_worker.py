@@ -38,6 +38,8 @@ from coordinator.store import bells
 from coordinator.store.keys import Keys
 from coordinator.store.transaction import Transaction
 from workers import jobs, log_lines, processes
+from workers.claim_watch import ClaimWatch
+from workers.settings import WorkerSettings
 from workers.ticker import Ticker
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ ALLOWED = AGENT_JOBS | SYSTEM_JOBS
 
 WORKER_TTL_S = 25
 """RQ waits for a bell 15 s shorter than this, and notices a dead connection 10 s after that."""
+LOOK_AFTER_HORSE_S = 5
 SYSTEM_TTL_S = 12
 SYSTEM_JOB_TTL_S = 60
 """A system worker that says nothing for so long (while it works) counts as gone, and the tickers do without it."""
@@ -157,6 +160,19 @@ class AgentWorker(_OurWorker, Worker):
     """One slot of an agent: a work-horse per task, which dies with it."""
 
     allowed = AGENT_JOBS
+    settings: WorkerSettings
+    claim: ClaimWatch
+
+    def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
+        self.claim = ClaimWatch(jobs.store(), self.settings.agent, *job.args[1:])
+        super().monitor_work_horse(job, queue, execution)
+
+    def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
+        """As RQ's; and a work-horse that hangs, whose task others have by now, must not keep the slot."""
+        super().maintain_heartbeats(job, execution)
+        if self.claim.is_over():
+            log.error("the work-horse of %s hangs: it is killed", job.args[2])
+            self.kill_horse()
 
     def setup_work_horse_signals(self) -> None:
         """In the new work-horse: end with the slot, and take SIGTERM as the word to give the task back."""
@@ -249,11 +265,13 @@ def main() -> int:
         worker_ttl=WORKER_TTL_S,
         default_result_ttl=bells.RESULT_TTL_S,
         log_job_description=False,
+        job_monitoring_interval=LOOK_AFTER_HORSE_S,
     )
     worker.parent = parent
-    if kind == "agent":
+    if isinstance(worker, AgentWorker):
         from workers import task_run  # noqa: F401 - before the first fork, so that no work-horse has to import it
 
+        worker.settings = WorkerSettings.from_environment()
         worker.work(logging_level="WARNING")
         return 0
     ticker = Ticker(store, project)
