@@ -201,7 +201,8 @@ class Life(threading.Thread):
         while not self._stopped.wait(pause_s):
             pause_s = self._every_s
             try:
-                self._project.renew(self._member, self.incarnation, load=self._load.measure())
+                # late is not lost: until somebody has said that it is dead, it says that it lives
+                self._project.renew(self._member, self.incarnation, load=self._load.measure(), grace=True)
             except LeaseLost as lost:
                 self.lost = lost
                 self._noticed.set()

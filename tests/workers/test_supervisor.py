@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 
 from coordinator.models.states import AgentKind
 from coordinator.services import agents
+from coordinator.store.reads import Leases
 from tests.commands import Coord
 from tests.waiting import eventually
 from tests.workers.running import REQUEST, Work, WorkerProcess, running, work_horse_of
-from workers.supervisor import default_name
+from workers.supervisor import Life, default_name
 
 pytestmark = pytest.mark.slow
 
@@ -119,6 +121,20 @@ def test_a_life_that_was_ended_is_followed_by_another(coord: Coord, work: Work) 
         assert work.when("job", "completed")["runs"][0]["agent"] == second
         process.signal(signal.SIGTERM)
         assert process.exit_code() == 0
+
+
+def test_a_heartbeat_that_comes_late_is_in_time_as_long_as_nobody_has_declared_it_dead(work: Work) -> None:
+    work.register()
+    project = work.store.project(work.project)
+    lease, record = Leases(("agent/ann",)), agents.show_one(work.store, work.project, "ann")
+    late_ms = project.fetch().now_ms - 1
+    work.store.commands.hset(project.keys.leases, "agent/ann", f"{record['incarnation']} {late_ms} 900000")
+    work.store.commands.zadd(project.keys.deadlines, {"agent/ann": late_ms})
+    life = Life(work.store, {**record, "ttl_ms": 30}, threading.Event())
+    life.start()
+    eventually(lambda: project.fetch(lease)[lease][0].deadline_ms > late_ms, "a heartbeat")
+    life.stop()
+    assert life.lost is None
 
 
 def test_a_worker_whose_name_was_taken_over_ends(coord: Coord, work: Work) -> None:
