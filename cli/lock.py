@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
@@ -36,6 +37,17 @@ LockWait = Annotated[
 ]
 
 
+def _leave_the_line_when_ended() -> None:
+    """A signal that asks this process to end is an exit like others, at which a waiter gives up its place."""
+
+    def end(number: int, _frame: object) -> None:
+        raise typer.Exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, end)
+
+
 def _owner(agent: str | None) -> str:
     from coordinator.services.sessions import whoami
 
@@ -58,6 +70,7 @@ def acquire(
     """
     from coordinator.services import locks
 
+    _leave_the_line_when_ended()
     answer = locks.acquire(
         context().store,
         project,
@@ -115,6 +128,7 @@ def run(
     """
     from cli.lock_run import run_holding
 
+    _leave_the_line_when_ended()
     code = run_holding(
         context().store,
         project,

@@ -39,6 +39,8 @@ from coordinator.store.wakeups import Bell
 
 DEFAULT_TTL_MS = 30_000
 POLL_S = 0.5
+ENDS = ("lock:", "session:")
+"""The events after which a lock may be free: its release or expiry, and the end of its session."""
 MAX_LOCKS = 1_000
 NOTICED = 0
 """In place of its length: the lock's end has been told."""
@@ -81,7 +83,7 @@ def acquire(
                 if left <= 0:
                     raise WaitedInVain(held.message, hint="wait longer, or ask its owner", **held.facts) from None
             if not place.stand():  # else looked at again at once: by then all that is in line see each other
-                bell.wait(min(left, POLL_S))
+                bell.wait(min(left, POLL_S), ENDS)
     finally:
         place.leave()
 

@@ -41,13 +41,9 @@ def held(coord: Coord) -> list[str]:
 def run_holding(coord: Coord, mark: Mark, script: str, *options: str) -> subprocess.Popen[str]:
     """`coord lock run job … -- sh -c SCRIPT` in the background; the script's processes carry the mark."""
 
-    def default_signals() -> None:  # whoever started the tests may ignore some
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-
     command = f"export TEST_MARK={mark.value}; exec sh -c {shlex.quote(script)}"
     argv = ("lock", "run", "job", *P, *options, "--", "sh", "-c", command)
-    return coord.start(*argv, preexec_fn=default_signals, process_group=0)
+    return coord.start(*argv, preexec_fn=_default_signals, process_group=0)
 
 
 # ---------------------------------------------------------------------------------------------- acquire, renew, release
@@ -84,6 +80,25 @@ def test_not_yours_expired_and_unknown_have_their_exit_codes(shop: Coord) -> Non
     other = shop("lock", "acquire", "deploy", *P).json["token"]
     for verb in ("renew", "release"):
         assert shop.fails(4, "lock", verb, "deploy", str(token), *P).error["current"] == other
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_waiter_that_is_asked_to_end_leaves_the_line(
+    shop: Coord, real_server: RunningServer, number: signal.Signals
+) -> None:
+    shop("lock", "acquire", "deploy", *P, "--ttl", "5m")
+    waiter = shop.start("lock", "acquire", "deploy", *P, "--wait", "50s", preexec_fn=_default_signals)
+    eventually(lambda: shop("lock", "list", "shop").json[0]["waiting"], "somebody in line")
+    waiter.send_signal(number)
+    assert waiter.wait(timeout=30) == 128 + number
+    waiter.communicate()
+    with real_server.client() as client:
+        assert client.hgetall("coord:{shop}:lines") == {}
+
+
+def _default_signals() -> None:  # whoever started the tests may ignore some
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(

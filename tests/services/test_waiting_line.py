@@ -90,6 +90,17 @@ def test_nobody_passes_those_who_stand_in_line(store: Store, shop: str) -> None:
     assert take(store, shop)["waiting"] == 0
 
 
+def test_a_lock_of_a_whole_section_is_not_passed_for_ever_by_locks_of_its_parts(store: Store, shop: str) -> None:
+    whole, part, other = (f"state/{shop}.s1/{path}" for path in ("planning", "planning.epic", "planning.other"))
+    token = take(store, shop, part)["token"]
+    place = waiting_line.Place(store, shop, whole, "bob")
+    place.stand()
+    with pytest.raises(Locked, match="1 before you waits"):
+        take(store, shop, other)
+    inside = take(store, shop, f"{part}.title", request=Request(locks={part: token}))
+    assert inside["waiting"] == 1, "who has a part already goes on: it keeps the waiter waiting anyway"
+
+
 def test_a_waiter_that_was_killed_is_passed_over_and_swept_away(
     store: Store, shop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
