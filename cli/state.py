@@ -205,6 +205,7 @@ def delete(
     app,
     examples=[
         """echo '{"op": "set", "path": "planning.round", "value": 1}' | coord state batch shop.k3f9""",
+        """echo '{"op":"merge","path":"planning","value":{"a":1},"at":"2026-01-31T12:00:00Z"}' | coord state batch @""",
         OnlyShown("coord state batch @ -f ops.jsonl"),
     ],
 )
@@ -220,7 +221,8 @@ def batch(
 ) -> None:
     """Carry out many operations in one commit, all or nothing. Later ones see earlier ones.
 
-    Each line is {"op": "set|merge|append|increment|delete", "path": …, "value": …}. An error names the line.
+    Each line is {"op": "set|merge|append|increment|delete", "path": …, "value": …}. A merge may have "at", as in `state
+    merge --at`: so an agent that was cut off brings its writes, in any order. An error names the line.
     """
     from coordinator.services import state
 

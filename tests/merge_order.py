@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordinator.models.jsontext import canonical
+from coordinator.models.jsontext import tie_text
 from coordinator.rules.paths import MISSING, Path
 
 
@@ -32,10 +32,10 @@ def in_order_of_time(writes: list[tuple[str, Path, Any, int]]) -> Any:
             singles.append((at, len(path), "", kind, path, None))
         elif kind == "set":
             top = {} if isinstance(value, dict) else value
-            singles.append((at, len(path), canonical(top), "set", path, top))
+            singles.append((at, len(path), tie_text(top), "set", path, top))
         for leaf_path, leaf in leaves(path, value) if kind == "merge" or (kind == "set" and value) else []:
             depth = len(leaf_path) + (leaf == {})  # to say that it is an object is to say something below it
-            singles.append((at, depth, canonical(leaf), "object" if leaf == {} else "set", leaf_path, leaf))
+            singles.append((at, depth, tie_text(leaf), "object" if leaf == {} else "set", leaf_path, leaf))
     tree: Any = MISSING
     for _, _, _, kind, path, value in sorted(singles, key=lambda single: single[:3]):
         if kind == "object":

@@ -46,6 +46,19 @@ def canonical(value: Json) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, sort_keys=True)
 
 
+def tie_text(value: Json) -> str:
+    """As `canonical`, and the same for all values that are equal: 1.0 is written as 1."""
+    return canonical(_plain(value))
+
+
+def _plain(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def equal(left: Json, right: Json) -> bool:
     """JSON equality: `1` equals `1.0`, but `true` does not equal `1`, at any depth."""
     if isinstance(left, bool) or isinstance(right, bool):

@@ -4,8 +4,9 @@ Plain: objects are merged, everything else is replaced, arrays as a whole; null 
 
 By time: **the value is what comes out when all writes are applied in the order of their times**, in whatever order and
 however often they arrive. Writes of one time are applied from the top of the tree to the bottom, and on one path by
-their canonical JSON, the greatest last. Since `{` is greater than the beginning of every other JSON text, an object
-stands where something else was written at the same time. A deletion gives way to a write of the same time.
+their canonical JSON (1.0 counts as 1, its equal), the greatest last. Since `{` is greater than the beginning of every
+other JSON text, an object stands where something else was written at the same time. A deletion gives way to a write of
+the same time.
 
 So a write that comes late and loses, because later ones made an object of its place, still clears what is older there.
 
@@ -26,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator.models.errors import InvalidData, InvalidPath
-from coordinator.models.jsontext import Json, canonical, equal
+from coordinator.models.jsontext import Json, equal, tie_text
 from coordinator.rules.path_text import Path, parse_rendered, render
 from coordinator.rules.paths import MISSING, kind
 
@@ -220,8 +221,8 @@ class _Merging:
 
     def _greater(self, value: Json, leaf: Json, path: Path) -> Json:
         """The one of two values of the same time that stays."""
-        standing = "{" if isinstance(value, dict) else canonical(value)
-        written = canonical(leaf)
+        standing = "{" if isinstance(value, dict) else tie_text(value)
+        written = tie_text(leaf)
         if written == standing:
             return value
         kept, lost = (leaf, value) if written > standing else (value, leaf)

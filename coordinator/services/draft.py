@@ -135,7 +135,8 @@ class Draft:
             self.times.stamp_section(where.section, paths.find(self.tree, section_parts(where.section)))
         else:
             value = paths.find(self.tree, (*section_parts(where.section), where.field))
-            self.times.stamp_node(where.section, where.field, where.inner, value)
+            found = self.node(where.section, where.field)
+            self.times.stamp_node(where.section, where.field, where.inner, value, found)
 
     # -- writing ----------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """The times of a document's leaves as one draft sees and changes them: per node, and per section as a whole.
 
 A time is kept only where nothing else tells it. Of a node that stands its revision does, of a section that is a value
-its last change, until a merge by time says more. What was deleted leaves a time of its own, and so does an object that
+its last change, until a merge by time says more; but not while revisions run ahead of the clock, as they do for a while
+after a restart of the server. What was deleted leaves a time of its own, and so does an object that
 was set as a whole section: one small entry, which the next change of the same kind replaces. What a merge by time makes
 of times is left to `timed`.
 """
@@ -62,8 +63,9 @@ class TimesDraft:
         self.of_section(section)  # guards them
         self._sections[section] = times
 
-    def stamp_node(self, section: str, field: str, inner: Path, value: Json) -> None:
-        """A plain edit inside a node, or of all of it, left `value` in its place (MISSING: it was deleted)."""
+    def stamp_node(self, section: str, field: str, inner: Path, value: Json, found: Found) -> None:
+        """A plain edit inside a node, or of all of it, left `value` in its place (MISSING: it was deleted). `found` is
+        the node as it was read."""
         from coordinator.rules import merging
 
         times = self.of_node(section, field)
@@ -71,6 +73,14 @@ class TimesDraft:
             self.put_node(section, field, merging.stamp(times, (), self.tx.now_us))
         elif times:
             self.put_node(section, field, self._untold(merging.stamp(times, inner, self.tx.now_us)))
+        elif self._runs_ahead:
+            known = self.of_node(section, field, found)
+            self.put_node(section, field, merging.stamp(known, inner if known else (), self.tx.now_us))
+
+    @property
+    def _runs_ahead(self) -> bool:
+        """Whether the revision of this change will not be its time."""
+        return self.tx.revision >= self.tx.now_us
 
     def stamp_section(self, section: str, value: Json) -> None:
         """A plain edit left `value` in the place of a section as a whole (MISSING: it was deleted)."""
@@ -86,7 +96,7 @@ class TimesDraft:
 
     def _untold(self, times: LeafTimes) -> LeafTimes:
         """Nothing, where the revision of the change that is being made will tell the same."""
-        return {} if times.keys() == {"$"} and times["$"] <= self.tx.now_us else times
+        return {} if times.keys() == {"$"} and times["$"] <= self.tx.now_us and not self._runs_ahead else times
 
     # -- writing ------------------------------------------------------------------------------------------------------
 

@@ -114,7 +114,8 @@ def batch(
     store: Store, session_id: str, operations: Iterable[Json] | Mapping[int, Json], *, request: Request
 ) -> Record:
     """Carry out operations `{op, path, value}` in one commit, all or nothing → `{paths, revision}`. Later ones see what
-    earlier ones did. An error names the line (a mapping's key, else counted from 1), also as its fact `line`."""
+    earlier ones did. A merge may have `at` (RFC 3339), as `merge` has `at_us`; what lost is in `conflicts` then. An
+    error names the line (a mapping's key, else counted from 1), also as its fact `line`."""
     from coordinator.services.edits import in_line
 
     edits = []
@@ -128,8 +129,9 @@ def batch(
         return {"paths": [], "revision": tree.read(store, session_id, []).snapshot.revision}
 
     def work(change: SessionChange) -> Record:
-        carry_out(store, change, edits)
-        return {"paths": written, "revision": change.tx.revision if change.tx.is_empty else change.tx.mark}
+        done = carry_out(store, change, edits)
+        answer: Record = {"paths": written, "revision": change.tx.revision if change.tx.is_empty else change.tx.mark}
+        return answer | ({"conflicts": done.conflicts} if done.conflicts else {})
 
     return _commit(store, session_id, edits, request, work, None)
 
@@ -140,15 +142,26 @@ def _operation(operation: Json, line: int) -> Edit:
     if not isinstance(operation, dict) or not isinstance(operation.get("op"), str):
         raise InvalidData("an operation is an object with op, path and value", hint='{"op": "set", "path": "a.b", …}')
     kind, path = operation["op"], operation.get("path")
-    unknown = operation.keys() - {"op", "path", "value"}
+    unknown = operation.keys() - {"op", "path", "value", *(["at"] if kind == "merge" else [])}
     if kind not in KINDS_OF_EDIT or unknown:
         what = f"there is no operation {kind!r}" if not unknown else f"an operation has no {min(unknown)!r}"
-        raise InvalidData(what, hint=f"op is one of {', '.join(KINDS_OF_EDIT)}; besides it, path and value")
+        raise InvalidData(
+            what, hint=f"op is one of {', '.join(KINDS_OF_EDIT)}; besides it, path and value (and at for merge)"
+        )
     if not isinstance(path, str):
         raise InvalidPath("the path is missing, or no string", hint='write "path": "a.b"')
     if "value" not in operation and kind not in ("delete", "increment"):
         raise InvalidData(f"{kind} needs a value", hint='write "value": …')
-    return _edit(kind, path, operation.get("value", 1 if kind == "increment" else None), line=line)
+    at_us = _instant(operation["at"]) if "at" in operation else None
+    return _edit(kind, path, operation.get("value", 1 if kind == "increment" else None), at_us, line)
+
+
+def _instant(text: Json) -> int:
+    from coordinator.models.clock import parse_instant_us
+
+    if not isinstance(text, str):
+        raise InvalidData("at is no text", hint='write RFC 3339 with a zone: "at": "2026-01-31T12:00:00.000Z"')
+    return parse_instant_us(text)
 
 
 def _edit(kind: str, path: str, value: Json = None, at_us: int | None = None, line: int | None = None) -> Edit:
@@ -218,7 +231,7 @@ def carry_out(store: Store, change: SessionChange, edits: Sequence[Edit]) -> Don
         single = len(edits) == 1
         data = {"op": edits[0].kind if single else "batch", "path": edits[0].text if single else None}
         change.event("state:changed", subject=data["path"], data={**data, "changes": editor.log.changes})
-    numbers = journal(change, edits[0].text, editor.lost)
+    numbers = journal(change, edits[0].text if len(edits) == 1 else "$", editor.lost)
     return Done(value, bool(editor.draft.written), numbers)
 
 

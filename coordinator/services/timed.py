@@ -49,13 +49,15 @@ class _Section(NamedTuple):
 def merge_at(draft: Draft, path: Path, data: Json, at_us: int) -> TimedMerge:
     """Merge an object into what is at `path`, leaf by leaf as of `at_us`; or, as a member of a group that is merged,
     any value that is a section of its own. A value above `path` becomes an object where `at_us` is later.
-    InvalidData for a time more than a second ahead of the server, and where no times are kept (tasks, agents, the
-    session); InvalidPath into a list."""
+    InvalidData for a time before 1970 or more than a second ahead of the server, and where no times are kept (tasks,
+    agents, the session); InvalidPath into a list."""
     if at_us > draft.tx.now_us + AHEAD_US:
         raise InvalidData(
             f"the time is {(at_us - draft.tx.now_us) / 1e6:.3f} s ahead of the server's",
             hint="correct this machine's clock; at most one second ahead is taken",
         )
+    if at_us < 0:
+        raise InvalidData("the time is before 1970", hint="correct the clock that it comes from")
     if has_rules(path):
         raise InvalidData(
             f"{paths.render(path)} keeps no times: tasks, agents and the session have rules of their own",

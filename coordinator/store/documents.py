@@ -27,7 +27,8 @@ ORPHANS = ".orphans"
 """Per task: results that came from a replaced owner; kept, never applied."""
 
 CONFLICTS = ".conflicts"
-"""Per number: a value that lost against one with a later time; `last` is the highest number given."""
+"""Per number: a value that lost against one with a later time; `last` is the highest number given, `=<hash>` the number
+of a write that may come again."""
 SECTION_TIMES = ".times"
 """Per section: when it was last set, merged or deleted as a whole, where nothing else tells; outlasts the section."""
 SECTION_LIST = ".sections"

@@ -318,6 +318,19 @@ class Lines(NamedTuple):
         return {place: parse_place(text) for place, text in pairs(reply).items()}
 
 
+class EventsAt(NamedTuple):
+    """The events of one commit, as far as they are kept → list of CloudEvents; the first hundred of many."""
+
+    revision: int
+    kind: str = "EventsAt"
+
+    def command(self, keys: Keys) -> Command:
+        return "XRANGE", keys.events, f"{self.revision}-0", f"{self.revision}-99"
+
+    def parse(self, reply: Any) -> list[dict[str, Any]]:
+        return [json.loads(pairs(fields)["json"]) for _, fields in reply]
+
+
 class Loads(NamedTuple):
     """The last measured load of some agents → list of dict or None, in the order asked; None after their TTL."""
 
@@ -367,6 +380,7 @@ Read = (
     | PathLocks
     | NamedLocks
     | Lines
+    | EventsAt
     | Loads
     | StoredBytes
 )
