@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +24,7 @@ from cli.options import (
 from cli.output import emit, emit_bare
 from coordinator.models.ids import thing_id
 
-app = group("Agents: register, keep alive, drain, list.")
+app = group("Agents: register, keep alive, drain, resume, list.")
 
 LISTED = ("id", "status", "kind", "team", "in_use", "slots", "tasks", "host", "expires_at")
 
@@ -106,7 +106,19 @@ def list_(project: ProjectArg) -> None:
     """Every agent of a project, the lost ones too."""
     from coordinator.services import agents
 
-    emit(agents.list_(context().store, project), table=LISTED)
+    emit(agents.list_(context().store, project), table=_listed)
+
+
+def _listed(found: list[dict[str, Any]]) -> str:
+    from cli.tables import render
+
+    return render([{**agent, "status": _status(agent)} for agent in found], LISTED)
+
+
+def _status(agent: dict[str, Any]) -> str:
+    """With its breaker, where that is not closed."""
+    state = (agent["breaker"] or {}).get("state", "closed")
+    return str(agent["status"] if state == "closed" else f"{agent['status']} (breaker {state})")
 
 
 @command(app, examples=["coord agent drain lead-7 --project shop"])
@@ -115,6 +127,18 @@ def drain(agent: AgentArg, project: ProjectOpt = FROM_CONFIG, request_id: Reques
     from coordinator.services import agents
 
     emit(agents.drain(context().store, project, agent, request=request_of(request_id)), table=LISTED)
+
+
+@command(app, examples=["coord agent resume lead-7 --project shop"])
+def resume(agent: AgentArg, project: ProjectOpt = FROM_CONFIG, request_id: RequestId = None) -> None:
+    """It takes work again: after a drain, or when what made all its tasks fail is mended.
+
+    An agent whose runs of 5 different tasks failed in a row (`breaker.failures` of the project's configuration) gets no
+    work for 30 s (`breaker.cooldown`), then one task to try; each further failure doubles the time. `breaker` shows it.
+    """
+    from coordinator.services import agents
+
+    emit(agents.resume(context().store, project, agent, request=request_of(request_id)), table=LISTED)
 
 
 @command(app, examples=["coord agent deregister lead-7 --project shop --force"])

@@ -10,7 +10,7 @@ from cli.commands import command, group
 from cli.context import context
 from cli.input import json_or_none
 from cli.options import FROM_CONFIG, AgentNeeded, AgentOpt, FromFile, Reason, RequestId, SessionArg, TaskArg, request_of
-from cli.output import emit
+from cli.output import emit, say
 from coordinator.models.clock import duration_ms, time_to_live_ms
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def next_(
 ) -> None:
     """The highest ready task that this agent can do, or null.
 
-    With --claim the task is running and held with the printed `epoch`; null also when the agent's slots are full.
+    With --claim the task is running and held with the printed `epoch`. Null also when the agent's slots are full, when
+    it drains, or when all its last tasks failed; stderr says so.
     """
     from coordinator.services import claims, opportunity
 
@@ -79,6 +80,12 @@ def next_(
         wait_ms=wait,
         request=request_of(request_id, agent),
     )
+    if task is None:
+        from coordinator.services import explain
+
+        reason = explain.why_nothing(store, session, agent)
+        if reason is not None:
+            say(reason)
     emit(task, table=RECORD if task else None)
 
 

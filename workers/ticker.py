@@ -35,7 +35,7 @@ PLACE_AFTER = frozenset(
     f"{family}:{word}"
     for family, words in {
         "task": "submitted completed failed blocked unblocked requeued cancelled",
-        "agent": "registered lost drained",
+        "agent": "registered resumed lost drained",
         "session": "started resumed recovered",
         "team": "ready",
         "resource": "available released",

@@ -190,6 +190,7 @@ class Agent(Record):
     ttl_ms: TtlMs
     registered_at: Instant
     load: Data | None
+    breaker: Data | None = None
     data: Data
 
 

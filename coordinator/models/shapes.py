@@ -42,7 +42,7 @@ TASK_DERIVED = ("lease_expires_at", "revision")
 
 AGENT_FIELDS = (
     *("id", "incarnation", "project", "team", "session", "set_in", "capabilities", "slots", "status", "kind", "host"),
-    *("ttl_ms", "registered_at", "load", "data"),
+    *("ttl_ms", "registered_at", "load", "breaker", "data"),
 )
 AGENT_DERIVED = ("as", "in_use", "tasks", "heartbeat_at", "expires_at", "revision")
 
@@ -135,6 +135,7 @@ def new_agent(agent_id: str, now: str, /, **fields: Any) -> Record:
         "ttl_ms": DEFAULT_AGENT_TTL_MS,
         "registered_at": now,
         "load": None,
+        "breaker": None,
         "data": {},
     }
     return _with(record, fields, "agent")

@@ -22,7 +22,8 @@ class TaskNeed:
     """What placing a task depends on. Ids are unique within `session`; instants are RFC 3339 text of one width.
 
     `waits_for` are its unmet dependencies; `retry_at` is the end of a pause after a failed attempt, or after `deferred`
-    runs in a row that did not count, the last of which ended by `held_up_by`.
+    runs in a row that did not count, the last of which ended by `held_up_by`. `failed_on` is the agent whose run of it
+    failed last.
     """
 
     id: str
@@ -37,11 +38,13 @@ class TaskNeed:
     retry_at: str | None = None
     deferred: int = 0
     held_up_by: str | None = None
+    failed_on: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AgentOffer:
-    """What an agent can take. `in_use` counts the slots of tasks that run on it or are assigned to it with a lease."""
+    """What an agent can take. `in_use` counts the slots of tasks that run on it or are assigned to it with a lease.
+    `broken`: its breaker keeps it from work."""
 
     id: str
     incarnation: int | None = None
@@ -51,11 +54,12 @@ class AgentOffer:
     in_use: int = 0
     status: str = AgentStatus.AVAILABLE
     kind: str = AgentKind.PUSH
+    broken: bool = False
 
     @property
     def live(self) -> bool:
-        """Neither draining nor lost."""
-        return self.status in (AgentStatus.AVAILABLE, AgentStatus.BUSY)
+        """Neither draining nor lost nor kept from work."""
+        return self.status in (AgentStatus.AVAILABLE, AgentStatus.BUSY) and not self.broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +203,7 @@ def _place(pending: Sequence[TaskNeed], reasons: list[str | None], agents: Seque
             continue
         number, placed = next(decided)
         if placed:
-            agent, in_use = hands.take(matching, number)
+            agent, in_use = hands.take(matching, number, task.failed_on)
             reason = f"{among[number]} ({in_use} of {agent.slots} slots in use)"
             placements.append(Placement(task.session, task.id, agent.id, agent.incarnation, reason))
         else:
@@ -220,6 +224,8 @@ def _crowds(agents: Sequence[AgentOffer]) -> dict[TaskClass, Crowd]:
             crowd.draining += 1
         elif agent.status == AgentStatus.LOST:
             crowd.lost += 1
+        elif agent.broken:
+            crowd.broken.append(agent.id)
         elif agent.kind == AgentKind.PULL:
             crowd.pulling.append(agent.id)
         else:
@@ -245,14 +251,24 @@ class _Hands:
             self.used[group] += min(agent.in_use, agent.slots)
             self._offer(group, agent, agent.in_use)
 
-    def take(self, matching: Matching, task_class: int) -> tuple[AgentOffer, int]:
-        """An agent for one task of this class, out of the groups that the matching gave it, and its slots in use."""
+    def take(self, matching: Matching, task_class: int, avoided: str | None = None) -> tuple[AgentOffer, int]:
+        """An agent for one task of this class, out of the groups that the matching gave it, and its slots in use. Not
+        the `avoided` one where there is another: who is placed stays the same, only where changes."""
         chosen = [group for group in matching.fits[task_class] if matching.flow[group].get(task_class)]
-        group = min(chosen, key=lambda one: self._heaps[one][0][:2])
+        group = self._least_loaded(chosen)
+        entry = heapq.heappop(self._heaps[group])
+        if entry[1] == avoided and (others := [one for one in chosen if self._heaps[one]]):
+            other = self._least_loaded(others)
+            instead = heapq.heappop(self._heaps[other])
+            heapq.heappush(self._heaps[group], entry)
+            group, entry = other, instead
         matching.flow[group][task_class] -= 1
-        _, _, in_use, agent = heapq.heappop(self._heaps[group])
+        _, _, in_use, agent = entry
         self._offer(group, agent, in_use + 1)
         return agent, in_use
+
+    def _least_loaded(self, groups: list[int]) -> int:
+        return min(groups, key=lambda one: self._heaps[one][0][:2])
 
     def _offer(self, group: int, agent: AgentOffer, in_use: int) -> None:
         if in_use < agent.slots:

@@ -7,7 +7,7 @@ what waits for a person, what waits for agents, what only wants to be looked at,
 from __future__ import annotations
 
 from coordinator.models.states import SessionStatus
-from coordinator.rules.placement_words import RUNNER, counted
+from coordinator.rules.placement_words import RUNNER, counted, held_up
 from coordinator.rules.report_facts import Action, Facts
 
 
@@ -22,6 +22,7 @@ def next_actions(facts: Facts) -> list[Action]:
         *_about_blocks(facts),
         *_about_approvals(facts),
         *_about_agents(facts),
+        *_about_deferred(facts),
         *_about_conflicts(facts),
         *_ordinary(facts),
     ]
@@ -77,16 +78,33 @@ def _about_approvals(facts: Facts) -> list[Action]:
 
 def _about_agents(facts: Facts) -> list[Action]:
     project = facts["session"]["project"]
-    actions = []
+    actions = [
+        _do(
+            f"Mend agent {agent['id']}{_of_team(agent['team'])} and let it work again: {agent['reason']}",
+            f"coord agent resume {agent['id']} --project {project}",
+        )
+        for agent in facts["problems"]["broken_agents"] or []
+    ]
     unplaced = sorted(facts["problems"]["unplaced"] or [], key=lambda one: (-one["tasks"], one["team"] or ""))
     for one in unplaced:
         options = "".join(map(_worker_option, one["capabilities"]))
         text = f"Bring an agent for {counted(one['tasks'], 'task')}: {one['reason']}"
         actions.append(_do(text, f"coord worker --project {project} --team {one['team'] or 'TEAM'}{options}"))
     for agent in facts["problems"]["lost_agents"] or []:
-        team = f" of team {agent['team']}" if agent["team"] else ""
         command = f"coord agent show {agent['id']} --project {project}"
-        actions.append(_do(f"See what became of agent {agent['id']}{team}: it stopped renewing", command))
+        text = f"See what became of agent {agent['id']}{_of_team(agent['team'])}: it stopped renewing"
+        actions.append(_do(text, command))
+    return actions
+
+
+def _about_deferred(facts: Facts) -> list[Action]:
+    deferred = sorted(facts["problems"]["deferred"] or [], key=lambda task: (-task["runs"], task["id"]))
+    actions = []
+    for task in deferred:
+        again = f"; it may start again at {task['retry_at']}" if task["retry_at"] else ""
+        what = f"each of its last {task['runs']} runs {held_up(task['reason'])}{again}"
+        command = f"coord task show {facts['session']['id']} {task['id']}"
+        actions.append(_do(f"Look at {_named(task['id'], task['title'])}: {what}", command))
     return actions
 
 
@@ -116,6 +134,10 @@ def _worker_option(capability: str) -> str:
         return f" --capability {capability}"
     runner = capability.removeprefix(RUNNER)
     return {"argv": " --allow-commands", "default": ""}.get(runner, f" --runner {runner}")
+
+
+def _of_team(team: str | None) -> str:
+    return f" of team {team}" if team else ""
 
 
 def _named(task_id: str, title: str | None) -> str:

@@ -20,6 +20,7 @@ class Crowd:
     used: int = 0
     draining: int = 0
     lost: int = 0
+    broken: list[str] = field(default_factory=list)
     pulling: list[str] = field(default_factory=list)
     by_hand: list[str] = field(default_factory=list)
 
@@ -97,12 +98,15 @@ def _missing(needs: frozenset[str], of_team: Sequence[Crowd]) -> str:
 
 def _kept_away(able: Sequence[Crowd], pulling: Sequence[str]) -> list[str]:
     draining, lost = sum(crowd.draining for crowd in able), sum(crowd.lost for crowd in able)
+    broken = sorted(name for crowd in able for name in crowd.broken)
     by_hand = sorted(name for crowd in able for name in crowd.by_hand)
     told = []
     if draining:
         told.append(_such(draining, "draining"))
     if lost:
         told.append(_such(lost, "lost"))
+    if broken:
+        told.append(f"{_names(broken)} gets no work for a while, since all its last tasks failed")
     if by_hand:
         told.append(f"{_names(by_hand)} was set by hand and takes no work")
     if pulling:

@@ -129,6 +129,25 @@ class LostAgent(TypedDict):
     kind: str
 
 
+class BrokenAgent(TypedDict):
+    """An agent that gets no work, or one task to try, because all its last tasks failed; `reason` says which failed."""
+
+    id: str
+    team: str | None
+    until: str
+    reason: str
+
+
+class DeferredTask(TypedDict):
+    """A task whose last `runs` runs in a row did not count, each ended by `reason`."""
+
+    id: str
+    title: str | None
+    runs: int
+    reason: str | None
+    retry_at: str | None
+
+
 class Approval(TypedDict):
     """A phase that waits for somebody's yes."""
 
@@ -145,6 +164,8 @@ class ProblemFacts(TypedDict):
     blocked: list[BlockedTask] | None
     unplaced: list[UnplacedTasks] | None
     lost_agents: list[LostAgent] | None
+    broken_agents: list[BrokenAgent] | None
+    deferred: list[DeferredTask] | None
     approvals: list[Approval] | None
     conflicts: int | None
     ready: int | None
@@ -204,6 +225,8 @@ def nothing_measured(session_id: str, project: str) -> Facts:
             "blocked": None,
             "unplaced": None,
             "lost_agents": None,
+            "broken_agents": None,
+            "deferred": None,
             "approvals": None,
             "conflicts": None,
             "ready": None,

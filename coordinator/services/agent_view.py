@@ -101,6 +101,7 @@ def _with_fields(before: Record, agent: str, fields: dict[str, Json]) -> Record:
     if "id" in own and own["id"] != agent:
         raise InvalidData(f"agent {agent} cannot get the id {own['id']!r}", hint="its id is its place in the tree")
     blank = new_agent(agent, before["registered_at"])
+    own.pop("breaker", None)  # shown with its state, which is derived
     for name, value in own.items():
         if name in KEPT_BY_COORD:
             if value is not MISSING and not equal(value, record[name]):

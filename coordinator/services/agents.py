@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from coordinator.models import ids
-from coordinator.models.clock import instant_ms
+from coordinator.models.clock import instant, instant_ms
 from coordinator.models.errors import AlreadyExists, Fenced, WrongState
 from coordinator.models.shapes import Record, agent_as, new_agent, validate_agent
 from coordinator.models.states import AgentKind, AgentStatus
+from coordinator.rules.breaker import of_next_life, state_of
 from coordinator.services import giving_back, task_records
 from coordinator.services.request import (
     Request,
@@ -50,7 +51,7 @@ def register(
     """Begin a life of this agent: a new incarnation, alive for `ttl_ms` and renewed by every command it gives.
 
     AlreadyExists while another life of the name is alive, unless `replace`: that one is fenced and its tasks go back.
-    Makes the project when it does not exist.
+    Makes the project when it does not exist. An open breaker stays open; with `replace` one task may be tried at once.
     """
     ids.thing_id(agent, "agent")
     fields = {
@@ -70,20 +71,12 @@ def register(
         found, lease = tx.node(SHARED, AGENTS, agent), tx.lease(member)
         if session_id is not None:
             _require_session(store, tx, session_id)
-        if (
-            lease is not None
-            and not replace
-            and (lease.deadline_ms > tx.now_ms or giving_back.holds_a_lease(tx, agent))
-        ):
-            raise AlreadyExists(
-                f"agent {agent} is registered and alive",
-                hint="choose another name, or fence the other one with --replace",
-                agent=agent,
-                current=f"{agent}#{lease.token}",
-            )
+        if lease is not None and not replace:
+            _refuse_where_alive(tx, agent, lease)
         giving_back.give_back_all(tx, agent, "agent_replaced")
         record = new_agent(agent, tx.now, **fields)
         record["incarnation"] = tx.mark
+        record["breaker"] = of_next_life((found.value or {}).get("breaker"), tx.now_us, replaced=replace)
         tx.put(SHARED, AGENTS, agent, record)
         tx.lease_to(member, tx.mark, ttl_ms)
         before = found.value if found.exists else None
@@ -92,6 +85,16 @@ def register(
 
     arguments = [agent, fields, replace]
     return change_project(store, project, request, work, verb="agent register", arguments=arguments, create=True)
+
+
+def _refuse_where_alive(tx: Transaction, agent: str, lease: LeaseFound) -> None:
+    if lease.deadline_ms > tx.now_ms or giving_back.holds_a_lease(tx, agent):
+        raise AlreadyExists(
+            f"agent {agent} is registered and alive",
+            hint="choose another name, or fence the other one with --replace",
+            agent=agent,
+            current=f"{agent}#{lease.token}",
+        )
 
 
 def _require_session(store: Store, tx: Transaction, session_id: str) -> None:
@@ -138,6 +141,20 @@ def drain(store: Store, project: str, agent: str, *, request: Request) -> Record
     return _change_agent(store, project, agent, request, "agent drain", change)
 
 
+def resume(store: Store, project: str, agent: str, *, request: Request) -> Record:
+    """It takes work again: the end of a drain, and of getting none because all its last tasks failed. One that is not
+    there begins its next life with a clean record."""
+
+    def change(tx: Transaction, record: Record, lease: LeaseFound | None) -> str:
+        record["breaker"] = None
+        if lease is not None:
+            record["status"] = AgentStatus.AVAILABLE.value
+            tx.lease_to(agent_member(record["id"]), lease.token, lease.ttl_ms)
+        return "agent:resumed"
+
+    return _change_agent(store, project, agent, request, "agent resume", change, lost_too=True)
+
+
 def deregister(store: Store, project: str, agent: str, *, force: bool = False, request: Request) -> Record:
     """End this life of the agent. Refused while it holds tasks, unless `force`: they go back to pending."""
 
@@ -158,17 +175,21 @@ def deregister(store: Store, project: str, agent: str, *, force: bool = False, r
     return _change_agent(store, project, agent, request, "agent deregister", change)
 
 
-def _change_agent(store: Store, project: str, agent: str, request: Request, verb: str, change: Any) -> Record:
+def _change_agent(
+    store: Store, project: str, agent: str, request: Request, verb: str, change: Any, *, lost_too: bool = False
+) -> Record:
     name, incarnation = ids.agent_reference(agent)
 
     def work(tx: Transaction) -> Record:
         found, lease = tx.node(SHARED, AGENTS, name), tx.lease(agent_member(name))
         if not found.exists:
             raise agent_not_found(project, name, list(tx.fetch(AllNodes(SHARED, AGENTS))[0]))
-        if lease is None or (incarnation is not None and lease.token != incarnation):
+        given_up = lease is None and not lost_too
+        if given_up or incarnation not in (None, found.value["incarnation"]):
             raise Fenced(f"agent {agent} is not registered any more", hint="register again", agent=agent)
         record = dict(found.value)
-        tx.fence(agent_member(name), lease.token)
+        if lease is not None:
+            tx.fence(agent_member(name), lease.token)
         event = change(tx, record, lease)
         tx.put(SHARED, AGENTS, name, record)
         _event(tx, event, record, found.value)
@@ -240,8 +261,10 @@ def show(
             status = AgentStatus.LOST.value
         elif status == AgentStatus.AVAILABLE and len(held) >= record["slots"]:
             status = AgentStatus.BUSY.value
+    breaker = record.get("breaker")
     return {
         **record,
+        "breaker": breaker and {"state": state_of(breaker, instant(now_ms * 1000), held).value, **breaker},
         "as": agent_as(record),
         "status": status,
         "in_use": len(held),

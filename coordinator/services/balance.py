@@ -19,14 +19,16 @@ from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
 from coordinator.rules import lifecycle
 from coordinator.rules.balancing import AgentOffer, Placement, Plan, TaskNeed, plan
+from coordinator.rules.breaker import BreakerState
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.services import agents, task_records
+from coordinator.services import agents, breakers, task_records
 from coordinator.services.request import Request, SessionChange, change_session, session_not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.keys import SHARED, agent_member
 from coordinator.store.project import ProjectStore
 from coordinator.store.reads import AllNodes, Counts, Node, Nodes, SetMembers, SortedSetHead
+from coordinator.store.transaction import Transaction
 
 CLAIM_WITHIN_MS = 30_000
 BATCH = 50
@@ -120,6 +122,7 @@ def need_of(record: Record, session_id: str, waits_for: tuple[str, ...] = ()) ->
         waits_for=waits_for,
         retry_at=record["retry_at"],
         deferred=record.get("deferred") or 0,
+        failed_on=record.get("failed_on"),
         held_up_by=record["error"].get("reason") if isinstance(record["error"], dict) else None,
     )
 
@@ -128,15 +131,18 @@ def offer_of(agent: Record, now_us: int) -> AgentOffer:
     """A shown agent as the balancer sees it. A worker that has been silent for half of its time gets nothing new: it
     renews three times in that time, so it is probably dead, and what it got would wait for it in vain."""
     silent = agent["kind"] == AgentKind.PUSH and _left_ms(agent, now_us) < agent["ttl_ms"] / 2
+    breaker = BreakerState(agent["breaker"]["state"]) if agent["breaker"] else BreakerState.CLOSED
+    one_more = agent["in_use"] + 1 if breaker == BreakerState.HALF_OPEN else agent["slots"]
     return AgentOffer(
         id=agent["id"],
         incarnation=agent["incarnation"],
         team=agent["team"],
         capabilities=frozenset(agent["capabilities"]),
-        slots=agent["slots"],
+        slots=min(agent["slots"], one_more),
         in_use=agent["in_use"],
         status=AgentStatus.LOST if silent else agent["status"],
         kind=agent["kind"],
+        broken=breaker.takes_nothing,
     )
 
 
@@ -241,12 +247,25 @@ def _assign(batch: list[Placement]) -> Any:
 
 def _leave_room(change: SessionChange, placed: list[Record]) -> None:
     """The agents' slots hold at the commit too: checked as the sets are before this batch is added. Conflict for an
-    agent that is going since the plan was made."""
+    agent that is going, or whose breaker opened, since the plan was made."""
     number = Counter(one["agent"] for one in placed)
     for agent, found in change.tx.nodes(SHARED, agents.AGENTS, sorted(number)).items():
-        if not found.exists or found.value["status"] in (AgentStatus.DRAINING, AgentStatus.LOST):
+        refused = not found.exists or found.value["status"] in (AgentStatus.DRAINING, AgentStatus.LOST)
+        if not refused and found.value.get("breaker") is not None:
+            marks = [f"{change.name}/{one['task']}" for one in placed if one["agent"] == agent]
+            refused = not _may_try(change.tx, found.value, marks)
+        if refused:
             raise Conflict(f"agent {agent} takes nothing new", hint="plan again")
         change.tx.room(change.tx.keys.holding(agent), found.value["slots"] - number[agent] + 1, "")
+
+
+def _may_try(tx: Transaction, agent: Record, marks: list[str]) -> bool:
+    """Whether the breaker of this agent lets it take these tasks; one alone is its probe while it is half open."""
+    state = breakers.state_of(tx, agent, tx.fetch(SetMembers(tx.keys.holding(agent["id"])))[0])
+    if state == BreakerState.HALF_OPEN and len(marks) == 1:
+        breakers.probe(tx, agent, marks[0])
+        return True
+    return state == BreakerState.CLOSED
 
 
 def _ring(store: Store, project: str, placed: list[Record], dry_run: bool) -> None:

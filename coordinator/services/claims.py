@@ -16,8 +16,9 @@ from coordinator.models.errors import Fenced, LimitReached, WaitedInVain, WrongS
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentStatus, TaskStatus
 from coordinator.rules import lifecycle
+from coordinator.rules.breaker import BreakerState
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.services import task_records
+from coordinator.services import breakers, task_records
 from coordinator.services.holding import renew_agent
 from coordinator.services.request import Request, SessionChange, change_session, not_found
 from coordinator.services.task_records import HeldTask
@@ -116,8 +117,10 @@ def _claim(store: Store, session_id: str, agent: str, lease_ms: int, request: Re
         if task is None:
             change.tx.undecided = True
             return None
-        name = record["id"]
-        change.tx.room(change.tx.keys.holding(name), record["slots"], f"{change.name}/{task.id}")
+        name, mark = record["id"], f"{change.name}/{task.id}"
+        if _breaker(change.tx, record) == BreakerState.HALF_OPEN:
+            breakers.probe(change.tx, record, mark)
+        change.tx.room(change.tx.keys.holding(name), record["slots"], mark)
         change.tx.fence(agent_member(name), lease.token)
         renew_agent(change, f"{name}#{lease.token}")
         return _take(change, task, f"{name}#{lease.token}", lease_ms, record["host"])
@@ -177,9 +180,11 @@ def registered(change: SessionChange, agent: str) -> tuple[Record, LeaseFound]:
 
 def _candidate(change: SessionChange, agent: Record) -> HeldTask | None:
     """The first task in the lines open to this agent that it can do, or None also when its slots are full, when it is
-    draining, and when the session is paused."""
+    draining or its breaker open, and when the session is paused (`explain` says which)."""
     tx, keys, name = change.tx, change.tx.keys, agent["id"]
     if agent["status"] == AgentStatus.DRAINING or not lifecycle.takes_claims(change.record["status"]):
+        return None
+    if _breaker(tx, agent).takes_nothing:
         return None
     if len(tx.fetch(SetMembers(keys.holding(name)))[0]) >= agent["slots"]:
         return None
@@ -201,6 +206,10 @@ def _candidate(change: SessionChange, agent: Record) -> HeldTask | None:
     if overtaken:
         raise _Overtaken
     return None
+
+
+def _breaker(tx: Transaction, agent: Record) -> BreakerState:
+    return breakers.state_of(tx, agent, tx.fetch(SetMembers(tx.keys.holding(agent["id"])))[0])
 
 
 def _in_order(tx: Transaction, lines: list[str]) -> Iterator[str]:

@@ -47,7 +47,7 @@ RESERVED = frozenset(
         "lock": "acquired released expired",
         "resource": "allocated released exhausted",
         "task": "submitted assigned started progress failed blocked unblocked requeued cancelled",
-        "agent": "registered lost drained",
+        "agent": "registered resumed lost drained",
         "alert": "raised",
         "coord": "trimmed rolled_back",
     }.items()

@@ -1,17 +1,20 @@
-"""`task why`: why a task is not running, in sentences, from the same rules that place it."""
+"""`task why`: why a task is not running, in sentences, from the same rules that place it; and the other way round, why
+an agent gets none."""
 
 from __future__ import annotations
 
 from coordinator.models import ids
 from coordinator.models.clock import instant
 from coordinator.models.shapes import Record
-from coordinator.models.states import TaskStatus
-from coordinator.rules import lifecycle
+from coordinator.models.states import AgentStatus, TaskStatus
+from coordinator.rules import breaker, lifecycle
 from coordinator.rules.balancing import why
+from coordinator.rules.breaker import BreakerState
 from coordinator.services import agents, balance
 from coordinator.services.request import not_found, session_not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
+from coordinator.store.keys import SHARED
 from coordinator.store.reads import AllNodes, Node, SetMembers
 
 
@@ -54,3 +57,30 @@ def why_not_running(store: Store, session_id: str, task_id: str) -> Record:
         "reasons": reasons,
         "waiting_for": [{"id": other, "status": statuses.get(other)} for other in snapshot[waiting]],
     }
+
+
+def why_nothing(store: Store, session_id: str, agent: str) -> str | None:
+    """Why `task next` has nothing for this agent, whatever is ready; None where it is only that nothing fits."""
+    project, name = ids.session_id(session_id)
+    project_store = store.project(project)
+    who, _ = ids.agent_reference(agent)
+    session, node = Node(name, SESSION, RECORD), Node(SHARED, agents.AGENTS, who)
+    holding = SetMembers(project_store.keys.holding(who))
+    snapshot = project_store.fetch(session, node, holding)
+    record, held, now = snapshot[node].value, snapshot[holding], instant(snapshot.now_us)
+    if not snapshot[node].exists or not snapshot[session].exists:
+        return None
+    if not lifecycle.takes_claims(snapshot[session].value["status"]):
+        return f"session {session_id} is {snapshot[session].value['status']}: nothing new starts"
+    again = f"`coord agent resume {who} --project {project}`"
+    if record["status"] == AgentStatus.DRAINING:
+        return f"agent {who} is draining and takes nothing new; {again} ends that"
+    state = breaker.state_of(record.get("breaker"), now, held)
+    if state == BreakerState.OPEN:
+        words, until = breaker.in_words(record["breaker"]), record["breaker"]["until"]
+        return f"agent {who} gets no work until {until}: {words}; mend it, then {again}"
+    if state == BreakerState.PROBING:
+        return f"agent {who} gets no more work before {record['breaker']['probe']} is done: its last tasks failed"
+    if len(held) >= record["slots"]:
+        return f"agent {who} holds as much as it can: {', '.join(held[:5])}"
+    return None

@@ -10,7 +10,7 @@ from coordinator.models import ids
 from coordinator.models.errors import Conflict, CoordError, ServerUnavailable
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentStatus, SessionStatus, TaskStatus
-from coordinator.services import agents, dependencies, giving_back, grace, locks, task_records
+from coordinator.services import agents, breakers, dependencies, giving_back, grace, locks, task_records
 from coordinator.services.request import CLOSED, Request, SessionChange, change_project
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
@@ -93,6 +93,8 @@ def _task(kind: str, member: str, name: str, task_id: str, deadline_ms: int) -> 
 
 def _lease_over(change: SessionChange, task: task_records.HeldTask) -> None:
     if task.record["status"] in (TaskStatus.RUNNING, TaskStatus.ASSIGNED) and task.record["epoch"] is not None:
+        if task.record["status"] == TaskStatus.RUNNING:
+            breakers.lost(change.tx, change.name, task.id, task.record["holder"], "its lease ran out")
         giving_back.requeue(change, task, "lease_expired")
     else:
         change.tx.end_lease(task.member)

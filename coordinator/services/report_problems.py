@@ -7,13 +7,17 @@ from typing import Any
 
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus, SessionStatus, TaskStatus
-from coordinator.rules import balancing, graph
+from coordinator.rules import balancing, breaker, graph
+from coordinator.rules.breaker import BreakerState
 from coordinator.rules.lifecycle import unfinished
-from coordinator.rules.report_facts import BlockedTask, Facts, UnplacedTasks
+from coordinator.rules.report_facts import BlockedTask, BrokenAgent, DeferredTask, Facts, FailedTask, UnplacedTasks
 from coordinator.services import balance
 from coordinator.services.dependencies import FAILED_DEPENDENCY
 from coordinator.services.report_reads import Measured
 from coordinator.services.request import CLOSED
+
+MANY_RUNS = 5
+"""So many runs in a row that did not count are a matter for somebody to look at."""
 
 
 def add_problems(facts: Facts, measured: Measured) -> None:
@@ -28,15 +32,7 @@ def add_problems(facts: Facts, measured: Measured) -> None:
     facts["problems"].update(
         {
             "failed": [
-                {
-                    "id": task["id"],
-                    "title": task["title"],
-                    "attempts": task["attempts"],
-                    "error": _words(task["error"]),
-                    "waiting": waiting(task["id"]),
-                }
-                for task in measured.tasks
-                if task["status"] == TaskStatus.FAILED
+                _failed(task, waiting(task["id"])) for task in measured.tasks if task["status"] == TaskStatus.FAILED
             ],
             "blocked": [
                 _blocked(task, waiting(task["id"]))
@@ -48,6 +44,8 @@ def add_problems(facts: Facts, measured: Measured) -> None:
                 for agent in measured.agents
                 if agent["status"] == AgentStatus.LOST and agent["kind"] != AgentKind.MANUAL and agent["in_use"] > 0
             ],
+            "broken_agents": [_broken(agent) for agent in measured.agents if _is_broken(agent)],
+            "deferred": [_deferred(task) for task in measured.tasks if (task.get("deferred") or 0) >= MANY_RUNS],
             "approvals": [],  # phases that ask for one come with workflows
             "conflicts": measured.conflicts,
             "unfinished": sum(map(unfinished, statuses)),
@@ -92,9 +90,40 @@ def _may_pull(agent: Record, task: Record) -> bool:
     return bool(
         agent["kind"] == AgentKind.PULL
         and agent["status"] in (AgentStatus.AVAILABLE, AgentStatus.BUSY)
+        and not (agent["breaker"] and BreakerState(agent["breaker"]["state"]).takes_nothing)
         and task["team"] in (None, agent["team"])
         and set(task["needs"]) <= set(agent["capabilities"])
     )
+
+
+def _is_broken(agent: Record) -> bool:
+    return agent["status"] != AgentStatus.LOST and bool(agent["breaker"]) and agent["breaker"]["until"] is not None
+
+
+def _broken(agent: Record) -> BrokenAgent:
+    found = agent["breaker"]
+    return {"id": agent["id"], "team": agent["team"], "until": found["until"], "reason": breaker.in_words(found)}
+
+
+def _failed(task: Record, waiting: int) -> FailedTask:
+    return {
+        "id": task["id"],
+        "title": task["title"],
+        "attempts": task["attempts"],
+        "error": _words(task["error"]),
+        "waiting": waiting,
+    }
+
+
+def _deferred(task: Record) -> DeferredTask:
+    error = task["error"] if isinstance(task["error"], dict) else {}
+    return {
+        "id": task["id"],
+        "title": task["title"],
+        "runs": task["deferred"],
+        "reason": error.get("reason"),
+        "retry_at": task["retry_at"],
+    }
 
 
 def _blocked(task: Record, waiting: int) -> BlockedTask:

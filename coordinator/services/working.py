@@ -16,7 +16,7 @@ from coordinator.models.shapes import Record, new_blocker
 from coordinator.models.states import TaskStatus
 from coordinator.rules import lifecycle
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.services import dependencies, retrying, task_records
+from coordinator.services import breakers, dependencies, retrying, task_records
 from coordinator.services.dependencies import FAILED_DEPENDENCY
 from coordinator.services.holding import Holder, held_by, reads_of, renew_agent
 from coordinator.services.request import Request, SessionChange, change_session
@@ -101,12 +101,13 @@ def complete(
         )
         facts = {**(run or {}), **({"evidence": evidence} if evidence else {})}
         _end_run(change, task, "completed", facts)
+        breakers.succeeded(change.tx, task.record["holder"])
         dependencies.announce(change, task)
         data = {"result": task_records.travelling(result), "epoch": task.before and task.before["epoch"]}
         return task_records.store(change, task, ready=False, event="task:completed", data=data)
 
     arguments = [task_id, holder.agent, holder.epoch, result, evidence]
-    first = reads_of(store, session_id, task_id, holder)
+    first = [*reads_of(store, session_id, task_id, holder), breakers.read_of(holder.agent)]
     try:
         return change_session(store, session_id, request, work, verb="task complete", arguments=arguments, first=first)
     except Fenced as error:
@@ -135,10 +136,13 @@ def fail(
         task = held_by(change, task_id, holder)
         facts = {**(run or {}), "error": problem}
         _end_run(change, task, "failed", facts if counts else {**facts, "counts": False})
+        if counts:
+            breakers.failed(change.tx, change.name, task_id, task.record["holder"], problem)
         return retrying.set_back(change, task, problem, counts=counts, jitter=jitter)
 
     arguments = [task_id, holder.agent, holder.epoch, reason, error, counts]
     first = [*reads_of(store, session_id, task_id, holder), retrying.POLICY]
+    first += [breakers.POLICY, breakers.read_of(holder.agent)]
     try:
         return change_session(store, session_id, request, work, verb="task fail", arguments=arguments, first=first)
     except Fenced as refused:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from coordinator.services import shared
+from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from tests.commands import Answer, Coord
 from tests.services.crew import begin
@@ -100,6 +102,7 @@ def test_what_an_agent_gives_up(shop: Shop) -> None:
 
 
 def test_an_agent_that_meets_a_quota_says_so_and_the_attempt_does_not_count(shop: Shop) -> None:
+    shared.set_config(shop.crew.store, shop.crew.project, "retry.first", "1m", request=Request())
     shop.crew.submit({"id": "a", "max_attempts": 1})
     shop("next", "--agent", "qa-1", "--claim")
     back = shop("fail", "a", "--agent", "qa-1", "--later", "--reason", "rate limit", "--result", '{"until": "noon"}')

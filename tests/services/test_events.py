@@ -31,7 +31,7 @@ OURS = [
     *("state:changed", "state:synced", "state:conflict", "lock:acquired", "lock:released", "lock:expired"),
     *("resource:allocated", "resource:released", "resource:exhausted", "task:submitted", "task:assigned"),
     *("task:started", "task:progress", "task:failed", "task:blocked", "task:unblocked", "task:requeued"),
-    *("task:cancelled", "agent:registered", "agent:lost", "agent:drained", "alert:raised"),
+    *("task:cancelled", "agent:registered", "agent:resumed", "agent:lost", "agent:drained", "alert:raised"),
 ]
 
 

@@ -141,7 +141,8 @@ def test_what_was_measured_stands_in_the_places_of_the_template() -> None:
 
 
 def test_nothing_to_do_is_said_only_when_everything_was_looked_at() -> None:
-    quiet: dict[str, Any] = {key: [] for key in ("failed", "blocked", "unplaced", "lost_agents", "approvals")}
+    lists = ("failed", "blocked", "unplaced", "lost_agents", "broken_agents", "deferred", "approvals")
+    quiet: dict[str, Any] = {key: [] for key in lists}
     counts = {"conflicts": 0, "ready": 0, "unfinished": 2, "total": 3}
     assert markdown(facts(problems={**quiet, **counts})).endswith("1. Nothing asks for attention\n")
     assert markdown(facts(problems=quiet)).endswith("1. unknown\n")
@@ -200,6 +201,8 @@ def test_actions_come_most_urgent_first_each_with_its_command() -> None:
                     }
                 ],
                 "lost_agents": [{"id": "qa-1", "team": "qa", "kind": "push"}],
+                "broken_agents": [{"id": "qa-2", "team": "qa", "until": "2026-01-01", "reason": "its last 5 tasks"}],
+                "deferred": [{"id": "d", "title": None, "runs": 7, "reason": "quota", "retry_at": None}],
                 "conflicts": 1,
                 "ready": 3,
             },
@@ -211,8 +214,10 @@ def test_actions_come_most_urgent_first_each_with_its_command() -> None:
         "coord task retry shop.k3f9 small",
         "coord task unblock shop.k3f9 b",
         "coord workflow approve shop.k3f9 release ship --by NAME",
+        "coord agent resume qa-2 --project shop",
         "coord worker --project shop --team qa --capability browser --runner claude",
         "coord agent show qa-1 --project shop",
+        "coord task show shop.k3f9 d",
         "coord state conflicts shop.k3f9 list",
         "coord rebalance shop.k3f9",
     ]
