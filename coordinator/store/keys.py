@@ -29,6 +29,9 @@ All keys of a project carry one hash tag, so that a project fits one slot of a c
 | `coord:{P}:output:<session name>:<task>:<epoch>` | stream: chunks of a command's output | worker | TTL 30 days, shorter with the session |
 | `coord:{P}:rq:<…>` | RQ's own keys | RQ | RQ's TTLs; project |
 
+Of a task that has ended there stay, until its session goes, its fields in `nodes` and `times` and the set of its
+`dependants`; and its `output` for 30 days.
+
 Members of `leases` and `deadlines`: `session/<name>`, `agent/<id>`, `task/<session name>/<task>`; of
 `deadlines` alone: `lock/<name>`, and `retry/…` and `spread/…` with a task.
 """

@@ -57,13 +57,22 @@ class Place:
             store.close()
 
     @contextlib.contextmanager
-    def worker(self, work: Work, *more: str, name: str | None = None, url: str | None = None) -> Iterator[Agent]:
+    def worker(self, work: Work, *more: str, lease_s: float = LEASE_S, url: str | None = None) -> Iterator[Agent]:
         """A `coord worker` of the team `qa` that is registered and listens."""
-        name = name or self.name("w")
+        name = self.name("w")
         coord = Coord(url or self.url, home=self.run.folder / "home", folder=work.folder)
-        argv = ("--project", work.project, "--team", "qa", "--name", name, "--allow-commands", *more)
-        if "--lease" not in more:
-            argv += ("--lease", f"{LEASE_S:g}s")
+        argv = (
+            "--project",
+            work.project,
+            "--team",
+            "qa",
+            "--name",
+            name,
+            "--allow-commands",
+            "--lease",
+            f"{lease_s:g}s",
+            *more,
+        )
         with running(coord, work.folder, "worker", *argv) as process:
             agent = Agent(work, name, process)
             eventually(agent.listens, f"the worker {name}", within_s=60)

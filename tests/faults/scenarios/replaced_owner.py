@@ -104,13 +104,12 @@ def _lane(here: Place, cases: list[Case]) -> Counter[str]:
 
 
 def _carry_out(here: Place, work: Work, proxy: Proxy, case: Case, injected: Counter[str]) -> None:
-    lease = ("--lease", f"{LEASE_S:g}s")
-    with here.worker(work, *lease, url=proxy.url) as owner:
+    with here.worker(work, lease_s=LEASE_S, url=proxy.url) as owner:
         mark, command = once(work, "t", case.script)
         work.submit("t", *command)
         family = Watched(mark)
         try:
-            with here.worker(work, *lease):
+            with here.worker(work, lease_s=LEASE_S):
                 pass_time(random.Random(case.seed).uniform(0, LEASE_S / 3))
                 _KINDS[KINDS[case.kind]](work, owner, proxy, family, case, injected)
                 proxy.mend()
