@@ -68,8 +68,8 @@ def worker(
 ) -> None:
     """Be an agent of this machine that runs a team's tasks, until it is ended.
 
-    Ctrl-C or SIGTERM: it takes nothing new, finishes what runs within --grace, gives back the rest; a second one ends
-    it at once. Which programs a task may choose stands in this machine's coord.toml.
+    Ctrl-C or SIGTERM: it takes nothing new, finishes what runs within --grace, gives back the rest; a second one,
+    or SIGQUIT, ends it at once. Which programs a task may choose stands in this machine's coord.toml.
     """
     from coordinator.store.connection import store_at
     from workers import log_lines, supervisor

@@ -136,7 +136,8 @@ def _ending(code: int) -> str:
 
 
 class StopSignals:
-    """SIGTERM, SIGINT and SIGHUP to this process, counted: the first asks to end, the second to hurry."""
+    """SIGTERM, SIGINT and SIGHUP to this process, counted: the first asks to end, the second to hurry. SIGQUIT asks to
+    hurry at once."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -144,11 +145,11 @@ class StopSignals:
 
     def install(self) -> None:
         """From the main thread."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, self._take)
 
-    def _take(self, _number: int, _frame: object) -> None:
-        self.count += 1
+    def _take(self, number: int, _frame: object) -> None:
+        self.count += 2 if number == signal.SIGQUIT else 1
         self.noticed.set()
 
     @property

@@ -77,6 +77,16 @@ def test_the_second_signal_gives_back_what_runs(coord: Coord, work: Work) -> Non
     assert (back["status"], back["attempts"], back["runs"][0]["outcome"]) == ("pending", 0, "released")
 
 
+def test_sigquit_gives_back_what_runs_at_once(coord: Coord, work: Work) -> None:
+    with running(coord, work.folder, *worker(coord, work, "--grace", "1h")) as process:
+        work.submit("job", *work.marked("sleep", "300"))
+        eventually(work.mark.pids, "the command")
+        process.signal(signal.SIGQUIT)
+        assert process.exit_code() == 0
+        nothing_left(process, work)
+    assert (work.show("job")["status"], work.show("job")["attempts"]) == ("pending", 0)
+
+
 def test_the_time_of_grace_ends(coord: Coord, work: Work) -> None:
     with running(coord, work.folder, *worker(coord, work, "--grace", "500ms")) as process:
         work.submit("job", *work.marked("sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"))
