@@ -3,6 +3,7 @@ the moment at which the last of them is gone."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
@@ -29,8 +30,10 @@ class Watched:
     def __init__(self, mark: Mark) -> None:
         self.mark = mark
         self.pids = mark.family()
-        self._ends = {os.pidfd_open(pid) for pid in self.pids}
-        assert len(self.pids) >= FAMILY_SIZE
+        self._ends: set[int] = set()
+        for pid in self.pids:
+            with contextlib.suppress(ProcessLookupError):  # a short sleep of its own
+                self._ends.add(os.pidfd_open(pid))
 
     def lives(self) -> bool:
         """Whether nobody has ended it, or a part of it."""
