@@ -42,6 +42,12 @@ ENTRIES: dict[str, Entry] = {
     "worker": Entry("cli.worker", "An agent on this machine that runs a team's tasks.", RUNNING, single=True),
     "acl": Entry("cli.acl", "Rules for the server's logins: admin, agent, worker, monitor.", RUNNING, single=True),
     "server": Entry("cli.server", "The embedded server: start, stop, status.", RUNNING),
+    "selftest": Entry(
+        "cli.selftest",
+        "The promises, tried on your Redis with agents that are killed and cut off.",
+        RUNNING,
+        single=True,
+    ),
     "init": Entry(
         "cli.init", "A coord.toml for this folder; with --claude, the agent's scripts.", RUNNING, single=True
     ),

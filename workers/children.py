@@ -11,13 +11,12 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from coordinator.store.keys import Keys
+from workers.modules import command_of
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +26,10 @@ LONGEST_PAUSE_S = 10.0
 LIVED_S = 30.0
 """A child that lived so long had no trouble with its start: the pauses begin anew."""
 
-_ROOT = str(Path(__file__).resolve().parent.parent)
-# Not `-m`: that would put the working folder first on the path, and a folder `workers` there in our place.
-_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from workers.rq_worker import main; sys.exit(main())"
-
 
 def rq_worker(kind: str, name: str) -> list[str]:
     """The command line of an RQ worker process: `agent NAME` or `system PROJECT`."""
-    return [sys.executable, "-P", "-c", _BOOT, _ROOT, kind, name, str(os.getpid())]
+    return command_of("workers.rq_worker", kind, name, str(os.getpid()))
 
 
 def rq_environment(project: str, url: str, more: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,6 +24,8 @@ from coordinator.services import agents, report, sessions, shared, state, sync, 
 from coordinator.services.request import Request
 from coordinator.store import embedded
 from coordinator.store.connection import Store, store_at
+from workers.ending import Look, signals_noted
+from workers.modules import command_of
 from workers.release_check import plan
 from workers.release_check.repository import Repository, StepFailed
 
@@ -37,13 +38,7 @@ READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 10.0
 POLL_S = 0.2
 
-_ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_ROOT = str(Path(__file__).resolve().parent.parent)
-# Not `-m`: that would put the working folder first on the path, and a folder `cli` there in our place.
-_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from cli.main import main; main()"
-
 Say = Callable[[str], None]
-Look = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ def run(path: Path, output: Path, *, timeout_s: float, say: Say) -> Ended:
     began = time.monotonic()
     _make(output)
     with ExitStack() as stack:
-        look = stack.enter_context(_signals_noted())
+        look = stack.enter_context(signals_noted())
         store = stack.enter_context(_server(output / "state"))
         say(f"server: {store.address}")
         started = stack.enter_context(_processes(store.address, output))
@@ -120,25 +115,6 @@ def _make(output: Path) -> None:
 
 
 @contextmanager
-def _signals_noted() -> Iterator[Look]:
-    """Inside, a signal that asks for the end is only noted, so that nothing is left half started or half ended; the
-    function that is given raises SystemExit for it."""
-    noted: list[int] = []
-    asking = [number for number in _ASKING if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda number, _: noted.append(number)) for number in asking}
-
-    def look() -> None:
-        if noted:
-            raise SystemExit(128 + noted[0])
-
-    try:
-        yield look
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
 def _server(home: Path) -> Iterator[Store]:
     try:
         store = store_at(embedded.ensure_running(home))
@@ -163,7 +139,7 @@ def _processes(url: str, output: Path) -> Iterator[dict[str, subprocess.Popen[by
         for name, arguments in commands.items():
             with (output / "logs" / f"{name}.log").open("wb") as log:
                 started[name] = subprocess.Popen(
-                    [sys.executable, "-P", "-c", _BOOT, _ROOT, *arguments],
+                    command_of("cli.main", *arguments),
                     cwd=output,
                     env=environment,
                     stdin=subprocess.DEVNULL,

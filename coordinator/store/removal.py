@@ -36,6 +36,16 @@ def remove_project(store: Store, project: str) -> int:
     return removed
 
 
+def project_keys(store: Store, project: str) -> list[str]:
+    """Every key of a project that is there now, sorted; RQ's too."""
+    keys = Keys(project)
+    found = _scan(store, keys.prefix)
+    if store.queues_apart:
+        with store.translated():
+            found += [name.decode() for name in store.raw.scan_iter(match=f"{keys.rq_prefix}:*", count=PAGE)]
+    return found
+
+
 def _scan(store: Store, prefix: str) -> list[str]:
     # ids hold none of the characters that mean something in a pattern
     with store.translated():

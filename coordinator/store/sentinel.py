@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from coordinator.models.config import mask
 from coordinator.models.errors import UsageError
@@ -27,6 +27,20 @@ def sentinel_client(url: str, **options: Any) -> redis.Redis:
     sentinels: Any = Sentinel(hosts, sentinel_kwargs=once)  # type: ignore[no-untyped-call]
     client: redis.Redis = sentinels.master_for(service, **login, **options)
     return client
+
+
+def primary_url(url: str) -> str:
+    """The redis:// address of the server that is the primary now, with login and database."""
+    client = sentinel_client(url, socket_connect_timeout=3.0)
+    try:
+        pool: Any = client.connection_pool
+        host, port = pool.get_master_address()
+    finally:
+        client.close()
+    login = _parts(url)[2]
+    user, password = (quote(str(login.get(name, "")), safe="") for name in ("username", "password"))
+    at = f"{user}:{password}@" if password else ""
+    return f"redis://{at}{f'[{host}]' if ':' in host else host}:{port}/{login['db']}"
 
 
 def _parts(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:

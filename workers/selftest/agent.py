@@ -1,19 +1,22 @@
 """An agent of the selftest, as a process of its own: it claims tasks, works on them, renews and completes, notes all of
 it in its history, and is killed, frozen and cut off by others meanwhile.
 
-`python -m workers.selftest.agent ORDER` where ORDER is the JSON of an `Order`. Three things it does on purpose that an
+Its only argument is the JSON of an `Order`; the address, which
+may hold a password, is COORD_REDIS_URL. Three things it does on purpose that an
 honest agent does by accident: it writes once more with an epoch that it has lost; as the next life of a name it brings
 the result of the one before; and it counts beside its tasks, with requests that are repeated until they are answered.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from coordinator.services.holding import Holder
 from coordinator.services.request import Request
 from coordinator.store.connection import Store, store_at
 from workers import processes
+from workers.modules import command_of
 from workers.selftest import history
 from workers.selftest.history import Asked, History
 
@@ -52,12 +56,8 @@ class Order:
 
     def argv(self) -> list[str]:
         """The command line of this agent."""
-        return [sys.executable, "-P", "-c", _BOOT, _ROOT, json.dumps(asdict(self))]
-
-
-_ROOT = str(Path(__file__).resolve().parent.parent.parent)
-# Not `-m`: that would put the working folder first on the path, and a folder `workers` there in our place.
-_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from workers.selftest.agent import main; sys.exit(main())"
+        rest = {name: value for name, value in asdict(self).items() if name != "url"}
+        return command_of("workers.selftest.agent", json.dumps(rest))
 
 
 class Agent:
@@ -118,7 +118,7 @@ class Agent:
                 self.store, self.order.session, self.agent, claim=True, lease_ms=self.order.lease_ms, request=request
             )
 
-        return self.history.insist("claim", ask, agent=self.agent)
+        return self.history.insist("claim", ask, actor=self.agent, agent=self.agent)
 
     def wait(self) -> None:
         """Until there may be something to do, and so short that this life goes on."""
@@ -161,7 +161,7 @@ class Agent:
             return working.progress(self.store, self.order.session, task_id, holder, {"far": 1}, request=request)
 
         op, ask = self.random.choice((("heartbeat", heartbeat), ("progress", progress)))
-        self.history.insist(op, ask, task=task_id, epoch=holder.epoch)
+        self.history.insist(op, ask, actor=holder.agent, task=task_id, epoch=holder.epoch)
 
     def complete(self, task_id: str, holder: Holder, word: str) -> None:
         """With a result that nobody else can have."""
@@ -170,7 +170,7 @@ class Agent:
         def ask(request: Request) -> Record:
             return working.complete(self.store, self.order.session, task_id, holder, result=result, request=request)
 
-        self.history.insist("complete", ask, task=task_id, epoch=holder.epoch, result=result)
+        self.history.insist("complete", ask, actor=holder.agent, task=task_id, epoch=holder.epoch, result=result)
 
     def late(self, task_id: str, holder: Holder) -> None:
         """Everything that somebody may try who does not know that he was replaced."""
@@ -181,15 +181,15 @@ class Agent:
         def release(request: Request) -> Record:
             return working.release(self.store, self.order.session, task_id, holder, request=request)
 
-        for attempt in (
-            lambda: self.history.insist("progress", progress, task=task_id, epoch=holder.epoch, late=True),
-            lambda: self.complete(task_id, holder, "late"),
-            lambda: self.history.insist("release", release, task=task_id, epoch=holder.epoch, late=True),
-        ):
-            try:
-                attempt()
-            except Refused:
-                continue
+        def write(op: str, ask: Callable[[Request], Record]) -> None:
+            self.history.insist(op, ask, actor=holder.agent, task=task_id, epoch=holder.epoch)
+
+        with contextlib.suppress(Refused):
+            write("progress", progress)
+        with contextlib.suppress(Refused):
+            self.complete(task_id, holder, "late")
+        with contextlib.suppress(Refused):
+            write("release", release)
 
     def count(self) -> None:
         """One more in a number that all share, and a token of its own in a list."""
@@ -224,7 +224,7 @@ def _ends(one: Asked, claim: Asked) -> bool:
 
 def main() -> int:
     """The process."""
-    order = Order(**json.loads(sys.argv[1]))
+    order = Order(**{"url": os.environ.get("COORD_REDIS_URL", ""), **json.loads(sys.argv[1])})
     processes.prctl()(processes.PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's affair
     agent = Agent(store_at(order.url), order)

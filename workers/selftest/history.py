@@ -90,6 +90,8 @@ class Asked:
     def __init__(self, question: Entry) -> None:
         self.question = question
         self.answer: Entry | None = None
+        self.unanswered = 0
+        """How often it was sent in vain."""
 
     @property
     def op(self) -> str:
@@ -122,4 +124,6 @@ def requests(entries: Iterable[Entry]) -> list[Asked]:
             found[entry["id"]] = Asked(entry)
         elif entry["what"] in ("accepted", "refused") and entry["id"] in found:
             found[entry["id"]].answer = entry
+        elif entry["what"] == "unanswered" and entry["id"] in found:
+            found[entry["id"]].unanswered += 1
     return list(found.values())

@@ -1,0 +1,15 @@
+"""How a process of ours is started: Python with one of our modules, whatever the working folder holds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+_ROOT = str(Path(__file__).resolve().parent.parent)
+# Not `-m`: that would put the working folder first on the path, and a folder `workers` there in our place.
+_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from {} import main; sys.exit(main())"
+
+
+def command_of(module: str, *arguments: str) -> list[str]:
+    """The command line that runs the `main` of a module with these arguments."""
+    return [sys.executable, "-P", "-c", _BOOT.format(module), _ROOT, *arguments]
