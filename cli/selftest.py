@@ -66,7 +66,7 @@ def _refuse(report: dict[str, Any]) -> None:
     if report["verdict"] == "failed":
         first = report["violations"][0]
         raise CommandFailed(
-            f"{report['violations_in_all']} promises were broken, the first: {first['text']}",
+            f"a promise was broken ({report['violations_in_all']} findings), the first: {first['text']}",
             hint=f"the histories are in {report['folder']}",
             code="violation",
             violations=report["violations"],

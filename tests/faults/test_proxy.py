@@ -134,6 +134,21 @@ def test_so_many_replies_are_dropped_as_were_asked_for(proxy: Proxy) -> None:
         assert (lost, client.getdel(KEY), proxy.waiting_drops) == (3, "10", 0)
 
 
+def test_a_line_may_be_cut_with_the_reply_so_that_nobody_can_ask_again(proxy: Proxy) -> None:
+    with client_of(proxy) as client, client_of(proxy) as other:
+        other.set(KEY, "0", ex=60)
+        proxy.drop_next_reply(match=b"INCR", then_cut=True)
+        assert client.get(KEY) == "0"
+        with pytest.raises(redis.ConnectionError):
+            client.incr(KEY)
+        for one in (client, other):
+            with pytest.raises(redis.ConnectionError):
+                one.get(KEY)
+        proxy.mend()
+        assert client.get(KEY) == "1"
+    assert (proxy.faults["replies dropped"], proxy.faults["cuts"]) == (1, 1)
+
+
 def test_a_transaction_is_carried_out_to_its_end_before_its_reply_is_lost(proxy: Proxy) -> None:
     with client_of(proxy) as client:
         pipe = client.pipeline(transaction=True)

@@ -41,7 +41,7 @@ TOKENS = "tokens"
 @dataclass(frozen=True)
 class Order:
     """Who it is and what it may do. `work_s`: about how long a task takes; one in ten takes ten times that. `parent`:
-    the process with which it ends."""
+    the process with which it ends. One that does not work only counts."""
 
     url: str
     session: str
@@ -53,6 +53,7 @@ class Order:
     parent: int
     work_s: float = 0.02
     counts: bool = True
+    works: bool = True
 
     def argv(self) -> list[str]:
         """The command line of this agent."""
@@ -77,6 +78,10 @@ class Agent:
         """Until it is told to stop, or its parent is gone."""
         while not self.stopping and os.getppid() == self.order.parent:
             try:
+                if not self.order.works:
+                    self.count()
+                    time.sleep(self.order.work_s)
+                    continue
                 if not self.agent:
                     self.register()
                 task = self.take()
@@ -138,7 +143,7 @@ class Agent:
         except LOST:
             self.late(task["id"], holder)
             raise
-        if self.order.counts and self.random.random() < 0.5:
+        if self.order.counts:
             self.count()
 
     def work(self, task_id: str, holder: Holder) -> None:

@@ -52,6 +52,10 @@ class Player:
         """Its exit code, when it has ended."""
         return None if self._process is None else self._process.poll()
 
+    def last_words(self) -> str:
+        """The end of what its processes said on stderr."""
+        return self.log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2][-300:]
+
     def parts(self) -> list[int]:
         """Its processes, the first one first."""
         return [] if self._process is None else [self.pid, *processes.descendants(self.pid)]

@@ -1,6 +1,6 @@
 """What is done to the cast, and when: drawn from a seed, one fault after the other, each kind as often as the others.
 
-Half of the cast at most is out of order at a time, so that the other half can take over. Every fault is noted with
+Half of a group at most is out of order at a time, so that the other half can take over. Every fault is noted with
 its beginning and its end, for the measures: a call during a fault says nothing of how fast the server is.
 """
 
@@ -11,7 +11,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from workers import processes
@@ -22,10 +22,13 @@ DROPPED, DELAYED, HORSE = "replies dropped", "delayed", "work-horse killed"
 DEATHS = (KILLED, FROZEN, HALF_OPEN)
 """After these, somebody else has to take over."""
 OF_KIND = {
-    "agent": (KILLED, FROZEN, HALF_OPEN, CUT, DROPPED, DELAYED),
+    "agent": (KILLED, FROZEN, HALF_OPEN, CUT, DROPPED, DROPPED, DELAYED),
     "worker": (KILLED, FROZEN, HALF_OPEN, CUT, DROPPED, HORSE),
-    "follower": (HALF_OPEN, CUT, DROPPED),
+    "counter": (CUT, DROPPED, DROPPED, DROPPED, DROPPED),
+    "follower": (HALF_OPEN, CUT, CUT, DROPPED, DROPPED),
 }
+COMMITS = (b"state:changed", b"state:changed", b"task:completed", b"task:started", b"EVAL", None)
+"""What is in a request whose reply is dropped: a commit that counts, completes, claims; any script; anything."""
 LOCAL = (KILLED, FROZEN, HORSE)
 """Those that need no proxy."""
 DELAY_S = 0.05
@@ -48,27 +51,50 @@ class Fault:
         return began_ns <= until_ns and ended_ns >= self.began_ns
 
 
-class Injector:
-    """Breaks the cast and mends it. `step` is to be called often."""
+class Group:
+    """Players of whom half are out of order at most, and the faults that they get, each as often as the others."""
 
-    def __init__(self, cast: Sequence[Player], lease_s: float, seed: int) -> None:
-        self.cast, self.lease_s = cast, lease_s
+    def __init__(self, players: Sequence[Player], draw: random.Random) -> None:
+        self.players, self.random = list(players), draw
+        self.next_at = 0.0
+        self._bags: dict[str, list[str]] = {}
+
+    def draw(self, now: float, out: Collection[str]) -> tuple[Player, str] | None:
+        """Whom to do what to, when it is time."""
+        free = [player for player in self.players if player.name not in out and _kinds(player)]
+        if now < self.next_at or 2 * (len(self.players) - len(free) + 1) > max(2, len(self.players)):
+            return None
+        self.next_at = now + self.random.uniform(0.1, 0.5)
+        player = self.random.choice(free)
+        bag = self._bags.setdefault(player.name, [])
+        if not bag:
+            bag += self.random.sample(_kinds(player), len(_kinds(player)))
+        return player, bag.pop()
+
+
+class Injector:
+    """Breaks the players of some groups and mends them. `step` is to be called often."""
+
+    def __init__(self, lease_s: float, seed: int) -> None:
+        self.lease_s = lease_s
         self.random = random.Random(seed)
+        self.groups: list[Group] = []
         self.faults: list[Fault] = []
         self._out: dict[str, tuple[float, Fault, Callable[[], None]]] = {}
-        self._bag: list[tuple[Player, str]] = []
-        self._next_at = 0.0
+
+    def add(self, *players: Player) -> None:
+        """A group of them."""
+        self.groups.append(Group(players, self.random))
 
     def step(self, now: float) -> None:
         """Mend what has lasted long enough, and break something when it is time."""
         for name, (until, _, _) in list(self._out.items()):
             if now >= until:
                 self._mend(name)
-        if now >= self._next_at and len(self._out) < max(1, len(self.cast) // 2):
-            self._next_at = now + self.random.uniform(0.1, 0.5)
-            found = self._draw()
-            if found is not None:
-                self._break(*found, now)
+        for group in self.groups:
+            drawn = group.draw(now, self._out)
+            if drawn is not None:
+                self._break(*drawn, now)
 
     def mend_all(self) -> None:
         """Everybody is in order again."""
@@ -78,17 +104,6 @@ class Injector:
     def is_out(self, player: Player) -> bool:
         """Whether something was done to it that still lasts."""
         return player.name in self._out
-
-    def _draw(self) -> tuple[Player, str] | None:
-        """The next pair of a shuffled bag with every possible one, that fits now."""
-        if not self._bag:
-            pairs = [(player, kind) for player in self.cast for kind in OF_KIND[player.kind]]
-            self._bag = [(player, kind) for player, kind in pairs if player.proxy is not None or kind in LOCAL]
-            self.random.shuffle(self._bag)
-        for place, (player, _) in enumerate(self._bag):
-            if player.name not in self._out:
-                return self._bag.pop(place)
-        return None
 
     def _break(self, player: Player, kind: str, now: float) -> None:
         lasts_s, mend = self._done(player, kind)
@@ -120,9 +135,10 @@ class Injector:
         if kind == DELAYED:
             proxy.delay(DELAY_S)
             return 1.0, proxy.mend
-        match = b"EVAL" if self.random.random() < 0.7 else None
-        proxy.drop_next_reply(self.random.randint(1, 2), match=match)
-        return 0.5, proxy.mend
+        # half of them last longer than a store repeats by itself: then whoever asked has to ask again
+        match, lasts = self.random.choice(COMMITS), self.random.random() < 0.5
+        proxy.drop_next_reply(self.random.randint(1, 2), match=match, then_cut=lasts)
+        return 0.7 if lasts else 0.3, proxy.mend
 
     def _mend(self, name: str) -> None:
         _, fault, mend = self._out.pop(name)
@@ -132,8 +148,14 @@ class Injector:
     def counts(self) -> dict[str, int]:
         """How many of each kind were really done: of dropped replies, those that were lost."""
         found = Counter(fault.kind for fault in self.faults if fault.kind != DROPPED)
-        found[DROPPED] = sum(player.proxy.faults["replies dropped"] for player in self.cast if player.proxy is not None)
+        proxies = [player.proxy for group in self.groups for player in group.players if player.proxy is not None]
+        found[DROPPED] = sum(proxy.faults["replies dropped"] for proxy in proxies)
         return {kind: found[kind] for kind in sorted(found) if found[kind]}
+
+
+def _kinds(player: Player) -> tuple[str, ...]:
+    """What can be done to it."""
+    return tuple(kind for kind in OF_KIND[player.kind] if player.proxy is not None or kind in LOCAL)
 
 
 def _nothing() -> None:

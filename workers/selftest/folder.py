@@ -15,6 +15,8 @@ from typing import Any
 
 PREFIX = "coord-selftest-"
 LOCK = "running"
+LONGEST = 60
+"""Characters of the folder that ours is made in: the path of a socket may have 103 everywhere."""
 
 
 class Folder:
@@ -53,8 +55,10 @@ class Folder:
 @contextlib.contextmanager
 def made() -> Iterator[Folder]:
     """A new folder, for this user alone."""
-    place = Path("/tmp") if Path("/tmp").is_dir() else None  # the path of a socket may have 107 bytes at most
-    clear_abandoned(place or Path(tempfile.gettempdir()))
+    place = Path(tempfile.gettempdir())
+    if len(str(place)) > LONGEST and Path("/tmp").is_dir():
+        place = Path("/tmp")
+    clear_abandoned(place)
     folder = Folder(Path(tempfile.mkdtemp(prefix=PREFIX, dir=place)))
     lock = os.open(folder.path / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)

@@ -51,7 +51,9 @@ class Follower(threading.Thread):
         self.url, self.project = url, project
         self.given: list[str] = []
         self.resumed = 0
+        """How often it went on after its line had failed."""
         self.problem: CoordError | None = None
+        self._failed = False
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -67,9 +69,11 @@ class Follower(threading.Thread):
         since = self.given[-1] if self.given else "0"
         try:
             for event in events.follow(store, self.project, since=since, stop=self._stopping.is_set):
+                self.resumed += self._failed
+                self._failed = False
                 self.given.append(event["id"] if event["type"] != events.TRIMMED else event["type"])
         except ServerUnavailable:
-            self.resumed += 1
+            self._failed = True
             self._stopping.wait(0.05)
         except CoordError as error:
             self.problem = error

@@ -52,7 +52,7 @@ class Proxy:
         """Those with bytes whose time has not come yet."""
         self._drops: deque[bytes | None] = deque()
         self._delay_s = 0.0
-        self._is_cut = self._is_half_open = self._closing = False
+        self._is_cut = self._is_half_open = self._closing = self._then_cut = False
         self._folder: Path | None = None
         self._path: str | None = None
         if self._upstream.path is None or tcp:
@@ -80,12 +80,15 @@ class Proxy:
 
     # -- faults ---------------------------------------------------------------------------------------------------
 
-    def drop_next_reply(self, count: int = 1, *, match: bytes | None = None) -> None:
+    def drop_next_reply(self, count: int = 1, *, match: bytes | None = None, then_cut: bool = False) -> None:
         """Let the next `count` requests (those that contain `match`, if given) be carried out, throw their replies
-        away and cut the connections. What a library says when it connects is no request; a MULTI is one with all that
-        follows up to its EXEC, while other commands that are sent together may be cut between two of them."""
+        away and cut their connections; with `then_cut`, `cut` with the last of them, so that nobody can ask again.
+
+        What a library says when it connects is no request; a MULTI is one with all that follows up to its EXEC, while
+        other commands that are sent together may be cut between two of them."""
         with self._lock:
             self._drops.extend([match] * count)
+            self._then_cut = then_cut
 
     @property
     def waiting_drops(self) -> int:
@@ -102,11 +105,14 @@ class Proxy:
     def cut(self) -> None:
         """Reset every connection, and each new one too."""
         with self._lock:
-            self._is_cut = True
-            self.faults["cuts"] += 1
-            for link in list(self._links):
-                self.faults["connections reset"] += 1
-                self._end(link, hard=True)
+            self._cut_all()
+
+    def _cut_all(self) -> None:
+        self._is_cut, self._then_cut = True, False
+        self.faults["cuts"] += 1
+        for link in [link for link in self._links if not link.forsaken]:
+            self.faults["connections reset"] += 1
+            self._end(link, hard=True)
 
     def half_open(self) -> None:
         """A cut cable: connections stay and new ones open, and nothing passes in either direction."""
@@ -119,7 +125,7 @@ class Proxy:
     def mend(self) -> None:
         """All is well again. What was sent into a half-open line arrives now, as it does when a cable is mended."""
         with self._lock:
-            self._is_cut = self._is_half_open = False
+            self._is_cut = self._is_half_open = self._then_cut = False
             self._delay_s = 0.0
             self._drops.clear()
             self._look_at(self._links)
@@ -242,6 +248,8 @@ class Proxy:
             self.faults["replies dropped"] += 1
             self._forget(link.client)
             link.forsake()
+            if self._then_cut and not self._drops:
+                self._cut_all()
 
     def _end(self, link: Link, *, hard: bool) -> None:
         for sock in (link.client, link.server):

@@ -5,11 +5,13 @@ may hold a password, is COORD_REDIS_URL."""
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
 from dataclasses import asdict, dataclass
 
+from coordinator.models.errors import ServerUnavailable
 from coordinator.store.connection import store_at
 from workers import log_lines, processes, supervisor
 from workers.modules import command_of
@@ -58,6 +60,9 @@ def main() -> int:
                 replace=True,
             ),
         )
+    except ServerUnavailable as error:  # as `coord worker`, which ends with this when it cannot begin
+        logging.getLogger(__name__).warning("%s", error.message)
+        return error.exit_code
     finally:
         store.close()
     return 0

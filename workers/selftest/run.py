@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coordinator.models.errors import CommandFailed, CoordError, ServerUnavailable
 from coordinator.models.shapes import Record
@@ -113,7 +113,7 @@ class Stage:
         self.feeder = Feeder(store, session_id, plan.seed)
         self.scribe = Scribe(store, self.project)
         self.follower: Follower | None = None
-        self.injector = Injector(self.cast, LEASE_S, plan.seed)
+        self.injector = Injector(LEASE_S, plan.seed)
         self.server_minus_ours_ns = _clock_difference_ns(store.project(self.project))
         self._told_at = 0.0
 
@@ -128,11 +128,14 @@ class Stage:
             workers = [self._player(f"w-{number}", "worker", behind) for number in range(1, WORKERS + 1)]
         else:
             self.left_out.append("workers, since RQ's queues cannot be kept on this server")
-        readers = [self._player("follower", "follower", behind)]
-        self.cast += [*agents, *workers, *readers]
-        self.follower = Follower(readers[0].url, self.project)
+        counter, reader = self._player("counter", "counter", behind), self._player("follower", "follower", behind)
+        self.cast += [*agents, *workers, counter, reader]
+        self.injector.add(*agents, *workers)
+        self.injector.add(counter)
+        self.injector.add(reader)
+        self.follower = Follower(reader.url, self.project)
         self.follower.start()
-        for player in (*agents, *workers):
+        for player in (*agents, *workers, counter):
             player.start()
         self.say(f"{len(agents)} agents and {len(workers)} workers on {self.store.address}, project {self.project}")
         names, end = {player.name for player in agents}, time.monotonic() + BEGIN_WITHIN_S
@@ -216,8 +219,12 @@ class Stage:
         self.scribe.catch_up()
         for player in self.cast:
             code = player.ended
-            if code is not None and player.name not in self.crashed and not self.injector.is_out(player):
-                self.crashed[player.name] = f"{player.name} ended by itself with {code}"
+            if code is None or player.name in self.crashed or self.injector.is_out(player):
+                continue
+            if code == ServerUnavailable.exit_code:
+                player.start()  # it began while it was cut off; whoever looks after processes starts such a one again
+            else:
+                self.crashed[player.name] = f"{player.name} ended by itself with {code}: {player.last_words()}"
         if time.monotonic() - self._told_at >= TELL_S and self.feeder.submitted:
             self._told_at = time.monotonic()
             done, of = len(self.scribe.completed), len(self.feeder.submitted)
@@ -259,7 +266,8 @@ class Stage:
         if kind == "follower":
             return []
         history, seed = str(self.place.history(name)), self.injector.random.getrandbits(32)
-        return agent.Order("", self.session_id, name, PULLED, lease_ms, history, seed, parent, WORK_S).argv()
+        order = agent.Order("", self.session_id, name, PULLED, lease_ms, history, seed, parent, WORK_S)
+        return replace(order, works=kind == "agent").argv()
 
 
 def _clock_difference_ns(project: ProjectStore) -> int:
