@@ -236,7 +236,8 @@ def _tell(task: Record, seconds: float, now: list[Record], say: Say) -> None:
     ended = sum(terminal(one["status"]) for one in now)
     text = f"{seconds:6.1f}s  {ended:>2}/{len(now)}  {mark} {task['team']:<12} {task['title']}"
     if task["status"] == TaskStatus.FAILED and isinstance(task["error"], dict):
-        words = str(task["error"].get("stderr") or "").strip() or task["error"].get("message")
+        last = (task["error"].get("errors") or [task["error"]])[-1]
+        words = str(last.get("stderr") or "").strip() or last.get("message")
         text += f": {str(words).splitlines()[-1]}"
     elif task["status"] == TaskStatus.COMPLETED and isinstance(task["result"], dict) and "skipped" in task["result"]:
         text += f" (nothing to check: {task['result']['skipped']})"
