@@ -96,7 +96,7 @@ def _rows(report: dict[str, Any]) -> Iterator[Row]:
     for left_out in report["left_out"]:
         yield "  left out", left_out
     yield "faults", ", ".join(f"{number} {kind}" for kind, number in report["faults"].items()) or "none"
-    yield "tasks", f"{tasks['completed']:,} of {tasks['submitted']:,} completed, {tasks['started_again']:,} taken back"
+    yield "tasks", f"{tasks['completed']:,} of {tasks['submitted']:,} completed, {tasks['taken_back']:,} taken back"
     yield "  lost", str(tasks["lost"])
     yield "  two results", str(tasks["duplicates"])
     yield "late writes", f"{late['attempted']:,} attempted, {late['refused']:,} refused"

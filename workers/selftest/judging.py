@@ -54,8 +54,7 @@ def report(store: Store, found: Found) -> Record:
     seen = evidence(store, found)
     violations = [*check.check(seen), *(Violation("crash", text) for text in found.crashed)]
     server = server_facts(store)
-    attempted, refused = check.late_writes(seen.requests, seen.events)
-    kinds = Counter(violation.kind for violation in violations)
+    recoveries = measures.recoveries_s(found.faults, seen.events, found.server_minus_ours_ns)
     return {
         "verdict": "failed" if violations else "unfinished" if seen.moving else "passed",
         "server": {"address": store.address, **server},
@@ -63,15 +62,28 @@ def report(store: Store, found: Found) -> Record:
         "left_out": list(found.left_out),
         "seed": found.seed,
         "seconds": round(found.seconds, 1),
+        "faults": dict(found.counts),
+        **_promises(seen, found, Counter(violation.kind for violation in violations)),
+        "winners": measures.winners(seen.events),
+        "recovery_s": measures.percentiles(recoveries),
+        "latency_ms": measures.latencies_ms(seen.requests, found.faults),
+        "violations": [vars(violation) for violation in violations[:MANY]],
+        "violations_in_all": len(violations),
+    }
+
+
+def _promises(seen: Evidence, found: Found, kinds: Counter[str]) -> Record:
+    """Each promise with how often it was tried and how often it was broken."""
+    attempted, refused = check.late_writes(seen.requests, seen.events)
+    return {
         "tasks": {
             "submitted": len(seen.submitted),
             "completed": sum(record["status"] == TaskStatus.COMPLETED for record in seen.tasks.values()),
             "lost": kinds["lost"],
             "duplicates": kinds["duplicate"] + kinds["double_claim"],
             "unfinished": len(seen.moving),
-            "started_again": sum(event["type"] == "task:requeued" for event in seen.events),
+            "taken_back": sum(event["type"] == "task:requeued" for event in seen.events),
         },
-        "winners": measures.winners(seen.events),
         "late_writes": {"attempted": attempted, "refused": refused, "accepted": kinds["late_write"]},
         "effects": {
             "requests": len(seen.requests),
@@ -86,13 +98,6 @@ def report(store: Store, found: Found) -> Record:
             "missed": kinds["gap"],
             "repeated": kinds["repeat"],
         },
-        "recovery_s": measures.percentiles(
-            measures.recoveries_s(found.faults, seen.events, found.server_minus_ours_ns)
-        ),
-        "latency_ms": measures.latencies_ms(seen.requests, found.faults),
-        "faults": dict(found.counts),
-        "violations": [vars(violation) for violation in violations[:MANY]],
-        "violations_in_all": len(violations),
     }
 
 
