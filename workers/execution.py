@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from coordinator.rules.redaction import Redactor
 from workers.guard import Start, lease_clock
 from workers.guarded import GuardedCommand, OnOutput, not_started
 from workers.renewals import Renew, Renewals
@@ -80,6 +81,8 @@ def run_command(
     claimed_at: float | None = None,
     grace_s: float = DEFAULT_GRACE_S,
     on_output: OnOutput | None = None,
+    on_tick: Callable[[], None] | None = None,
+    redactor: Redactor | None = None,
     stop: threading.Event | None = None,
 ) -> Outcome:
     """Run `argv` (a program and its arguments, never a shell line) to its end. Safe in threads and in forked processes.
@@ -89,7 +92,8 @@ def run_command(
     when its request was sent; None or an error (but ServerUnavailable, which is tried again while the window lasts)
     means that the lease is lost, and ends the command. At the time limit and on `stop` it gets SIGTERM, and SIGKILL
     `grace_s` later; when the lease is lost it is over by the lease's deadline. `on_output` gets pieces of text as they
-    come; what it raises ends the command and is raised.
+    come, `on_tick` is called a few times a second; what they raise ends the command and is raised. The outcome holds no
+    secret that `redactor` finds; `on_output` gets what was written as it is.
     """
     deadline, margin_s = None, 0.0
     if lease_ms is not None:
@@ -106,7 +110,7 @@ def run_command(
             deadline=deadline,
             margin_s=margin_s,
         )
-        command = GuardedCommand(start, stdin_text.encode("utf-8", "replace"), on_output, stop)
+        command = GuardedCommand(start, stdin_text.encode("utf-8", "replace"), on_output, on_tick, stop)
     except ValueError as error:
         return _ended_before_start(126, str(error))
     except OSError as error:
@@ -121,31 +125,38 @@ def run_command(
         if renewals is not None:
             renewals.stop()
         command.close()
-    return _outcome(command, renewals)
+    return _outcome(command, renewals, redactor)
 
 
-def _outcome(command: GuardedCommand, renewals: Renewals | None) -> Outcome:
+def _outcome(command: GuardedCommand, renewals: Renewals | None, redactor: Redactor | None) -> Outcome:
     """What the guard reported and the streams held, as one record."""
     if command.failed is not None:
         stage, number = command.failed
         program, folder = os.fsdecode(command.start.argv[0]), os.fsdecode(command.start.cwd)
-        return _ended_before_start(*not_started(stage, int(number), program, folder))
+        exit_code, error = not_started(stage, int(number), program, folder)
+        return _ended_before_start(exit_code, redactor.text(error) if redactor else error)
     reason, status, duration_s, max_rss_kib, left = _facts(command)
     stdout, stderr = command.kept["stdout"], command.kept["stderr"]
+    clean = redactor.text if redactor else None
     return Outcome(
         reason=reason,
         exit_code=status if status is not None and status >= 0 else None,
         signal=-status if status is not None and status < 0 else None,
-        stdout=stdout.text(),
-        stderr=stderr.text(),
+        stdout=stdout.text(clean),
+        stderr=stderr.text(clean),
         stdout_bytes=stdout.total,
         stderr_bytes=stderr.total,
         duration_s=duration_s,
-        result=command.found.result(),
+        result=_without_secrets(command.found.result(), redactor),
         max_rss_kib=max_rss_kib,
         error=_in_words(reason, command, renewals, left),
         server_lost=reason == "lease_lost" and renewals is not None and renewals.server_lost,
     )
+
+
+def _without_secrets(found: dict[str, Any] | None, redactor: Redactor | None) -> dict[str, Any] | None:
+    clean: Any = found if redactor is None else redactor.json(found)
+    return clean  # type: ignore[no-any-return]  # an object stays one
 
 
 def _facts(command: GuardedCommand) -> tuple[Reason, int | None, float, int | None, int]:

@@ -41,9 +41,16 @@ _CHUNK = 64 * 1024
 class GuardedCommand:
     """One command under its guard. In order: `say_start`, `follow`, `close`; `tell` from any thread in between."""
 
-    def __init__(self, start: Start, stdin: bytes, on_output: OnOutput | None, stop: threading.Event | None) -> None:
+    def __init__(
+        self,
+        start: Start,
+        stdin: bytes,
+        on_output: OnOutput | None,
+        on_tick: Callable[[], None] | None,
+        stop: threading.Event | None,
+    ) -> None:
         """Start the guard. OSError when no process or pipe can be had."""
-        self.start, self.on_output, self.stop = start, on_output, stop
+        self.start, self.on_output, self.on_tick, self.stop = start, on_output, on_tick, stop
         self.kept = {"stdout": BoundedOutput(), "stderr": BoundedOutput()}
         self.found = ResultFinder()
         self.ended: list[str] | None = None
@@ -142,9 +149,13 @@ class GuardedCommand:
             self._pipe("stdin").close()
         drained_by: float | None = None
         while self._selector.get_map():
-            for key, _ in self._selector.select(min(0.1 if self.stop is not None else 0.5, self._lease_left_s())):
+            for key, _ in self._selector.select(
+                min(0.5 if self.stop is None and self.on_tick is None else 0.1, self._lease_left_s())
+            ):
                 handle, name = key.data
                 handle(name)
+            if self.on_tick is not None:
+                self.on_tick()
             now = time.monotonic()
             if self._report_pipe.closed:
                 drained_by = drained_by or now + _DRAIN_S

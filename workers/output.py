@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from coordinator.models import jsontext
@@ -14,6 +15,7 @@ from coordinator.models.errors import InvalidData
 
 HEAD_BYTES = 16 * 1024
 TAIL_BYTES = 48 * 1024
+_NEAR = 4 * 1024
 _CANDIDATES = 64
 _CANDIDATE_BYTES = 2 * jsontext.MAX_BYTES
 _OBJECT_LINE = re.compile(rb"^[ \t]*\{.*\}[ \t\r]*$", re.MULTILINE)
@@ -38,16 +40,23 @@ class BoundedOutput:
         if len(self._tail) > 2 * TAIL_BYTES:  # trimmed now and then, so that a byte is moved about once
             del self._tail[:-TAIL_BYTES]
 
-    def text(self) -> str:
-        """UTF-8, with U+FFFD for what is none. Where something is missing, a line of its own says how many bytes."""
+    def text(self, clean: Callable[[str], str] | None = None) -> str:
+        """UTF-8, with U+FFFD for what is none. Where something is missing, a line of its own says how many bytes.
+
+        `clean` is applied to each part, which then ends or begins at a line end where one is near: half a word beside
+        the gap could not be judged."""
         tail = bytes(self._tail[-TAIL_BYTES:])
         if len(self._head) + len(tail) == self.total:
-            return (bytes(self._head) + tail).decode("utf-8", "replace")
+            whole = (bytes(self._head) + tail).decode("utf-8", "replace")
+            return whole if clean is None else clean(whole)
         head = _without_cut_end(bytes(self._head))
         tail = _without_cut_start(tail)
+        if clean is not None:
+            head = head[: head.rfind(b"\n", len(head) - _NEAR) + 1 or len(head)]
+            tail = tail[tail.find(b"\n", 0, _NEAR) + 1 :]
         cut = self.total - len(head) - len(tail)
-        middle = f"\n[… {cut:,} bytes cut …]\n"
-        return head.decode("utf-8", "replace") + middle + tail.decode("utf-8", "replace")
+        parts = [head.decode("utf-8", "replace"), tail.decode("utf-8", "replace")]
+        return f"\n[… {cut:,} bytes cut …]\n".join(parts if clean is None else map(clean, parts))
 
 
 class ResultFinder:

@@ -41,6 +41,14 @@ class TaskOutput:
             self._thread = threading.Thread(target=self._send_on, name="task output", daemon=True)
             self._thread.start()
 
+    def leave_out(self, text: str) -> None:
+        """This much comes between what was taken and what will be, which is all that the log keeps: what waits goes
+        too."""
+        with self._lock:
+            for gone in (*(piece for _, piece in self._pieces), text):
+                self._left_out_bytes += len(gone.encode("utf-8", "replace"))
+            self._pieces.clear()
+
     def close(self) -> None:
         """Send the rest, once. What cannot be sent is lost to the log; the end of it is kept with the attempt."""
         self._closed.set()

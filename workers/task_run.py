@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from coordinator.models.config import mask
 from coordinator.models.errors import (
@@ -27,16 +27,18 @@ from coordinator.models.errors import (
     TooLate,
     WrongState,
 )
-from coordinator.models.jsontext import dumps
 from coordinator.models.shapes import Record
+from coordinator.rules.redaction import Redactor
 from coordinator.services import claims, inputs, logs, working
 from coordinator.services.holding import Holder
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from coordinator.store.keys import task_member
+from workers import run_report
 from workers.execution import Outcome, environment, run_command
 from workers.guard import lease_clock
 from workers.presets import ARGV
+from workers.redacting import LimitedRedactor, RedactedOutput, secrets_of
 from workers.runners import Command, command_for, verdict
 from workers.settings import DEFAULT_RUNNER, WorkerSettings
 from workers.task_output import TaskOutput
@@ -49,8 +51,6 @@ CLAIM_WITHIN_S = 20.0
 REPORT_WITHIN_S = 60.0
 """How long the end of a run is tried to be written; then it is left to the reaper."""
 REDIS_URL = "COORD_REDIS_URL"
-KEPT_CHARACTERS = 4096
-"""The end of each stream that stays with the attempt, beside the whole (bounded) output."""
 
 
 class TaskRun:
@@ -101,7 +101,7 @@ class TaskRun:
 
     def _run(self, record: Record) -> None:
         try:
-            task = self._task(record)
+            task, redactor = self._task(record)
             table = self.settings.runner_table()
             command = command_for(task, table, self.settings.allow_commands, session=self.session_id)
         except ServerUnavailable as error:
@@ -109,19 +109,22 @@ class TaskRun:
         except (Refused, InvalidData) as error:  # another machine may have what this one has not
             self._fail({"reason": "no_command", "message": error.message, "hint": error.hint}, None)
         else:
-            self._report(command, self._execute(task, command))
+            self._report(command, self._execute(task, command, redactor))
 
-    def _task(self, record: Record) -> Record:
-        """What the command is given: the task with its epoch, the results before it, the last attempt's packet."""
-        read = partial(inputs.results_of, self.store, self.session_id, record["after"])
-        task = {**record, "session": self.session_id, "inputs": self._insist(read, CLAIM_WITHIN_S)}
+    def _task(self, record: Record) -> tuple[Record, Redactor]:
+        """What the command is given: the task with its epoch, the results before it, the last attempt's packet; and
+        what takes secrets out of what it writes."""
+        read = partial(inputs.of_run, self.store, self.session_id, record["after"])
+        results, patterns = self._insist(read, CLAIM_WITHIN_S)
+        task = {**record, "session": self.session_id, "inputs": results}
         if not task["runner"] and not task["command"] and DEFAULT_RUNNER in self.settings.runners:
             task["runner"] = DEFAULT_RUNNER
-        return task
+        return task, LimitedRedactor(patterns, secrets_of(os.environ))
 
-    def _execute(self, task: Record, command: Command) -> Outcome:
+    def _execute(self, task: Record, command: Command, redactor: Redactor) -> Outcome:
         epoch = task["epoch"]
-        output = TaskOutput(logs.output_of(self.store, self.session_id, self.task_id, epoch))
+        log_of_run = TaskOutput(logs.output_of(self.store, self.session_id, self.task_id, epoch))
+        output = RedactedOutput(log_of_run, redactor)
         variables = {
             "COORD_PROJECT": self.project,
             "COORD_SESSION": self.session_id,
@@ -145,6 +148,8 @@ class TaskRun:
                 renew=self._renew,
                 claimed_at=self.claimed_at,
                 on_output=output.take,
+                on_tick=output.tick,
+                redactor=redactor,
                 stop=self.stop,
             )
         finally:
@@ -171,14 +176,14 @@ class TaskRun:
     # -------------------------------------------------------------------------------------------------- the end
 
     def _report(self, command: Command, outcome: Outcome) -> None:
-        run = _facts(outcome)
+        run = run_report.facts(outcome)
         end = verdict(command, outcome)
         if end == "interrupted":
             self._interrupted(outcome, run)
         elif end == "completed":
             self._complete(outcome, run)
         else:
-            self._fail(_problem(outcome, "quota" if end == "quota" else None), run, counts=end != "quota")
+            self._fail(run_report.problem(outcome, "quota" if end == "quota" else None), run, counts=end != "quota")
 
     def _complete(self, outcome: Outcome, run: Record) -> None:
         def complete() -> Record:
@@ -224,7 +229,7 @@ class TaskRun:
     def _interrupted(self, outcome: Outcome, run: Record) -> None:
         """Ended from outside: given back where it is still ours, and without a word where it is not."""
         if outcome.server_lost:
-            self._fail(_problem(outcome, "redis_lost"), run, counts=False)
+            self._fail(run_report.problem(outcome, "redis_lost"), run, counts=False)
             return
         if outcome.reason != "cancelled":
             log.warning("%s of %s: the lease was lost, nothing is written", self.task_id, self.session_id)
@@ -261,35 +266,3 @@ class TaskRun:
                     raise
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 2.0)
-
-
-def _facts(outcome: Outcome) -> Record:
-    """What the attempt's log keeps of a run."""
-    return {
-        "exit_code": outcome.exit_code,
-        "signal": outcome.signal,
-        "duration_s": round(outcome.duration_s, 3),
-        "max_rss_kib": outcome.max_rss_kib,
-        "stdout": outcome.stdout[-KEPT_CHARACTERS:],
-        "stderr": outcome.stderr[-KEPT_CHARACTERS:],
-        "stdout_bytes": outcome.stdout_bytes,
-        "stderr_bytes": outcome.stderr_bytes,
-    }
-
-
-def _problem(outcome: Outcome, reason: str | None) -> Record:
-    """A run's end as the task's error: `{reason, message, exit_code, signal, stderr}`, and the result if it is small.
-
-    `reason` is exit, timeout, not_started, quota, redis_lost or guard_died.
-    """
-    code = f"exit code {outcome.exit_code}" if outcome.signal is None else f"signal {outcome.signal}"
-    problem: dict[str, Any] = {
-        "reason": reason or ("exit" if outcome.reason == "exited" else outcome.reason),
-        "message": outcome.error or f"the command ended with {code}",
-        "exit_code": outcome.exit_code,
-        "signal": outcome.signal,
-        "stderr": outcome.stderr[-KEPT_CHARACTERS:],
-    }
-    if outcome.result is not None and len(dumps(outcome.result)) <= KEPT_CHARACTERS:
-        problem["result"] = outcome.result
-    return problem

@@ -27,6 +27,7 @@ from coordinator.store.transaction import Transaction
 CONFIG = "config"
 EPICS = "epics"
 SPRINTS = "sprints"
+SECURITY = "security"
 
 
 def get_config(store: Store, project: str) -> Record:
@@ -77,6 +78,10 @@ def _put_config(tx: Transaction, name: str, before: Found, new: Json) -> list[Re
     if before.exists and equal(before.value, new):
         return []
     policy.check(name, new)
+    if name == SECURITY:
+        from coordinator.rules import redaction  # late: its patterns take longer to compile than most commands last
+
+        redaction.patterns_of(new)
     tx.put(SHARED, CONFIG, name, new)
     return [_change(name, before.value, new)]
 
