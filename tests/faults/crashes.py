@@ -11,7 +11,7 @@ from coordinator.services import sessions
 from coordinator.services.request import Request
 from coordinator.store.events import Entry
 from tests.faults.acknowledged import Verdict, entries, verdict
-from tests.faults.following import Follower
+from tests.faults.following import Follower, say_the_last_word
 from tests.faults.scenario import Run
 from tests.faults.worlds import World
 from tests.faults.writers import Told, Writers, writing
@@ -59,7 +59,8 @@ def crash(
                 back_s.append(max(0.0, all_are_back(processes, gone_at) - answers_at))
             processes.stop()
             told = processes.told()
-        seen = follower.end()
+        say_the_last_word(store, PROJECT)
+        seen = follower.wait()
         stream = entries(store, PROJECT)
         answers = [one for one in told if not one.refused]
         refused = [one for one in told if one.refused]

@@ -13,7 +13,7 @@ from coordinator.services import events, sessions
 from coordinator.services.request import Request
 from tests.faults.acknowledged import alerts, changed, entries, twice, verdict
 from tests.faults.crashes import AFTERWARDS, PROJECT, SESSION, all_are_back
-from tests.faults.following import Follower, that_count
+from tests.faults.following import Follower, say_the_last_word, that_count
 from tests.faults.rollbacks import KINDS, Losing
 from tests.faults.scenario import Figure, Run, Scenario, none_of
 from tests.faults.writers import Writers, writing
@@ -83,7 +83,8 @@ def _trial(run: Run, world: Losing, times: int, number: int) -> Trial:
                 all_are_back(them, gone_at, enough=1 if rest else AFTERWARDS)  # what they are given now may go too
             them.stop()
             answers = them.told()
-        lines = follower.end()
+        say_the_last_word(store, PROJECT)
+        lines = follower.wait()
         stream = entries(store, PROJECT)
         told = [one for one in answers if not one.refused]
         seen = [line for line in lines if "id" in line]
