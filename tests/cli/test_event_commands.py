@@ -9,6 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
+from coordinator.services import tasks
+from coordinator.services.request import Request
+from coordinator.store.connection import Store
+from coordinator.store.events import PAGE
+from coordinator.store.keys import Keys
 from tests.commands import Coord
 from tests.servers import RunningServer
 from tests.waiting import eventually
@@ -143,6 +148,45 @@ def test_a_follower_whose_server_goes_away_says_so(coord: Coord, new_server: Cal
     finally:
         follower.kill()
         follower.wait()
+
+
+def test_to_resume_from_what_is_gone_is_refused_with_the_place_to_go_on(
+    coord: Coord, session: str, real_store: Store
+) -> None:
+    events = [coord("event", "emit", f"n:{n}", "--session", session).json for n in range(3)]
+    real_store.commands.xtrim(Keys("shop").events, maxlen=2, approximate=False)
+    trimmed = coord.fails(3, "event", "follow", "shop", "--since", events[0]["id"]).error
+    assert (trimmed["code"], trimmed["oldest"]) == ("trimmed", events[1]["id"])
+    never = f"{events[2]['revision'] + 1}-0"
+    for verb in ("follow", "list"):
+        lost = coord.fails(3, "event", verb, "shop", "--since", never).error
+        assert (lost["code"], lost["kept"]) == ("rolled_back", events[2]["id"])
+        assert f"--since {lost['kept']}" in lost["hint"]
+    assert coord("event", "list", "shop", "--since", lost["kept"]).json == []
+
+
+def test_a_follower_whose_reader_is_slow_is_told_what_was_trimmed_meanwhile(
+    coord: Coord, session: str, real_store: Store
+) -> None:
+    follower = coord.start("event", "follow", "shop", "--type", "task:*")
+    try:
+        assert follower.stdout is not None
+        tasks.submit(real_store, session, [{"id": "first"}], request=Request())
+        first = json.loads(follower.stdout.readline())
+        assert first["data"]["task"] == "first"
+        specs = [{"id": f"t{number}"} for number in range(PAGE + 100)]  # more than a page, and than a pipe holds
+        tasks.submit(real_store, session, specs, request=Request())
+        real_store.commands.xtrim(Keys("shop").events, maxlen=1, approximate=False)
+        lines = [json.loads(follower.stdout.readline())]
+        while lines[-1]["type"] == "coord:trimmed" or lines[-1]["data"]["task"] != specs[-1]["id"]:
+            lines.append(json.loads(follower.stdout.readline()))
+        *read, told, last = lines
+        assert [line["data"]["task"] for line in read] == [f"t{number}" for number in range(len(read))]
+        assert (told["type"], told["oldest"]) == ("coord:trimmed", last["id"])
+        assert told["after"] == (read or [first])[-1]["id"]
+    finally:
+        follower.kill()
+        follower.communicate()
 
 
 def test_a_wait_ends_when_it_is_so(coord: Coord, session: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import threading
 import time
@@ -99,16 +100,19 @@ class Reader(ABC, threading.Thread):
 
 
 class Follower(Reader):
-    """Follows a project by the library, on a store of its own, which it closes."""
+    """Follows a project by the library, on a store of its own, which it closes. With `dice` it begins anew by itself
+    too, after a few lines."""
 
-    def __init__(self, store: Store, project: str) -> None:
+    def __init__(self, store: Store, project: str, dice: random.Random | None = None) -> None:
         super().__init__()
         self._store = store
         self._project = project
+        self._dice = dice
         self.start()
 
     def _read(self) -> Iterator[Line]:
-        return events.follow(self._store, self._project, since=self._last(), stop=lambda: self._abandoned)
+        count = None if self._dice is None else self._dice.randint(1, 20)
+        return events.follow(self._store, self._project, since=self._last(), count=count, stop=lambda: self._abandoned)
 
     def _is_last(self, line: Line) -> bool:
         return bool(line["type"] == LAST)

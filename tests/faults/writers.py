@@ -154,8 +154,9 @@ class Writer:
 
     def _task(self) -> None:
         self._count += 1
-        spec = {"id": f"{self._name}-{self._count}", "team": self._name}
-        self._ask("submit", spec["id"], lambda s, r: tasks.submit(s, self._session, [spec], request=r)[0]["revision"])
+        task_id = f"{self._name}-{self._count}"
+        specs = [{"id": one, "team": self._name} for one in (task_id, f"{task_id}.more")]  # two events of one revision
+        self._ask("submit", task_id, lambda s, r: tasks.submit(s, self._session, specs, request=r)[0]["revision"])
         found: dict[str, Any] = {}
 
         def claim(store: Store, request: Request) -> int | None:

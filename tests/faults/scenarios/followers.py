@@ -5,6 +5,7 @@ Size: cuts. They come in rounds of at most PER_ROUND, each with a project of its
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from dataclasses import dataclass, field
@@ -96,20 +97,21 @@ class _Round:
                 for reader in readers:
                     reader.abandon()
             stream = [entry.event for entry in entries(store, self._project)]
-        for lines in read[:2]:
+        for lines in read[:3]:
             found.wrong += _differences(lines, stream)
         found.events += len(stream)
         found.interrupted += sum(reader.cuts for reader in readers)
-        found.changes += len(read[2])
-        found.wrong_changes += _breaks(read[2], state.get(store, self._session, "total.of").value)
+        found.changes += len(read[3])
+        found.wrong_changes += _breaks(read[3], state.get(store, self._session, "total.of").value)
         self._run.faults.update({f"proxy: {kind}": number for kind, number in proxy.faults.items()})
         store.close()
 
-    def _readers(self, proxy: Proxy) -> tuple[Follower, Command, Watcher]:
+    def _readers(self, proxy: Proxy) -> tuple[Follower, Command, Follower, Watcher]:
         coord = Coord(proxy.url, home=self._folder / "home", folder=self._folder)
         return (
             Follower(store_at(proxy.url), self._project),
             Command(coord, self._project),
+            Follower(store_at(proxy.url), self._project, random.Random(self._run.seed)),
             Watcher(store_at(proxy.url), self._session, "total"),
         )
 
