@@ -137,7 +137,7 @@ def follow(
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[Event]:
     """What is kept, or what followed `since`, and then what comes, until `count` were given, `timeout_ms` passed with
-    nothing more to give, or `stop()` is true (asked at least every 5 s).
+    nothing more to give, or `stop()` is true (asked at least every 5 s). A server that restarts is waited for.
 
     A reader that is resumed with the id of the last event it saw misses nothing and sees nothing twice. One that asks
     for what is gone gets NotFound (`trimmed`, `rolled_back`) before the first event. One that is overtaken by the
@@ -179,7 +179,7 @@ def _following(
         if (is_over and len(page) < PAGE) or (stop is not None and stop()):
             return
         if len(page) < PAGE:
-            stream.wait(start.position, MAX_BLOCK_S if end is None else end - time.monotonic(), limit=1)
+            stream.wait_patiently(start.position, MAX_BLOCK_S if end is None else end - time.monotonic(), limit=1)
 
 
 def _gap(stream: EventStream, start: Start, page: Sequence[Entry]) -> tuple[Event | None, Start]:

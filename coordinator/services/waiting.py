@@ -133,7 +133,7 @@ def wait(
             left = LOOK_AGAIN_S if timeout_ms is None else timeout_ms / 1000 - (time.monotonic() - began)
             if left <= 0:
                 raise watch.in_vain("the time is over")
-            page = stream.wait(position, min(left, LOOK_AGAIN_S))
+            page = stream.wait_patiently(position, min(left, LOOK_AGAIN_S))
             noticed = watch.hear(page) or not page
             position = page[-1].id if page else position
 

@@ -8,8 +8,10 @@ Left to others: what events mean and which of them somebody wants (services.even
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from coordinator.models.errors import ServerUnavailable
 from coordinator.store.connection import MAX_BLOCK_S
 from coordinator.store.found import pairs
 from coordinator.store.keys import Keys
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 PAGE = 500
 BEGINNING = "0-0"
+PATIENCE_S = 5.0
+"""A restart takes a moment, a failover some seconds."""
+PAUSE_S = 0.05
 ALERT, RESTARTED = "alert:raised", "server_restarted"
 """Type and reason of the event that says that the server is another run or another server (ProjectStore)."""
 _LAST_OF_REVISION = 2**64 - 1
@@ -107,6 +112,18 @@ class EventStream:
             return []
         # redis-py gives a list of [key, entries], or under RESP3 a dict of key → [entries]
         return _entries(found[self._key][0] if isinstance(found, dict) else found[0][1])
+
+    def wait_patiently(self, after: str, seconds: float, limit: int = PAGE) -> list[Entry]:
+        """As `wait`, for whoever waits for long: a server that is gone or starting is waited for too, PATIENCE_S beyond
+        that time."""
+        end = time.monotonic() + min(seconds, MAX_BLOCK_S)
+        while True:
+            try:
+                return self.wait(after, end - time.monotonic(), limit)
+            except ServerUnavailable as error:
+                if error.word not in ("unreachable", "loading") or time.monotonic() > end + PATIENCE_S:
+                    raise
+            time.sleep(PAUSE_S)
 
     def was_trimmed_after(self, position: str) -> str | None:
         """The id of the oldest event that is kept, when events after `position` may have been trimmed away; else None.
