@@ -121,7 +121,6 @@ def _claim(store: Store, session_id: str, agent: str, lease_ms: int, request: Re
         if _breaker(change.tx, record) == BreakerState.HALF_OPEN:
             breakers.probe(change.tx, record, mark)
         change.tx.room(change.tx.keys.holding(name), record["slots"], mark)
-        change.tx.fence(agent_member(name), lease.token)
         renew_agent(change, f"{name}#{lease.token}")
         return _take(change, task, f"{name}#{lease.token}", lease_ms, record["host"])
 

@@ -100,12 +100,14 @@ def _was_taken_from(change: SessionChange, task: HeldTask, name: str, incarnatio
 
 
 def renew_agent(change: SessionChange, agent: str | None) -> None:
-    """Any command of an agent that pulls renews it, if that life of it is still registered."""
+    """Any command of an agent that pulls renews it, if that life of it is still registered; the commit is fenced by it,
+    or the renewal would bring back a life that was replaced since it was read."""
     if agent is None:
         return
     name, incarnation = ids.agent_reference(agent)
     lease = change.tx.lease(agent_member(name))
     if lease is not None and (incarnation is None or lease.token == incarnation):
+        change.tx.fence(agent_member(name), lease.token)
         change.tx.lease_to(agent_member(name), lease.token, lease.ttl_ms)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from coordinator.models.errors import Conflict, CoordError, InvalidData, InvalidPath, NotFound
+from coordinator.models.errors import Conflict, CoordError, Fenced, InvalidData, InvalidPath, NotFound
 from coordinator.models.jsontext import Json
 from coordinator.rules import paths
 from coordinator.rules.paths import MISSING
@@ -244,9 +244,16 @@ def _commit(
     timed = any(edit.at_us is not None for edit in edits)
     first = dict.fromkeys(read for edit in edits for read in reads_for(session_id, edit.path, timed=timed))
     arguments = [[edit.kind, edit.text, edit.value, edit.at_us] for edit in edits]
-    made: Record = change_session(
-        store, session_id, request, work, verb="state", arguments=[arguments, if_revision], first=list(first)
-    )
+    try:
+        made: Record = change_session(
+            store, session_id, request, work, verb="state", arguments=[arguments, if_revision], first=list(first)
+        )
+    except Fenced as refused:
+        if "task" in refused.facts:
+            from coordinator.services import orphans
+
+            orphans.keep_set(store, session_id, edits, request=request, refused=refused)
+        raise
     return made
 
 

@@ -155,7 +155,8 @@ def _not_ready(store: Store, project: str, name: str, tasks: list[Record]) -> se
 
 
 def show(store: Store, session_id: str, task_id: str) -> Record:
-    """One task with `runs` (its attempts), `waiting_for` (unmet dependencies), `dependants` and `orphan_results`."""
+    """One task with `runs` (its attempts), `waiting_for` (unmet dependencies), `dependants` and `orphan_results`; these
+    are a fact of the NotFound where the task was deleted."""
     project, name = ids.session_id(session_id)
     ids.thing_id(task_id, "task")
     keys = store.project(project).keys
@@ -174,7 +175,10 @@ def show(store: Store, session_id: str, task_id: str) -> Record:
         raise session_not_found(store, session_id)
     if not task.exists:
         there = store.project(project).fetch(AllNodes(name, TASKS))[AllNodes(name, TASKS)]
-        raise not_found("task", task_id, list(there), f"`coord task list {session_id}` shows what there is")
+        unknown = not_found("task", task_id, list(there), f"`coord task list {session_id}` shows what there is")
+        if orphans.exists:  # a result that came after the task was deleted
+            unknown.facts["orphan_results"] = orphans.value
+        raise unknown
     lease = leases[0]
     return {
         **task_records.show(task.value, task.revision, lease and lease.deadline_ms),

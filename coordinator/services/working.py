@@ -1,7 +1,6 @@
 """What the holder of a task does with it: renew, report progress, complete, fail, block, release; and unblock.
 
-Every one is fenced by the task's epoch. A result that comes from a replaced holder is refused and kept as an orphan
-result, never applied.
+Every one is fenced by the task's epoch. A result that comes from a replaced holder is refused and kept (orphans).
 """
 
 from __future__ import annotations
@@ -16,15 +15,12 @@ from coordinator.models.shapes import Record, new_blocker
 from coordinator.models.states import TaskStatus
 from coordinator.rules import lifecycle
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.services import breakers, dependencies, retrying, task_records
+from coordinator.services import breakers, dependencies, orphans, retrying, task_records
 from coordinator.services.dependencies import FAILED_DEPENDENCY
 from coordinator.services.holding import Holder, held_by, reads_of, renew_agent
 from coordinator.services.request import Request, SessionChange, change_session
 from coordinator.services.task_records import HeldTask
 from coordinator.store.connection import Store
-from coordinator.store.documents import ORPHANS
-
-MAX_ORPHANS = 20
 
 
 def heartbeat(store: Store, session_id: str, task_id: str, holder: Holder, *, request: Request) -> Record:
@@ -87,7 +83,7 @@ def complete(
     request: Request,
 ) -> Record:
     """The work is done; dependants whose last dependency this was become ready in the same commit. `run` adds facts
-    about the attempt (exit code, output, duration) to its log. Fenced keeps the result as an orphan."""
+    about the attempt (exit code, output, duration) to its log. A result that comes too late is kept (`orphans`)."""
 
     def work(change: SessionChange) -> Record:
         task = held_by(change, task_id, holder)
@@ -110,8 +106,8 @@ def complete(
     first = [*reads_of(store, session_id, task_id, holder), breakers.read_of(holder.agent)]
     try:
         return change_session(store, session_id, request, work, verb="task complete", arguments=arguments, first=first)
-    except Fenced as error:
-        _keep_orphan(store, session_id, task_id, holder, {"outcome": "completed", "result": result}, request, error)
+    except orphans.LATE as refused:
+        _keep(store, session_id, task_id, holder, {"outcome": "completed", "result": result}, request, refused)
         raise
 
 
@@ -128,7 +124,7 @@ def fail(
     request: Request,
 ) -> Record:
     """The attempt failed: pending again after a pause, or failed at its limit of attempts, which blocks its dependants.
-    `counts` False (a quota, a lost Redis) takes the attempt back. Fenced keeps the failure as an orphan."""
+    `counts` False (a quota, a lost Redis) takes the attempt back. What comes too late is kept (`orphans`)."""
     jitter = _jitter()
     problem = error if error is not None else {"reason": "failed", "message": reason}
 
@@ -145,8 +141,8 @@ def fail(
     first += [breakers.POLICY, breakers.read_of(holder.agent)]
     try:
         return change_session(store, session_id, request, work, verb="task fail", arguments=arguments, first=first)
-    except Fenced as refused:
-        _keep_orphan(store, session_id, task_id, holder, {"outcome": "failed", "error": problem}, request, refused)
+    except orphans.LATE as refused:
+        _keep(store, session_id, task_id, holder, {"outcome": "failed", "error": problem}, request, refused)
         raise
 
 
@@ -258,21 +254,8 @@ def _end_run(change: SessionChange, task: HeldTask, outcome: str, facts: Record)
         task.record["epoch"] = None
 
 
-def _keep_orphan(
-    store: Store, session_id: str, task_id: str, holder: Holder, kept: Record, request: Request, error: CoordError
+def _keep(
+    store: Store, session_id: str, task_id: str, holder: Holder, kept: Record, request: Request, refused: CoordError
 ) -> None:
-    """A result from a replaced holder: beside the task, where `task show` lists it."""
-
-    def work(change: SessionChange) -> None:
-        task_records.load(change, task_id)  # a life that has ended may name a task that never was
-        orphans = list(change.tx.node(change.name, ORPHANS, task_id).value or [])
-        entry = {"at": change.tx.now, "agent": holder.agent, "epoch": holder.epoch, "why": error.message, **kept}
-        change.tx.put(change.name, ORPHANS, task_id, [*orphans, entry][-MAX_ORPHANS:])
-
-    part = Request(id=request.part(2).id, wait_ms=request.wait_ms, system=True)
-    try:
-        change_session(store, session_id, part, work, verb="orphan result", arguments=[task_id, kept], closed_too=False)
-    except CoordError as not_kept:
-        error.facts["orphan_result"] = f"not kept: {not_kept.message}"
-    else:
-        error.facts["orphan_result"] = "kept: see `coord task show`"
+    agent, epoch = holder.agent, holder.epoch
+    orphans.keep(store, session_id, task_id, agent=agent, epoch=epoch, kept=kept, request=request, refused=refused)
