@@ -54,7 +54,8 @@ def run_holding(
     name, token = taken["name"], taken["token"]
 
     def renew() -> float:
-        locks.renew(store, project, name, token, ttl_ms=ttl_ms, request=Request(wait_ms=0))
+        once = Request(actor=request.actor, wait_ms=0)  # a life that was replaced keeps no lock either
+        locks.renew(store, project, name, token, ttl_ms=ttl_ms, request=once)
         return float(ttl_ms)
 
     lost = False
