@@ -8,28 +8,29 @@ from __future__ import annotations
 from coordinator.models import ids
 from coordinator.models.errors import ServerUnavailable
 from coordinator.services import reaping
-from coordinator.store.connection import MAX_BLOCK_S, Store
-from coordinator.store.reads import Expired
+from coordinator.store.connection import Store
+from coordinator.store.watching import look
 
 LIMIT = 50
 SOON_S = 0.2
 """Whoever waits looks no more often than this, also where something that is over cannot be acted on yet."""
+WATCH_S = 1.5
+"""Whoever waits looks as often as this, so that a silence of the server is told apart from a project at rest."""
 
 
 def sweep(store: Store, session_id: str) -> float:
-    """Act on the passed deadlines of the session's project, if there are any: one small read when there are none.
+    """Act on the passed deadlines of the session's project, if there are any: one small look when there are none.
 
-    Returns how many seconds it is worth waiting before the next look, SOON_S to MAX_BLOCK_S.
+    Returns how many seconds it is worth waiting before the next look, SOON_S to WATCH_S.
     """
     project, _ = ids.session_id(session_id)
-    soonest = Expired(2**53, 1)
-    snapshot = store.project(project).fetch(soonest)
-    left_ms = [deadline_ms - snapshot.now_ms for _, deadline_ms in snapshot[soonest]]
-    if any(left <= 0 for left in left_ms):
-        try:
+    try:
+        seen = look(store.project(project))
+        left_s = WATCH_S if seen.soonest_ms is None else seen.soonest_ms / 1000 - seen.now_us / 1_000_000
+        if left_s <= 0:
             reaping.sweep(store, project, limit=LIMIT)
-        except ServerUnavailable as error:
-            if error.word != "no_permission":  # a login that only reads can look all the same
-                raise
-        return SOON_S
-    return min(MAX_BLOCK_S, max(SOON_S, left_ms[0] / 1000)) if left_ms else MAX_BLOCK_S
+    except ServerUnavailable as error:
+        if error.word != "no_permission":  # a login that only reads can look all the same
+            raise
+        return WATCH_S
+    return min(WATCH_S, max(SOON_S, left_s))

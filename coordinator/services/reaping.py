@@ -27,8 +27,7 @@ def sweep(store: Store, project: str, *, limit: int = 1000) -> Record:
     ids.project_id(project)
     done: Record = {"task": 0, "agent": 0, "session": 0, "lock": 0, "retry": 0, "spread": 0, "pruned": 0, "failed": 0}
     project_store = store.project(project)
-    if grace.is_due(project_store):
-        grace.give(project_store)
+    was_silent = grace.begin(project_store)
     seen: set[str] = set()
     while sum(done.values()) < limit:
         now_ms = project_store.fetch().now_ms
@@ -40,6 +39,8 @@ def sweep(store: Store, project: str, *, limit: int = 1000) -> Record:
         for member, deadline_ms in fresh:
             seen.add(member)
             kind = member.partition("/")[0]
+            if was_silent and grace.spared(project_store, member):
+                continue
             try:
                 done[_act(store, project, member, deadline_ms) or kind] += 1
                 if kind == "spread":

@@ -15,7 +15,7 @@ from coordinator.models.shapes import Record, new_blocker
 from coordinator.models.states import TaskStatus
 from coordinator.rules import lifecycle
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.services import breakers, dependencies, orphans, retrying, task_records
+from coordinator.services import breakers, dependencies, grace, orphans, retrying, task_records
 from coordinator.services.dependencies import FAILED_DEPENDENCY
 from coordinator.services.holding import Holder, held_by, reads_of, renew_agent
 from coordinator.services.request import Request, SessionChange, change_session
@@ -64,8 +64,9 @@ def progress(store: Store, session_id: str, task_id: str, holder: Holder, value:
 
 
 def _renew(change: SessionChange, task: HeldTask) -> None:
-    """More time for the lease, by its own length; a lease whose time is over stays lost."""
-    if task.lease is None or not task.held(change.tx.now_ms):
+    """More time for the lease, by its own length; a lease whose time is over stays lost, unless a silence of the server
+    took it."""
+    if task.lease is None or not (task.held(change.tx.now_ms) or grace.spared(change.tx.store, task.member)):
         raise _lost(task.id)
     change.tx.lease_to(task.member, task.record["epoch"], task.lease.ttl_ms)
     task.lease = task.lease._replace(deadline_ms=change.tx.now_ms + task.lease.ttl_ms)

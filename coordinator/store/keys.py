@@ -7,7 +7,7 @@ All keys of a project carry one hash tag, so that a project fits one slot of a c
 | key | type | writer | end of life |
 |---|---|---|---|
 | `coord:projects` | set of project ids, a superset | before a project's first commit | never |
-| `coord:{P}:meta` | hash: layout, revision, server, at (when, by the server's clock in µs) | commit | project |
+| `coord:{P}:meta` | hash: layout, revision, server, at (when, by the server's clock in µs); heard, silent: lua/silence.lua | commit, renew, look | project |
 | `coord:{P}:events` | stream: type, session, json | commit | trimmed to the newest; project |
 | `coord:{P}:request:<id>` | string `<digest> <revision> <answer>` | commit | TTL, longer than any commit's deadline |
 | `coord:{P}:leases` | hash member → `<token> <deadline_ms> <ttl_ms>` | commit, renew | with the holder's end; project |

@@ -17,6 +17,7 @@ from coordinator.models.errors import (
     CoordError,
     Fenced,
     LayoutUnknown,
+    LeaseLost,
     LimitReached,
     Locked,
     RequestReused,
@@ -154,12 +155,11 @@ class ProjectStore:
         """More time for a lease, by its holder: the new deadline in ms of the server's clock, or raises LeaseLost.
 
         Count the trust window from before this call. `load` is kept with the holder's name until its next end. A lease
-        whose deadline has passed is lost; `grace` gives it more time all the same (see services.grace).
+        whose deadline has passed is lost, but in a silence of the server, or with `grace` (see services.grace).
         """
-        from coordinator.models.errors import LeaseLost
-
         kind, _, name = member.partition("/")
-        keys = [self.keys.leases, self.keys.deadlines, self.keys.alive(name if kind == "agent" else "")]
+        ours = self.keys
+        keys = [ours.leases, ours.deadlines, ours.alive(name if kind == "agent" else ""), ours.meta]
         arguments = [member, token, "" if ttl_ms is None else ttl_ms, "" if load is None else dumps(load)]
         arguments.append("1" if grace else "")
         with self.store.translated():

@@ -16,16 +16,17 @@ if TYPE_CHECKING:
     from coordinator.store.wire import Wire
 
 _FOLDER = Path(__file__).parent / "lua"
+SHARED = "silence.lua"
 
 
 @cache
 def source(name: str) -> str:
-    """The text of `lua/<name>.lua`, or the joined parts of the folder `lua/<name>/`. Starts with `#!lua`: a full or
-    read-only server refuses before anything was written, and a cluster refuses keys of another slot."""
+    """The text of `lua/<name>.lua`, or the joined parts of the folder `lua/<name>/`, after what all of them share.
+    Starts with `#!lua`: a full or read-only server refuses before anything was written, and a cluster refuses keys of
+    another slot."""
     folder = _FOLDER / name
-    if not folder.is_dir():
-        return (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
-    parts = [part.read_text(encoding="utf-8") for part in sorted(folder.glob("*.lua"))]
+    files = sorted(folder.glob("*.lua")) if folder.is_dir() else [_FOLDER / f"{name}.lua"]
+    parts = [part.read_text(encoding="utf-8") for part in (_FOLDER / SHARED, *files)]
     return f"#!lua\nlocal LAYOUT = {LAYOUT}\n" + "".join(parts)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from coordinator.models.errors import ServerUnavailable
-from coordinator.services import grace
+from coordinator.services import grace, opportunity, working
+from coordinator.services.holding import Holder
+from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from tests.servers import REAL, RunningServer
-from tests.services.crew import Crew, begin
+from tests.services.crew import Crew, agents_of, begin
 
 
 @pytest.fixture
@@ -75,6 +78,101 @@ def test_a_process_that_sweeps_for_the_first_time_knows_of_no_jump(real_store: S
     crew.agent()
     crew.lose("a")
     assert crew.sweep()["task"] == 1
+
+
+# ------------------------------------------------------------------------------------ whoever sweeps the first time
+
+
+@pytest.fixture
+def fresh(store: Store, project: str) -> Crew:
+    """As `crew`, but nobody has ever swept: as it is for a command that has just been started."""
+    made = begin(store, project)
+    made.submit("a", "b")
+    made.agent("ann", ttl_ms=20_000)
+    made.claimed(lease_ms=20_000)
+    return made
+
+
+def silence(crew: Crew, seconds: float) -> None:
+    """As if nobody had been heard for so long, up to now; what runs out meanwhile has run out."""
+    client: Any = crew.store.commands
+    since_ms = crew.store.project(crew.project).fetch().now_ms - int(seconds * 1000)
+    client.hset(crew.keys.meta, mapping={"at": since_ms * 1000, "heard": since_ms})
+    run_out(crew)
+
+
+def a_lease_later(crew: Crew) -> None:
+    """As if 20 s had passed in which others were heard."""
+    client: Any = crew.store.commands
+    began_ms, ended_ms = map(int, client.hget(crew.keys.meta, "silent").split())
+    client.hset(crew.keys.meta, "silent", f"{began_ms - 20_000} {ended_ms - 20_000}")
+    run_out(crew)
+
+
+def test_a_first_sweep_after_a_silence_takes_nothing_from_the_living(fresh: Crew) -> None:
+    silence(fresh, 15)
+    assert not any(fresh.sweep().values())
+    lease, now_ms = fresh.lease("task/s1/a"), fresh.store.project(fresh.project).fetch().now_ms
+    assert lease is not None
+    assert lease.deadline_ms > now_ms + 15_000
+    assert agents_of(fresh.store, fresh.project)["ann"]["status"] == "available"
+    a_lease_later(fresh)
+    fresh.sweep()
+    assert fresh.status("a") == "pending", "one lease of grace, and no more"
+    fresh.sound()
+
+
+def test_it_knows_of_a_silence_that_somebody_else_has_ended(fresh: Crew) -> None:
+    silence(fresh, 15)
+    fresh.submit("c")
+    assert not any(fresh.sweep().values())
+    assert fresh.status("a") == "running"
+
+
+def test_a_holder_that_comes_back_after_a_silence_goes_on(fresh: Crew) -> None:
+    silence(fresh, 15)
+    working.heartbeat(fresh.store, fresh.session, "a", Holder("ann"), request=Request())
+    assert not any(fresh.sweep().values())
+    assert fresh.complete("a")["status"] == "completed"
+
+
+def test_a_project_at_rest_is_no_silence_for_leases_that_are_renewed_by_hand(fresh: Crew) -> None:
+    fresh.agent("bob", slots=2)
+    fresh.claimed("bob", lease_ms=900_000)
+    client: Any = fresh.store.commands
+    silence(fresh, 3600)
+    past = fresh.store.project(fresh.project).fetch().now_ms - 5
+    token, _, ttl_ms = str(client.hget(fresh.keys.leases, "task/s1/b")).split(" ")
+    client.hset(fresh.keys.leases, "task/s1/b", f"{token} {past} {ttl_ms}")
+    client.zadd(fresh.keys.deadlines, {"task/s1/b": past})
+    fresh.sweep()
+    assert (fresh.status("a"), fresh.status("b")) == ("running", "pending")
+
+
+def test_whoever_watches_makes_a_death_no_silence(fresh: Crew) -> None:
+    silence(fresh, 1)
+    opportunity.sweep(fresh.store, fresh.session)
+    assert fresh.status("a") == "pending"
+
+
+def test_a_command_that_is_the_first_after_a_frozen_server_takes_nothing_from_the_living(
+    new_server: Callable[..., RunningServer],
+) -> None:
+    server = new_server()
+    store = server.store()
+    crew = begin(store, "p")
+    crew.submit("a")
+    crew.agent()
+    epoch = crew.claimed(lease_ms=1_500)["epoch"]
+    server.freeze()
+    thawing = threading.Timer(3.0, server.thaw)
+    thawing.start()
+    thawing.join()
+    other = server.store()
+    assert not any(Crew(other, "p").sweep().values())
+    assert crew.complete("a", epoch=epoch)["status"] == "completed"
+    store.close()
+    other.close()
 
 
 def test_a_silence_of_the_server_gives_everyone_one_more_lease(

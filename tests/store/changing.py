@@ -43,7 +43,7 @@ def value(project: ProjectStore, field: str) -> Any:
 
 
 def contents(store: Store, project: str) -> dict[str, Any]:
-    """Every key of the project → its whole value."""
+    """Every key of the project → its whole value; when the server was last reached is not among them."""
     client: Any = store.commands
     names = sorted(client.scan_iter(match=f"{Keys(project).prefix}*", count=1000))
     read: dict[str, Callable[[Any, str], Any]] = {
@@ -59,7 +59,10 @@ def contents(store: Store, project: str) -> dict[str, Any]:
         kinds.type(name)
     for name, kind in zip(names, kinds.execute(), strict=True):
         read[kind](values, name)
-    return dict(zip(names, values.execute(), strict=True))
+    found: dict[str, Any] = dict(zip(names, values.execute(), strict=True))
+    for signs in ("heard", "silent"):
+        found.get(Keys(project).meta, {}).pop(signs, None)
+    return found
 
 
 def sent_twice(monkeypatch: pytest.MonkeyPatch) -> list[str]:

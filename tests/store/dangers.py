@@ -318,3 +318,33 @@ def a_lease_is_renewed_after_its_end(shop: ProjectStore, patch: pytest.MonkeyPat
     eventually(lambda: shop.fetch().now_ms > deadline, "the deadline")
     with pytest.raises(LeaseLost):
         shop.renew("task/s1/t", 7, ttl_ms=HOUR_MS)
+
+
+def _silent(shop: ProjectStore, member: str, *, ttl_ms: int, silent_ms: int, ended_ms: int = 1_000) -> None:
+    """Let the lease have run out so long ago, and a silence last until now."""
+    client: Any = shop.store.commands
+    now_ms = shop.fetch().now_ms
+    client.hset(shop.keys.leases, member, f"7 {now_ms - ended_ms} {ttl_ms}")
+    client.zadd(shop.keys.deadlines, {member: now_ms - ended_ms})
+    client.hset(shop.keys.meta, mapping={"at": (now_ms - silent_ms) * 1000, "heard": now_ms - silent_ms})
+
+
+def a_silence_takes_a_lease_from_the_living(shop: ProjectStore, patch: pytest.MonkeyPatch) -> None:
+    _silent(shop, "task/s1/t", ttl_ms=5_000, silent_ms=12_000)
+    assert shop.renew("task/s1/t", 7) > shop.fetch().now_ms + 3_000
+
+
+def a_silence_before_a_commit_is_forgotten(shop: ProjectStore, patch: pytest.MonkeyPatch) -> None:
+    _silent(shop, "task/s1/t", ttl_ms=5_000, silent_ms=12_000)
+    shop.change(put("title", "somebody else was heard first"), verb="t")
+    assert shop.renew("task/s1/t", 7) > shop.fetch().now_ms + 3_000
+
+
+def a_silence_excuses_who_was_dead_before(shop: ProjectStore, patch: pytest.MonkeyPatch) -> None:
+    for silent_ms, ended_ms in ((2_500, 1_000), (12_000, 13_000), (100_000, 1_000)):
+        _silent(
+            shop, "task/s1/t", ttl_ms=90_000 if silent_ms > 90_000 else 5_000, silent_ms=silent_ms, ended_ms=ended_ms
+        )
+        shop.store.commands.hdel(shop.keys.meta, "silent")
+        with pytest.raises(LeaseLost):
+            shop.renew("task/s1/t", 7)

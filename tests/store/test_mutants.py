@@ -120,10 +120,19 @@ MUTANTS = [
     Mutant(
         dangers.a_reader_does_not_see_who_came_and_went, "touch(sections, section, true)", "touch(sections, section)"
     ),
-    Mutant(dangers.a_replaced_holder_renews, "token ~= ARGV[2] or ", "", "renew"),
+    Mutant(dangers.a_replaced_holder_renews, "if token ~= ARGV[2] then", "if not token then", "renew"),
     Mutant(
-        dangers.a_lease_is_renewed_after_its_end, " or (tonumber(deadline) <= now_ms and ARGV[5] ~= '1')", "", "renew"
+        dangers.a_lease_is_renewed_after_its_end,
+        "if deadline <= now_ms and ARGV[5] ~= '1' and not spared",
+        "if false and not spared",
+        "renew",
     ),
+    Mutant(dangers.a_silence_excuses_who_was_dead_before, "and to - from >= 0.6 * ttl_ms", "", "renew"),
+    Mutant(dangers.a_silence_excuses_who_was_dead_before, "deadline_ms > from and", "", "renew"),
+    Mutant(dangers.a_silence_excuses_who_was_dead_before, "ttl_ms <= RECENT_MS and", "", "renew"),
+    Mutant(dangers.a_silence_takes_a_lease_from_the_living, "ttl_ms <= RECENT_MS and", "false and", "renew"),
+    Mutant(dangers.a_silence_takes_a_lease_from_the_living, "hear(4, now_ms)", "0, 0", "renew"),
+    Mutant(dangers.a_silence_before_a_commit_is_forgotten, "hear(1, now_ms)\n", ""),
 ]
 
 

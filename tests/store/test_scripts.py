@@ -23,7 +23,7 @@ from tests.waiting import eventually
 
 FOLDER = Path(scripts.__file__).parent / "lua"
 FILES = sorted(FOLDER.rglob("*.lua"))
-SCRIPTS = ("commit", "renew")
+SCRIPTS = ("commit", "look", "renew")
 
 BUILT_IN = {"ARGV", "KEYS", "ipairs", "math", "pairs", "redis", "string", "table", "tonumber", "tostring", "type"}
 BUILT_IN |= {"unpack"}
@@ -78,7 +78,8 @@ def test_a_misspelt_name_would_be_found(wrong: str) -> None:
 def test_a_script_walks_no_keyspace_and_no_unbounded_range(name: str) -> None:
     commands = [command for command, _ in calls(scripts.source(name))]
     assert commands.count(WALKS_LOCKS) <= 1
-    assert set(commands) <= BOUNDED | KEYLESS | {WALKS_LOCKS}
+    assert set(commands) <= BOUNDED | KEYLESS | {WALKS_LOCKS, "ZRANGE"}
+    assert commands.count("ZRANGE") == scripts.source(name).count(", 0, 0, 'WITHSCORES')"), "the first alone"
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
