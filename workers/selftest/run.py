@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 LEASE_S = 2.0
 WORKERS = 2
-BEGIN_WITHIN_S = 30.0
+BEGIN_WITHIN_S = 60.0
 SETTLE_S = 4.0
 """Of the seconds that were asked for, what is left for getting over the last faults."""
 LATEST_S = 20.0
