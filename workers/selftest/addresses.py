@@ -18,7 +18,7 @@ DEFAULT_PORT = 6379
 class Upstream:
     """The server at a redis://, rediss:// or unix:// address. UsageError for any other, OSError when it is not there.
 
-    `path` is that of its unix socket, or None.
+    `path` is that of its unix socket, or None; `is_tls` that it is spoken to by TLS.
     """
 
     def __init__(self, url: str) -> None:
@@ -28,6 +28,7 @@ class Upstream:
         self.path = unquote(parts.path) if parts.scheme == "unix" else None
         self._host = unquote(parts.hostname or "localhost")
         self._tls = _tls(dict(parse_qsl(parts.query))) if parts.scheme == "rediss" else None
+        self.is_tls = self._tls is not None
         self._family: int = socket.AF_UNIX
         self._peer: Any = self.path
         if self.path is None:

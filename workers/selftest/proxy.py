@@ -34,9 +34,10 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 class Proxy:
     """Stands before the server at `target_url` until it is closed. OSError when there is no server now.
 
-    `url` is the address for clients, with the login and database of the target: a unix socket in `folder` (a private
-    one is made when None) for a unix socket, a port of 127.0.0.1 for anything else and with `tcp`. A rediss:// server
-    is spoken to by TLS and offers itself to clients here without. `faults` counts what was done, by kind:
+    `url` is the address for clients, with the login and database of the target: for a unix socket another one in
+    `folder` (a private one is made when None), for TCP a port of 127.0.0.1, which `tcp` asks for in any case. Before
+    a rediss:// server it is a unix socket too: the proxy speaks TLS, and may itself be who the server trusts, so nobody
+    else may reach it. `faults` counts what was done, by kind:
 
     | `replies dropped` | requests that were carried out while their reply was thrown away |
     | `connections reset` | connections that ended by `cut`, or were refused after it |
@@ -55,7 +56,7 @@ class Proxy:
         self._is_cut = self._is_half_open = self._closing = self._then_cut = False
         self._folder: Path | None = None
         self._path: str | None = None
-        if self._upstream.path is None or tcp:
+        if tcp or not (self._upstream.path is not None or self._upstream.is_tls):
             self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
             self.url = rewritten(target_url, port=self._listener.getsockname()[1])
         else:
