@@ -30,7 +30,7 @@ _READ = (
 _LISTEN = "subscribe unsubscribe psubscribe punsubscribe"
 _CHANGE = "evalsha eval info publish hset hdel hincrby set sadd srem zadd zrem xadd rename persist unlink pexpire"
 _RING = (
-    "scan xtrim expire del hincrbyfloat hexists lpush rpush lpop blpop lmove blmove llen lpos lrange lrem "
+    "scan xtrim expire del hincrbyfloat hexists lpush rpush lpop blpop lmove blmove lindex llen lpos lrange lrem "
     "zcard zrangebyscore zremrangebyscore zremrangebyrank xlen"
 )
 
