@@ -17,6 +17,10 @@ from coordinator.models.errors import UsageError
 app = group("What runs in the background.")
 
 SHORTEST_LEASE_MS = 1_000
+AllowOpenRedis = Annotated[
+    bool,
+    typer.Option("--allow-open-redis", help="Also on a Redis that others can reach and that asks for no password."),
+]
 
 
 def _team(text: str) -> str:
@@ -65,19 +69,24 @@ def worker(
         ),
     ] = 20_000,
     replace: Annotated[bool, typer.Option("--replace", help="Take the name over from an agent that is alive.")] = False,
+    allow_open_redis: AllowOpenRedis = False,
 ) -> None:
     """Be an agent of this machine that runs a team's tasks, until it is ended.
 
     Ctrl-C or SIGTERM: it takes nothing new, finishes what runs within --grace, gives back the rest; a second one,
     or SIGQUIT, ends it at once. Which programs a task may choose stands in this machine's coord.toml.
+
+    A Redis that other machines can reach without a password is refused (exit 4, `open_redis`): it would let anybody
+    choose what runs here.
     """
     from coordinator.store.connection import store_at
     from workers import log_lines, supervisor
-    from workers.settings import offered_runners, server_url
+    from workers.settings import offered_runners, refuse_open_redis, server_url
 
     if lease < SHORTEST_LEASE_MS:
         raise UsageError("a lease of less than a second cannot be renewed in time", hint="write --lease 15s")
     config = context().config
+    refuse_open_redis(config, allow_open_redis)
     url = server_url(config, say)
     order = supervisor.WorkerOrder(
         project=project,
@@ -102,7 +111,7 @@ def worker(
 
 
 @command(app, examples=[OnlyShown("coord up")])
-def up() -> None:
+def up(allow_open_redis: AllowOpenRedis = False) -> None:
     """Serve every project: place work, bring back what was lost, keep the shared state in step. Until it is ended.
 
     Starts the embedded server where no address is configured; that one goes on when this ends.
@@ -110,9 +119,10 @@ def up() -> None:
     from coordinator.store.connection import store_at
     from workers import log_lines
     from workers import up as serving
-    from workers.settings import server_url
+    from workers.settings import refuse_open_redis, server_url
 
     config = context().config
+    refuse_open_redis(config, allow_open_redis)
     url = server_url(config, say)
     log_lines.begin("up")
     store = store_at(url)

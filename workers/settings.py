@@ -74,6 +74,26 @@ def offered_runners(config: Config, only: list[str]) -> dict[str, dict[str, Any]
     return {name: known[name] for name in only}
 
 
+def refuse_open_redis(config: Config, allowed: bool) -> None:
+    """Refused (`open_redis`) where other machines can write to a configured server without a password: whoever can do
+    that chooses what this machine runs."""
+    if allowed:
+        return
+    from coordinator.models.config import mask
+    from coordinator.models.errors import Refused
+    from coordinator.store.exposure import exposure
+
+    for url in filter(None, (config.redis_url, config.queue_url)):
+        why = exposure(url)
+        if why is not None:
+            raise Refused(
+                f"Redis at {mask(url)} is open: {why}",
+                hint="give it a password or logins (`coord acl`), or let it listen to this machine alone; "
+                "to work with it as it is, add --allow-open-redis",
+                code="open_redis",
+            )
+
+
 def server_url(config: Config, notify: Callable[[str], None] | None = None) -> str:
     """The address that this worker and its children use; the embedded server is started when none is configured."""
     if config.redis_url:

