@@ -108,13 +108,13 @@ def _require_session(store: Store, tx: Transaction, session_id: str) -> None:
 def heartbeat(store: Store, project: str, agent: str, *, load: Record | None = None, request: Request) -> Record:
     """More time for an agent → `{agent, as, expires_at}`. A bare name means the current life.
 
-    LeaseLost when that life has ended."""
+    LeaseLost when that life has ended; one that is late goes on, as long as nobody has found it dead."""
     name, incarnation = ids.agent_reference(agent)
     del request  # renewing is safe to repeat by itself
     project_store = existing_project(store, project)
     if incarnation is None:
         incarnation = _current(project_store, name)
-    deadline_ms = project_store.renew(agent_member(name), incarnation, load=load)
+    deadline_ms = project_store.renew(agent_member(name), incarnation, load=load, grace=True)
     return {"agent": name, "as": f"{name}#{incarnation}", "expires_at": instant_ms(deadline_ms)}
 
 

@@ -198,11 +198,20 @@ def test_a_heartbeat_keeps_it_alive_and_carries_its_load(crew: Crew) -> None:
     assert crew.events("agent:heartbeat") == []
 
 
-@pytest.mark.parametrize("end", ["expired", "replaced", "deregistered"])
+def test_an_agent_that_is_late_lives_on_as_long_as_nobody_has_found_it_dead(crew: Crew) -> None:
+    who = crew.agent()
+    expire(crew, "ann")
+    assert show(crew)["status"] == "lost", "until it is heard of again"
+    assert agents.heartbeat(crew.store, crew.project, who, request=Request())["as"] == who
+    assert (show(crew)["status"], crew.sweep()["agent"]) == ("available", 0)
+
+
+@pytest.mark.parametrize("end", ["found dead", "replaced", "deregistered"])
 def test_a_life_that_has_ended_is_not_renewed(crew: Crew, end: str) -> None:
     who = crew.agent()
-    if end == "expired":
+    if end == "found dead":
         expire(crew, "ann")
+        crew.sweep()
     elif end == "replaced":
         crew.agent(replace=True)
     else:
