@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator.models import ids
-from coordinator.models.errors import CoordError, Fenced, LeaseLost, ServerUnavailable
+from coordinator.models.errors import AlreadyExists, CoordError, Fenced, LeaseLost, ServerUnavailable
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind
 from coordinator.services import agents
@@ -149,19 +149,28 @@ class Worker:
         """The next life, unless the name has passed to another process."""
         assert self.life is not None
         self.children.end(0.0, lambda: True)  # whatever runs may be somebody else's by now
-        if lost.facts.get("current") not in (None, self.life.incarnation):
-            raise Fenced(
-                f"agent {self.name} is another process now ({self.name}#{lost.facts['current']})",
-                hint="start this one under another --name, or take the name back with --replace",
-                agent=self._as,
-                current=lost.facts["current"],
-            )
+        self._refuse_a_later_life(lost.facts.get("current"))
         log.warning("%s was given up by Redis: registering again", self._as)
         try:
             self.begin()
+        except AlreadyExists as error:
+            self._refuse_a_later_life(ids.agent_reference(error.facts["current"])[1])
         except ServerUnavailable as error:
             log.warning("Redis is away: %s", error.message)
             self.signals.wait(1.0)
+
+    def _refuse_a_later_life(self, current: int | None) -> None:
+        """Fenced when the name's present life began after ours. One that began before is a life that ours has replaced,
+        which is back since the server has lost its last writes: it is replaced again."""
+        assert self.life is not None
+        if current is not None and current > self.life.incarnation:
+            raise Fenced(
+                f"agent {self.name} is another process now ({self.name}#{current})",
+                hint="start this one under another --name, or take the name back with --replace",
+                agent=self._as,
+                current=current,
+            )
+        self.replace = current is not None
 
     def _settings(self, agent: str) -> WorkerSettings:
         order = self.order

@@ -11,6 +11,7 @@ import pytest
 
 from coordinator.models.states import AgentKind
 from coordinator.services import agents
+from coordinator.store.keys import Keys, agent_member
 from coordinator.store.reads import Leases
 from tests.commands import Coord
 from tests.waiting import eventually
@@ -157,6 +158,27 @@ def test_a_worker_whose_name_was_taken_over_ends(coord: Coord, work: Work) -> No
         assert process.error()["code"] == "fenced"
         process.mark.all_gone()
         assert work.live_agents() == [taken["as"]], "it did not end the life of the other"
+
+
+def test_a_worker_that_the_server_has_forgotten_replaces_the_life_that_was_before_its_own(
+    coord: Coord, work: Work
+) -> None:
+    before = work.register("ann")
+    with running(coord, work.folder, *worker(coord, work, "--lease", "2s", "--replace")) as process:
+        first = eventually(lambda: [one for one in work.live_agents() if one != before], "the worker")[0]
+        _roll_back_to(work, before)
+        second = eventually(lambda: [one for one in work.live_agents() if one not in (before, first)], "another life")
+        assert second[0].partition("#")[0] == "ann"
+        process.signal(signal.SIGTERM)
+        assert process.exit_code() == 0
+
+
+def _roll_back_to(work: Work, agent: str) -> None:
+    """As a server that comes back without its last writes: this life of the agent lives once more."""
+    name, _, incarnation = agent.partition("#")
+    keys, client = Keys(work.project), work.store.commands
+    _, deadline_ms, ttl_ms = str(client.hget(keys.leases, agent_member(name))).split(" ")
+    client.hset(keys.leases, agent_member(name), f"{incarnation} {int(deadline_ms) + 60_000} {ttl_ms}")
 
 
 def test_a_name_that_is_alive_is_not_taken_by_chance(coord: Coord, work: Work) -> None:
