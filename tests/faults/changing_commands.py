@@ -105,6 +105,7 @@ CASES = (
     Case(f"{ANN} --replace", HELD),
     Case("agent heartbeat ann --project PROJECT", (ANN,)),
     Case("agent drain ann --project PROJECT", (ANN,)),
+    Case("agent resume ann --project PROJECT", (ANN, "agent drain ann --project PROJECT")),
     Case("agent deregister ann --project PROJECT --force", HELD),
     Case("team ready PROJECT qa"),
     Case("""event emit deploy:done --session SESSION --data '{"n": 1}'"""),
