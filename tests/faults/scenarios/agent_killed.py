@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
+from coordinator.services import shared
+from coordinator.services.request import Request
 from tests.faults.place import (
     LEASE_S,
     Agent,
@@ -87,6 +89,8 @@ def _spread(times: list[float]) -> str:
 def _workers(here: Place, kills: list[Kill]) -> None:
     """Two workers: one works, one waits. Each kill hits the one that works."""
     with here.work() as work, contextlib.ExitStack() as all_of_them:
+        # one whose every task fails would be left alone for a while, and here that is our doing
+        shared.set_config(work.store, work.project, "breaker", {"failures": 0}, request=Request())
         living = [all_of_them.enter_context(here.worker(work)) for _ in range(2)]
         for number, kill in enumerate(kills):
             hit = _working(work, living, f"t{number}")
