@@ -81,7 +81,7 @@ def worker(
     """
     from coordinator.store.connection import store_at
     from workers import log_lines, supervisor
-    from workers.settings import offered_runners, refuse_open_redis, server_url
+    from workers.settings import answer_within_s, offered_runners, refuse_open_redis, server_url
 
     if lease < SHORTEST_LEASE_MS:
         raise UsageError("a lease of less than a second cannot be renewed in time", hint="write --lease 15s")
@@ -103,7 +103,7 @@ def worker(
         replace=replace,
     )
     log_lines.begin("worker")
-    store = store_at(url)
+    store = store_at(url, timeout_s=answer_within_s(lease))
     try:
         supervisor.work(store, order)
     finally:

@@ -78,9 +78,12 @@ def store() -> Store:
     pid = os.getpid()
     if pid not in _stores:
         from coordinator.store.connection import store_at
+        from workers import settings
 
+        of_agent = settings.VARIABLE in os.environ
+        lease_ms = settings.WorkerSettings.from_environment().lease_ms if of_agent else settings.DEFAULT_LEASE_MS
         _stores.clear()
-        _stores[pid] = store_at(os.environ["COORD_REDIS_URL"])
+        _stores[pid] = store_at(os.environ["COORD_REDIS_URL"], timeout_s=settings.answer_within_s(lease_ms))
     return _stores[pid]
 
 

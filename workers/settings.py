@@ -54,6 +54,14 @@ class WorkerSettings:
         return runners_from_config(self.runners, Path(self.folder) if self.folder else None)
 
 
+def answer_within_s(lease_ms: int) -> float:
+    """How long who holds such a lease waits for an answer: so short that a renewal that is sent into a dead connection,
+    after a third of the lease, is sent again on a new one while there is time."""
+    from coordinator.store.connection import TIMEOUT_S
+
+    return min(TIMEOUT_S, lease_ms / 4000)
+
+
 def offered_runners(config: Config, only: list[str]) -> dict[str, dict[str, Any]]:
     """The runner tables that a worker offers: all of coord.toml, or those named; a preset may be named without a table.
 

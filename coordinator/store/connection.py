@@ -49,10 +49,12 @@ class Store:
         plain_url: str | None = None,
         *,
         queues_apart: bool = False,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.make = make
         self.plain_url = plain_url
         self.queues_apart = queues_apart
+        self.timeout_s = timeout_s
         self.address = address
         self._projects: dict[str, ProjectStore] = {}
 
@@ -67,7 +69,8 @@ class Store:
         where = None if self.plain_url is None else target(self.plain_url)
         if where is None:
             return ClientWire(lambda: self.commands)
-        return DirectWire(where, connect_timeout_s=CONNECT_TIMEOUT_S, timeout_s=TIMEOUT_S, repeats=REPEATS)
+        connect_timeout_s = min(CONNECT_TIMEOUT_S, self.timeout_s)
+        return DirectWire(where, connect_timeout_s=connect_timeout_s, timeout_s=self.timeout_s, repeats=REPEATS)
 
     @cached_property
     def commands(self) -> redis.Redis:
@@ -129,44 +132,49 @@ def connect(config: Config, notify: Callable[[str], None] | None = None) -> Stor
     return store_at(ensure_running(notify=notify), config.queue_url)
 
 
-def store_at(url: str, queue_url: str | None = None) -> Store:
+def store_at(url: str, queue_url: str | None = None, *, timeout_s: float | None = None) -> Store:
     """The store at an address: redis://, rediss://, unix://, sentinel://[password@]host:port,…/service[/db] or
-    cluster://host:port,…; with `queue_url`, RQ's queues are kept on another server."""
+    cluster://host:port,…; with `queue_url`, RQ's queues are kept on another server.
+
+    An answer to a command is waited for `timeout_s`, TIMEOUT_S where it is None; then the command is sent again on
+    another connection. Who holds a short lease wants it shorter than that."""
+    timeout_s = TIMEOUT_S if timeout_s is None else timeout_s
     scheme = url.partition("://")[0]
     if queue_url is not None and queue_url != url:
-        apart, queue = store_at(url), store_at(queue_url)
+        apart, queue = store_at(url, timeout_s=timeout_s), store_at(queue_url, timeout_s=timeout_s)
         return Store(
             lambda purpose: (queue if purpose == "raw" else apart).make(purpose),
             mask(url),
             apart.plain_url,
             queues_apart=True,
+            timeout_s=timeout_s,
         )
     if scheme == "sentinel":
         from coordinator.store.sentinel import sentinel_client
 
-        return Store(lambda purpose: sentinel_client(url, **_options(purpose)), mask(url))
+        return Store(lambda purpose: sentinel_client(url, **_options(purpose, timeout_s)), mask(url))
     if scheme == "cluster":
         from coordinator.store.cluster import cluster_client
 
-        return Store(lambda purpose: cluster_client(url, purpose, _options(purpose)), mask(url), url)
+        return Store(lambda purpose: cluster_client(url, purpose, _options(purpose, timeout_s)), mask(url), url)
     if scheme not in ("redis", "rediss", "unix"):
         raise UsageError(
             f"coord cannot reach Redis by {scheme}://",
             hint="use redis://, rediss://, unix://, sentinel:// or cluster://",
         )
-    return Store(lambda purpose: _client(url, purpose), mask(url), url)
+    return Store(lambda purpose: _client(url, purpose, timeout_s), mask(url), url, timeout_s=timeout_s)
 
 
-def _client(url: str, purpose: str) -> redis.Redis:
+def _client(url: str, purpose: str, timeout_s: float) -> redis.Redis:
     import redis
 
     try:
-        return redis.Redis.from_url(url, **_options(purpose))
+        return redis.Redis.from_url(url, **_options(purpose, timeout_s))
     except ValueError as error:
         raise UsageError(f"the address {mask(url)} is malformed: {error}", hint="redis://host:6379/0") from None
 
 
-def _options(purpose: str) -> dict[str, Any]:
+def _options(purpose: str, timeout_s: float) -> dict[str, Any]:
     from redis.backoff import ExponentialBackoff
     from redis.retry import Retry
 
@@ -175,11 +183,11 @@ def _options(purpose: str) -> dict[str, Any]:
     options: dict[str, Any] = {
         "decode_responses": True,
         "encoding_errors": "surrogateescape",
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_connect_timeout": min(CONNECT_TIMEOUT_S, timeout_s),
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02), REPEATS),
     }
     if purpose == "commands":
-        options["socket_timeout"] = TIMEOUT_S
+        options["socket_timeout"] = timeout_s
     elif purpose == "blocking":
         options["socket_timeout"] = MAX_BLOCK_S + BLOCK_MARGIN_S  # a frozen server must not hold us for ever
         options["health_check_interval"] = 15

@@ -209,6 +209,18 @@ def test_nothing_passes_a_half_open_line_and_what_was_sent_arrives_when_it_is_me
         assert len(answers) == 1
 
 
+def test_connections_that_are_forgotten_stay_silent_and_new_ones_work(proxy: Proxy) -> None:
+    with client_of(proxy, socket_timeout=0.3) as old, client_of(proxy) as other:
+        old.ping()
+        proxy.forget()
+        with pytest.raises(redis.TimeoutError):
+            old.ping()
+        assert other.ping()
+        proxy.mend()
+        assert old.ping(), "on another connection"
+    assert proxy.faults["connections forgotten"] == 1
+
+
 def test_a_delay_holds_both_ways_and_ends_with_mend(proxy: Proxy) -> None:
     with client_of(proxy) as client:
         client.ping()

@@ -16,11 +16,14 @@ import pytest
 
 from coordinator.services import logs, reaping, state
 from coordinator.store import bells
+from coordinator.store.keys import task_member
+from coordinator.store.reads import Leases
 from tests.servers import RunningServer
 from tests.waiting import eventually
 from tests.workers.marked import guards_of
 from tests.workers.running import Work, slot, work_horse_of
 from workers import jobs
+from workers.selftest.proxy import Proxy
 
 pytestmark = pytest.mark.slow
 
@@ -289,3 +292,25 @@ def test_a_log_is_followed_to_the_end_of_the_attempt(work: Work) -> None:
         work.when("job", "completed")
         follower.join(timeout=30)
     assert seen == ["one", "two", "three"]
+
+
+def test_a_lease_outlives_the_connection_by_which_it_was_renewed(work: Work) -> None:
+    lease = Leases((task_member(work.session.partition(".")[2], "job"),))
+
+    def deadline_ms() -> int:
+        return int(work.store.project(work.project).fetch(lease)[lease][0].deadline_ms)
+
+    with Proxy(work.url) as proxy:
+        work.url = proxy.url
+        with slot(work, work.register(), lease_ms=4_000):
+            work.submit(
+                "job", "sh", "-c", "touch begun; while ! test -e go; do sleep 0.05; done", data={"cwd": work.at}
+            )
+            work.place()
+            eventually((work.folder / "begun").exists, "the command")
+            for _ in range(2):
+                before = deadline_ms()
+                proxy.forget()
+                eventually(lambda: deadline_ms() > before, "a renewal on another connection")  # noqa: B023
+            (work.folder / "go").touch()
+            assert work.when("job", "completed")["attempts"] == 1

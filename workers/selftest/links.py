@@ -108,6 +108,8 @@ class Link:
         """The reply that comes next is thrown away."""
         self.forsaken = False
         """The client has lost its connection; what it had asked for still goes to the server."""
+        self.silent = False
+        """Nothing passes any more, and neither end is told."""
         self.closed = False
         self._tail = self._request = b""
 

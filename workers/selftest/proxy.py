@@ -41,6 +41,7 @@ class Proxy:
 
     | `replies dropped` | requests that were carried out while their reply was thrown away |
     | `connections reset` | connections that ended by `cut`, or were refused after it |
+    | `connections forgotten` | connections that `forget` made silent |
     | `cuts`, `half-open`, `delays` | calls of these |
     """
 
@@ -123,6 +124,16 @@ class Proxy:
             self._look_at(self._links)
             self._wake()
 
+    def forget(self) -> None:
+        """A router that forgot, or a failover without a word: nothing passes the connections of now any more, and
+        neither end is told. New ones work; `mend` does not bring the old ones back."""
+        with self._lock:
+            for link in self._links:
+                self.faults["connections forgotten"] += not link.silent
+                link.silent = True
+            self._look_at(self._links)
+            self._wake()
+
     def mend(self) -> None:
         """All is well again. What was sent into a half-open line arrives now, as it does when a cable is mended."""
         with self._lock:
@@ -177,7 +188,7 @@ class Proxy:
                         touched |= self._accept()
                     elif key.fileobj is self._woken:
                         self._woken.recv(4096)
-                    elif not (key.data.closed or self._is_half_open):
+                    elif not (key.data.closed or key.data.silent or self._is_half_open):
                         self._carry(key.data, key.fileobj, events)
                         touched.add(key.data)
                 self._look_at(touched)
@@ -267,8 +278,8 @@ class Proxy:
             if link.closed:
                 continue
             for sock, events in link.interests(now).items():
-                self._listen_to(link, sock, 0 if self._is_half_open else events)
-            if link.next_due(now):
+                self._listen_to(link, sock, 0 if self._is_half_open or link.silent else events)
+            if link.next_due(now) and not link.silent:
                 self._waiting.add(link)
             else:
                 self._waiting.discard(link)
