@@ -21,7 +21,8 @@
     │   ├── InvalidId
     │   ├── InvalidPath
     │   ├── InvalidJson
-    │   └── TooLarge
+    │   ├── TooLarge
+    │   └── Damaged              something in Redis is not as coord wrote it
     ├── ServerUnavailable    6   Redis cannot serve: unreachable, login, full, read-only, loading
     └── WaitedInVain         7   --wait or --timeout passed
 
@@ -181,6 +182,12 @@ class TooLarge(InvalidData):
     """A value, tree or commit over its limit."""
 
     code = "too_large"
+
+
+class Damaged(InvalidData):
+    """What Redis holds is not what coord wrote: a value that is no node, a key of another type."""
+
+    code = "damaged"
 
 
 class ServerUnavailable(CoordError):

@@ -21,8 +21,10 @@ from coordinator.models.states import AgentKind, AgentStatus
 from coordinator.services import agents, giving_back, task_records
 from coordinator.services.request import SessionChange
 from coordinator.services.task_view import MISSING
+from coordinator.store.found import Found
 from coordinator.store.keys import SHARED, agent_member
 from coordinator.store.project import ProjectStore
+from coordinator.store.transaction import Transaction
 
 KEPT_BY_COORD = frozenset({"incarnation", "project", "kind", "ttl_ms", "registered_at", "load", "set_in"})
 
@@ -120,3 +122,17 @@ def _with_fields(before: Record, agent: str, fields: dict[str, Json]) -> Record:
 def changes_of(agent: str, before: Record | None, after: Record | None) -> list[Record]:
     """As task_records.changes_of, for an agent's place in the tree."""
     return task_records.changes_of(f"execution.agents.{task_records.rendered(agent)}", before, after)
+
+
+def leave(tx: Transaction, session_id: str, agent: str, found: Found) -> None:
+    """An agent that was set by hand in a session goes with the last of its sessions."""
+    if session_id not in found.value["set_in"]:
+        return
+    left = [other for other in found.value["set_in"] if other != session_id]
+    tx.guard(SHARED, agents.AGENTS, agent, found.revision)
+    if found.value["kind"] != AgentKind.MANUAL:
+        tx.put(SHARED, agents.AGENTS, agent, {**found.value, "set_in": left})
+    elif left:
+        tx.put(SHARED, agents.AGENTS, agent, {**found.value, "set_in": left, "session": left[0]})
+    else:
+        tx.drop(SHARED, agents.AGENTS, agent)

@@ -14,7 +14,7 @@ from typing import Any
 
 from coordinator.models import ids
 from coordinator.models.clock import instant, parse_instant_us
-from coordinator.models.errors import Conflict, Fenced, LimitReached, NotFound, ReadOnly, ServerUnavailable
+from coordinator.models.errors import Conflict, Damaged, Fenced, LimitReached, NotFound, ReadOnly, ServerUnavailable
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
 from coordinator.rules import lifecycle
@@ -24,6 +24,7 @@ from coordinator.rules.lifecycle import TaskVerb
 from coordinator.services import agents, breakers, task_records
 from coordinator.services.request import Request, SessionChange, change_session, session_not_found
 from coordinator.store.connection import Store
+from coordinator.store.damage import fetch_sound
 from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.keys import SHARED, agent_member
 from coordinator.store.project import ProjectStore
@@ -76,7 +77,7 @@ def rebalance_project(store: Store, project: str) -> int:
     sessions = [f"{project}.{member.partition('/')[2]}" for member in leases if member.startswith("session/")]
     placed = 0
     for session_id in sorted(sessions):
-        with contextlib.suppress(NotFound, ReadOnly):  # it went, or was closed, meanwhile
+        with contextlib.suppress(NotFound, ReadOnly, Damaged):  # it went, or was closed; or is for `session recover`
             placed += len(rebalance(store, session_id)["placements"])
     return placed
 
@@ -95,10 +96,10 @@ def ring_again(store: Store, project: str) -> int:
         if kind == "task":
             name, _, task_id = mark.partition("/")
             reads[name, task_id] = Node(name, TASKS, task_id)
-    snapshot = project_store.fetch(*reads.values())
+    snapshot, damaged = fetch_sound(project_store, *reads.values())
     rung = 0
     for (name, task_id), read in reads.items():
-        record = snapshot[read].value
+        record = None if read in damaged else snapshot[read].value
         if record and record["status"] == TaskStatus.ASSIGNED and record["holder"] and record["epoch"]:
             session_id = f"{project}.{name}"
             rung += bells.ring(store, project, record["assignee"], session_id, task_id, record["epoch"], again=True)

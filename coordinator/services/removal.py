@@ -5,8 +5,8 @@ from __future__ import annotations
 from coordinator.models import ids
 from coordinator.models.errors import Conflict
 from coordinator.models.shapes import Record
-from coordinator.models.states import AgentKind, SessionStatus
-from coordinator.services import backups, projects
+from coordinator.models.states import SessionStatus
+from coordinator.services import agent_view, backups, projects
 from coordinator.services.agents import AGENTS
 from coordinator.services.closing import let_go
 from coordinator.services.request import CLOSED, Request, SessionChange, change_session, existing_project
@@ -14,7 +14,6 @@ from coordinator.services.sessions import list_, session_names
 from coordinator.store import removal
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SECTION_LIST, SESSION, TASKS
-from coordinator.store.found import Found
 from coordinator.store.keys import SHARED, session_member
 from coordinator.store.project import ProjectStore
 from coordinator.store.reads import AllLeases, AllNodes, Node, Section
@@ -36,7 +35,7 @@ def delete_session(store: Store, session_id: str, *, request: Request) -> Record
         tx.events.clear()  # it is not closed but gone, and nobody can look up what an event would speak of
         tx.end_lease(session_member(name))
         for agent, agent_found in tx.fetch(AllNodes(SHARED, AGENTS))[0].items():
-            _leave(tx, session_id, agent, agent_found)
+            agent_view.leave(tx, session_id, agent, agent_found)
         backups.drop_all(tx, name)
         for key in found:
             tx.unlink(key)
@@ -111,17 +110,3 @@ def delete_project(store: Store, project: str) -> Record:
     off. End its workers first: one that still runs may register itself anew."""
     existing_project(store, project)
     return {"deleted": project, "keys": removal.remove_project(store, project)}
-
-
-def _leave(tx: Transaction, session_id: str, agent: str, found: Found) -> None:
-    """An agent that was set by hand in a session goes with the last of its sessions."""
-    if session_id not in found.value["set_in"]:
-        return
-    left = [other for other in found.value["set_in"] if other != session_id]
-    tx.guard(SHARED, AGENTS, agent, found.revision)
-    if found.value["kind"] != AgentKind.MANUAL:
-        tx.put(SHARED, AGENTS, agent, {**found.value, "set_in": left})
-    elif left:
-        tx.put(SHARED, AGENTS, agent, {**found.value, "set_in": left, "session": left[0]})
-    else:
-        tx.drop(SHARED, AGENTS, agent)

@@ -6,9 +6,12 @@ A closed session keeps its lease entry, whose deadline says when it is pruned; t
 from __future__ import annotations
 
 from coordinator.models.clock import instant_ms
-from coordinator.models.shapes import Record
+from coordinator.models.shapes import SESSION_FIELDS, Record
 from coordinator.rules.lifecycle import session_ended, session_liveness
 from coordinator.store.found import LeaseFound
+
+DAMAGED = "damaged"
+"""In the place of a status: `coord session recover` is the next step."""
 
 
 def show_session(record: Record, revision: int | str, lease: LeaseFound | None, now_ms: int) -> Record:
@@ -25,6 +28,13 @@ def show_session(record: Record, revision: int | str, lease: LeaseFound | None, 
         "expires_at": None if lease is None or session_ended(status) else instant_ms(lease.deadline_ms),
         "revision": revision,
     }
+
+
+def damaged_session(project: str, name: str) -> Record:
+    """What is shown of a session whose record cannot be read, in a list of several."""
+    names = (*SESSION_FIELDS, "heartbeat_at", "expires_at", "revision")
+    known = {"id": f"{project}.{name}", "project": project, "name": name, "status": DAMAGED}
+    return {**dict.fromkeys(names), **known}
 
 
 def renewed(now_ms: int, ttl_ms: int) -> LeaseFound:

@@ -25,9 +25,10 @@ from coordinator.services.request import (
     session_not_found,
     session_reads,
 )
-from coordinator.services.session_view import renewed, show_session
+from coordinator.services.session_view import damaged_session, renewed, show_session
 from coordinator.services.task_records import changes_of
 from coordinator.store.connection import Store
+from coordinator.store.damage import fetch_sound
 from coordinator.store.documents import RECORD, SESSION
 from coordinator.store.found import LeaseFound
 from coordinator.store.keys import session_member
@@ -111,7 +112,7 @@ def show(store: Store, session_id: str) -> Record:
 
 def list_(store: Store, project: str | None = None, *, active: bool = False, mode: str | None = None) -> list[Record]:
     """Sessions of a project (NotFound when there is none), or of all, by project and name. `active`: only those that
-    are."""
+    are. One whose record cannot be read is listed as `damaged`."""
     found = [_sessions_of(existing_project(store, project))] if project else projects.of_each(store, _sessions_of)
     return [
         session
@@ -126,14 +127,16 @@ def _sessions_of(project: ProjectStore) -> list[Record]:
     leases = project.fetch(AllLeases())[AllLeases()]
     names = session_names(leases)
     reads = {name: Node(name, SESSION, RECORD) for name in names}
-    snapshot = project.fetch(*reads.values(), AllLeases()) if names else None
+    snapshot, damaged = fetch_sound(project, *reads.values(), AllLeases()) if names else (None, set())
     if snapshot is None:
         return []
     now_leases: dict[str, LeaseFound] = snapshot[AllLeases()]
     return [
-        show_session(found.value, found.revision, now_leases.get(session_member(name)), snapshot.now_ms)
+        damaged_session(project.project, name)
+        if read in damaged
+        else show_session(found.value, found.revision, now_leases.get(session_member(name)), snapshot.now_ms)
         for name, read in reads.items()
-        if (found := snapshot[read]).exists
+        if read in damaged or (found := snapshot[read]).exists
     ]
 
 

@@ -19,6 +19,7 @@ from coordinator.services import shared, task_records
 from coordinator.services.request import CLOSED, Request, SessionChange, change_session
 from coordinator.services.sessions import session_names
 from coordinator.store.connection import Store
+from coordinator.store.damage import fetch_sound
 from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.found import Found
 from coordinator.store.keys import SHARED
@@ -63,11 +64,11 @@ def sync_project(store: Store, project: str) -> int:
     project_store = store.project(project)
     names = session_names(project_store.fetch(AllLeases())[AllLeases()])
     reads = {name: Node(name, SESSION, RECORD) for name in names}
-    snapshot = project_store.fetch(*reads.values())
+    snapshot, damaged = fetch_sound(project_store, *reads.values())
     changed = 0
     trouble: CoordError | None = None
     for name, read in reads.items():
-        record = snapshot[read].value
+        record = None if read in damaged else snapshot[read].value
         if record is None or _is_at_rest(record, snapshot.now_us):
             continue
         try:

@@ -30,8 +30,8 @@ _READ = (
 _LISTEN = "subscribe unsubscribe psubscribe punsubscribe"
 _CHANGE = "evalsha eval info publish hset hdel hincrby set sadd srem zadd zrem xadd rename persist unlink pexpire"
 _RING = (
-    "scan xtrim expire del hincrbyfloat hexists lpush rpush lpop blpop lmove blmove lindex llen lpos lrange lrem "
-    "zcard zrangebyscore zremrangebyscore zremrangebyrank xlen"
+    "scan type xtrim expire del hincrbyfloat hexists lpush rpush lpop blpop lmove blmove lindex llen lpos lrange "
+    "lrem zcard zrangebyscore zremrangebyscore zremrangebyrank xlen"
 )
 
 COMMANDS: dict[str, tuple[str, ...]] = {

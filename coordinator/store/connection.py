@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from coordinator.models.config import mask
-from coordinator.models.errors import ServerUnavailable, UsageError
+from coordinator.models.errors import CoordError, Damaged, ServerUnavailable, UsageError
 from coordinator.store.wire import ServerRefused
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Store:
 
     @contextlib.contextmanager
     def translated(self) -> Iterator[None]:
-        """Inside, an error of Redis becomes ServerUnavailable with a word, a plain sentence and the next step."""
+        """Inside, an error of Redis becomes ServerUnavailable or Damaged: a word, a plain sentence, the next step."""
         try:
             yield
         except _failures() as error:
@@ -213,6 +213,9 @@ _DENIED = re.compile(r"NoPermissionError|NOPERM|ACL failure in script|The user e
 """A command of a script that is denied is an error of the script, in different words on each server."""
 
 
+_OTHER_TYPE = re.compile(r"(?:\A|of pipeline caused error: )WRONGTYPE\b")
+
+
 def denied(said: str, address: str) -> ServerUnavailable:
     """The login works and has no right to this command, key or channel: said with the roles that have it."""
     from coordinator.store.access import roles_with
@@ -234,7 +237,7 @@ def _failures() -> tuple[type[Exception], ...]:
     return OSError, ServerRefused, getattr(sys.modules.get("redis"), "RedisError", ServerRefused)
 
 
-def translation(error: Exception, address: str) -> ServerUnavailable:
+def translation(error: Exception, address: str) -> CoordError:
     """An error of the wire or of redis-py as ours. Addresses are masked; the server's own words are kept as a fact."""
     said = str(error)
     if _DENIED.search(f"{type(error).__name__} {said}"):
@@ -243,6 +246,11 @@ def translation(error: Exception, address: str) -> ServerUnavailable:
     for known, word, sentence, hint in _REFUSALS:
         if not marks.isdisjoint(known):
             return ServerUnavailable(f"Redis at {address} {sentence}", hint=hint, code=word, server_said=said[:200])
+    if _OTHER_TYPE.search(said):
+        return Damaged(
+            f"a key in Redis at {address} has another type than coord gave it",
+            hint="`coord session recover` mends or restores what is damaged",
+        )
     if "TimeoutError" in marks:
         return ServerUnavailable(
             f"Redis at {address} did not answer in time", hint="is it overloaded, or is the network cut?"

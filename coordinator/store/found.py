@@ -79,17 +79,24 @@ def scored(reply: Any) -> list[tuple[str, float]]:
     return [(member, float(score)) for member, score in reply]
 
 
+def _no_json(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")  # Python would take NaN, and could not give it back
+
+
+_decode = json.JSONDecoder(parse_constant=_no_json).decode
+
+
 def parse_node(text: str | None) -> Found:
     if text is None:
         return ABSENT
     revision, _, body = text.partition(" ")
-    return Found(int(revision), json.loads(body))
+    return Found(int(revision), _decode(body))
 
 
 def parse_nodes(texts: list[str]) -> list[Found]:
     """Many nodes, none absent: read as one JSON text they take two thirds of the time, and each name is kept once."""
     split = [text.partition(" ") for text in texts]
-    values = json.loads(f"[{','.join(body for _, _, body in split)}]")
+    values = _decode(f"[{','.join(body for _, _, body in split)}]")
     return [Found(int(revision), value) for (revision, _, _), value in zip(split, values, strict=True)]
 
 
@@ -97,19 +104,29 @@ def parse_section(text: str | None) -> SectionFound:
     if text is None:
         return NO_SECTION
     structure, changed, *rest = text.split(" ", 2)
-    return SectionFound(int(structure), int(changed), json.loads(rest[0]) if rest else None, bool(rest))
+    return SectionFound(int(structure), int(changed), _decode(rest[0]) if rest else None, bool(rest))
 
 
 def parse_lease(text: str | None) -> LeaseFound | None:
+    """What is no lease is none: the scripts fence whoever comes with it, and the record tells that one is missing."""
     if text is None:
         return None
-    token, deadline, ttl = text.split(" ")
-    return LeaseFound(int(token), int(deadline), int(ttl))
+    try:
+        token, deadline, ttl = text.split(" ")
+        return LeaseFound(int(token), int(deadline), int(ttl))
+    except ValueError:
+        return None
 
 
-def parse_lock(text: str) -> LockFound:
-    token, deadline, acquired, ttl, owner = text.split(" ", 4)
-    return LockFound(int(token), int(deadline), int(acquired), int(ttl), owner)
+def parse_lock(text: str | None) -> LockFound | None:
+    """As `parse_lease`: what is no lock is held by nobody."""
+    if text is None:
+        return None
+    try:
+        token, deadline, acquired, ttl, owner = text.split(" ", 4)
+        return LockFound(int(token), int(deadline), int(acquired), int(ttl), owner)
+    except ValueError:
+        return None
 
 
 def parse_place(text: str) -> PlaceFound:

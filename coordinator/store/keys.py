@@ -161,6 +161,16 @@ class Keys(NamedTuple):
         return f"coord:{{{self.project}}}:rq"
 
 
+def expected_type(key: str) -> str | None:
+    """The type that the table gives a key (`hash`, `zset` …); None for one that is not in it, and for RQ's."""
+    import re
+
+    for pattern, kind in KEY_PATTERNS:
+        if re.fullmatch(pattern, key, re.DOTALL):  # a section's name may have line ends
+            return None if kind == "rq" else kind.partition(",")[0]
+    return None
+
+
 def session_member(name: str) -> str:
     return f"session/{name}"
 

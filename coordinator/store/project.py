@@ -13,16 +13,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from coordinator.models.errors import (
-    Conflict,
     CoordError,
-    Fenced,
+    Damaged,
     LayoutUnknown,
     LeaseLost,
-    LimitReached,
     Locked,
     RequestReused,
     ServerUnavailable,
-    TooLate,
 )
 from coordinator.models.jsontext import canonical, dumps
 from coordinator.store import scripts
@@ -30,6 +27,7 @@ from coordinator.store.connection import denied
 from coordinator.store.found import Snapshot
 from coordinator.store.keys import LAYOUT, PROJECTS, Keys
 from coordinator.store.reads import AllLeases, Command, Read
+from coordinator.store.refusals import UNREADABLE, Again, refusal
 
 if TYPE_CHECKING:
     from coordinator.store.connection import Store
@@ -72,8 +70,11 @@ class ProjectStore:
         if request_id is not None:
             commands.append(("GET", self.keys.request(request_id)))
         commands += [read.command(self.keys) for read in reads]
-        with self.store.translated():
-            answers = self.store.wire.transaction(commands)
+        try:
+            with self.store.translated():
+                answers = self.store.wire.transaction(commands)
+        except Damaged as error:
+            raise self._damaged(reads) or error from error
         (seconds, micros), (revision, layout) = answers[0], answers[1]
         if layout is not None and int(layout) != LAYOUT:
             raise LayoutUnknown(
@@ -82,9 +83,17 @@ class ProjectStore:
             )
         rest = answers[2:]
         remembered = rest.pop(0) if request_id is not None else None
-        replies = {read: read.parse(answer) for read, answer in zip(reads, rest, strict=True)}
+        try:
+            replies = {read: read.parse(answer) for read, answer in zip(reads, rest, strict=True)}
+        except UNREADABLE as error:
+            raise self._damaged(reads) or error from error
         now_us = int(seconds) * 1_000_000 + int(micros)
         return Snapshot(now_us, int(revision or 0), None if layout is None else int(layout), remembered, replies)
+
+    def _damaged(self, reads: Sequence[Read]) -> CoordError | None:
+        from coordinator.store.damage import find
+
+        return find(self, reads)
 
     @property
     def exists(self) -> bool:
@@ -131,7 +140,7 @@ class ProjectStore:
             memory_ms = GIVEN_MEMORY_MS if given else MEMORY_MS
             try:
                 return self._commit(tx, answer, request_id, digest, memory_ms)
-            except _Again as again:
+            except Again as again:
                 if again.error is not None and time.monotonic() >= deadline:
                     raise again.error from None
                 attempt += again.error is not None
@@ -187,10 +196,10 @@ class ProjectStore:
             return self._remembered(facts[0], digest, request_id)  # type: ignore[no-any-return]
         if word == "RESTARTED":
             self._adopt(known=facts[0], server=facts[1], revision=int(facts[2]))
-            raise _Again(None)
+            raise Again(None)
         if word == "DENIED":
             raise denied(f"run the '{facts[0].lower()}' command", self.store.address)
-        raise self._refusal(word, facts)
+        raise refusal(word, facts)
 
     def _call(
         self, tx: Transaction, text: str, request_id: str, digest: str, not_after: int, memory_ms: int, adopt: str
@@ -249,37 +258,6 @@ class ProjectStore:
                 request_id=request_id,
             )
         return json.loads(rest.partition(" ")[2])
-
-    def _refusal(self, word: str, facts: list[str]) -> Exception:
-        error: CoordError
-        if word == "CONFLICT":
-            return _Again(Conflict(f"{facts[0]} was changed by somebody else", hint="read it again", at=facts[0]))
-        if word == "LOCKED":
-            error = Locked(
-                f"the lock {facts[0]} is held by {facts[1]}",
-                hint="wait for it (--wait), or carry it with --lock NAME=TOKEN",
-                lock=facts[0],
-                owner=facts[1],
-            )
-            return _Again(error)
-        if word == "FENCED":
-            return Fenced(
-                f"the {facts[0]} on {facts[1]} was lost: it ended or passed to somebody else",
-                hint="stop; read the state again before you go on",
-                kind=facts[0],
-                name=facts[1],
-                current=int(facts[2]) if facts[2] else None,
-            )
-        if word == "FULL":
-            return LimitReached(f"no room: the limit of {facts[1]} is reached", hint="wait until something ends")
-        return TooLate("the request reached Redis too late and did nothing", hint="send it again")
-
-
-class _Again(Exception):
-    """The commit did nothing; re-read and try again. `error` is what to raise when the time is up (None: at once)."""
-
-    def __init__(self, error: CoordError | None) -> None:
-        self.error = error
 
 
 def _sha256(text: str) -> str:

@@ -77,6 +77,20 @@ class AllNodes(NamedTuple):
         return dict(zip(names, parse_nodes([texts[name] for name in names]), strict=True))
 
 
+class Texts(NamedTuple):
+    """A whole section as it is kept, understood or not → dict of field → text, sorted by field."""
+
+    doc: str
+    section: str
+    kind: str = "Texts"
+
+    def command(self, keys: Keys) -> Command:
+        return "HGETALL", keys.nodes(self.doc, self.section)
+
+    def parse(self, reply: Any) -> dict[str, str]:
+        return dict(sorted(pairs(reply).items()))
+
+
 class Names(NamedTuple):
     """The names of a section's nodes → sorted list."""
 
@@ -279,7 +293,7 @@ class Lock(NamedTuple):
         return "HGET", keys.locks_with(self.name), self.name
 
     def parse(self, reply: Any) -> LockFound | None:
-        return None if reply is None else parse_lock(reply)
+        return parse_lock(reply)
 
 
 class PathLocks(NamedTuple):
@@ -291,7 +305,7 @@ class PathLocks(NamedTuple):
         return "HGETALL", keys.locks
 
     def parse(self, reply: Any) -> dict[str, LockFound]:
-        return {name: parse_lock(text) for name, text in pairs(reply).items()}
+        return {name: lock for name, text in pairs(reply).items() if (lock := parse_lock(text))}
 
 
 class NamedLocks(NamedTuple):
@@ -303,7 +317,7 @@ class NamedLocks(NamedTuple):
         return "HGETALL", keys.named_locks
 
     def parse(self, reply: Any) -> dict[str, LockFound]:
-        return {name: parse_lock(text) for name, text in pairs(reply).items()}
+        return {name: lock for name, text in pairs(reply).items() if (lock := parse_lock(text))}
 
 
 class Lines(NamedTuple):
@@ -362,6 +376,7 @@ Read = (
     Node
     | Nodes
     | AllNodes
+    | Texts
     | Names
     | Times
     | AllTimes

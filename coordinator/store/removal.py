@@ -16,6 +16,11 @@ def session_keys(store: Store, project: str, name: str) -> list[str]:
     return sorted(key for prefix in Keys(project).of_session(name) for key in _scan(store, prefix))
 
 
+def holding_keys(store: Store, project: str) -> list[str]:
+    """The sets of what somebody holds, of everybody in a project, sorted."""
+    return _scan(store, Keys(project).holding(""))
+
+
 def remove_project(store: Store, project: str) -> int:
     """Remove every key of a project, RQ's too → how many. Not atomic; its `meta` goes last, so that a removal that was
     cut off is found and can be repeated."""

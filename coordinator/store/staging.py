@@ -20,13 +20,17 @@ CHUNK_BYTES = 1024 * 1024
 
 class Stage:
     """One set of staged hashes. `revision` is what their nodes carry: one that was issued, or could have been, before
-    the commit that swaps them in."""
+    the commit that swaps them in. `replaces`: it is issued for them alone, so that nobody who has read a node that they
+    replace takes the new one for it."""
 
-    def __init__(self, project: ProjectStore) -> None:
+    def __init__(self, project: ProjectStore, *, replaces: bool = False) -> None:
         self._project = project
         self._id = secrets.token_hex(10)
-        snapshot = project.fetch()
-        self.revision = max(snapshot.revision, snapshot.now_us)
+        if replaces:
+            self.revision = int(project.change(lambda tx: tx.mark, verb="stage", request_id=self._id))
+        else:
+            snapshot = project.fetch()
+            self.revision = max(snapshot.revision, snapshot.now_us)
         self.keys: dict[str, str] = {}
         """The staged key by the key whose place it will take."""
 

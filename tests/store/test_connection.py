@@ -253,7 +253,8 @@ def test_words_of_redis_are_known_where_they_begin_a_message_and_nowhere_else() 
         "MISCONF Redis is configured to save RDB snapshots": "full",
         "BUSY Redis is busy running a script": "server",
         "ERR value OOM READONLY is not an integer": "server",
-        "WRONGTYPE Operation against a key": "server",
+        "WRONGTYPE Operation against a key": "damaged",
+        "ERR value WRONGTYPE": "server",
     }
     assert {said: translation(redis.ResponseError(said), "x").word for said in known} == known
 

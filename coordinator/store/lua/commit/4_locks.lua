@@ -32,7 +32,7 @@ if #paths > 0 and redis.call('HLEN', KEYS[6]) > 0 then
   for n = 1, #locks, 2 do
     local name = locks[n]
     local deadline, owner = string.match(locks[n + 1], '^%d+ (%d+) %d+ %d+ (.*)$')
-    if not held[name] and tonumber(deadline) > now_ms then
+    if not held[name] and (tonumber(deadline) or 0) > now_ms then
       for _, path in ipairs(paths) do
         if covers(name, path) or covers(path, name) then
           return {'LOCKED', name, owner, deadline}
