@@ -219,7 +219,10 @@ def _net(changes: list[Change]) -> list[Change]:
     found: list[Change] = []
     for cover in sorted(below, key=paths.render):
         facts = {name: below[cover][-1][1][name] for name in ("revision", "at", "by")}
-        for path, before, after in leaves(cover, *_ends(below[cover])):
+        old, new = _ends(below[cover])
+        is_whole = is_digest(old) or is_digest(new)  # of what did not travel, nobody knows the members
+        differences = [(cover, old, new)] if is_whole else leaves(cover, old, new)
+        for path, before, after in differences:
             sides = {"old": before, "new": after}
             told = {side: value for side, value in sides.items() if value is not MISSING}
             found.append({"path": paths.render(path), **told, **facts})

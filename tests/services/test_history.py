@@ -184,6 +184,14 @@ def test_what_was_trimmed_before_the_session_began_is_not_missed(store: Store, s
 # ----------------------------------------------------------------------------------------------------------------- diff
 
 
+def test_a_large_value_that_changed_is_one_difference_with_both_sizes(store: Store, session_id: str) -> None:
+    first = state.set_(store, session_id, "notes.large", "x" * 5_000, request=Request())["revision"]
+    state.set_(store, session_id, "notes.large", "y" * 6_000, request=Request())
+    (change,) = history.diff(store, session_id, first)
+    assert change["path"] == "notes.large"
+    assert (change["old"]["size"], change["new"]["size"]) == (5_002, 6_002)
+
+
 def test_a_difference_is_what_changed_in_the_end(store: Store, session_id: str) -> None:
     set_(store, session_id, "planning", {"a": 1, "b": {"x": 1, "y": 1}, "list": [1]})
     start = set_(store, session_id, "note", "n")
