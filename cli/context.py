@@ -20,6 +20,8 @@ class CommandContext:
 
     def __init__(self, overrides: Mapping[str, str | None] | None = None) -> None:
         self.overrides = dict(overrides or {})
+        self.session: str | None = None
+        """The session that the command is about, where it is about one."""
 
     @cached_property
     def config(self) -> Config:

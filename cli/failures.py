@@ -99,8 +99,26 @@ def _told(error: CoordError) -> int:
 def _defect(error: Exception) -> int:
     import traceback
 
+    damaged = _damage()
+    if damaged is not None:
+        return _told(damaged)
+
     # Plain, without local variables: those may hold secrets.
     with contextlib.suppress(OSError):
         print(mask("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     name = type(error).__name__
     return _told(CommandFailed(f"this is a defect of coord: {name}: {error}", hint="please report it", code="defect"))
+
+
+def _damage() -> CoordError | None:
+    """What is damaged in the session that the command was about: nobody looks for that before something failed."""
+    from cli.context import context
+    from coordinator.services.recovery_sight import damage_of
+
+    session = context().session
+    try:
+        return None if session is None else damage_of(context().store, session)
+    except Exception:  # noqa: BLE001 - the edge of the process: the first error is the one to tell
+        return None
+    finally:
+        context().close()

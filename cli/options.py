@@ -32,6 +32,7 @@ def session_of(text: str) -> str:
             raise UsageError("@ stands for COORD_SESSION, which is not set", hint="export COORD_SESSION=<session id>")
         text = configured
     ids.session_id(text)
+    context().session = text
     return text
 
 

@@ -21,11 +21,15 @@ __all__ = ["app"]
     examples=[
         "coord session recover shop.k3f9 --force --owner bob",
         OnlyShown("coord session recover @"),
+        OnlyShown("coord session recover @ --from-backup 1767225600000000"),
     ],
 )
 def recover(
     session: SessionArg,
     force: Annotated[bool, typer.Option("--force", help="Also one whose leader is alive.")] = False,
+    from_backup: Annotated[
+        str | None, typer.Option("--from-backup", metavar="ID", help="Go back to the state of this snapshot.")
+    ] = None,
     owner: Annotated[str | None, typer.Option("--owner", metavar="A", help="Who leads it now (user@host).")] = None,
     agent: AgentOpt = None,
     lock: LockOpt = None,
@@ -35,12 +39,14 @@ def recover(
     """Take over an interrupted session. Prints its record with the new leader's token, and what was done.
 
     Tasks of dead agents are pending again; live agents go on with theirs. The old leader's token is fenced. A snapshot
-    is kept before. A closed session is not recovered: `coord session export` and `import --as` make a new one of it.
+    is kept before. Where records are damaged, the newest sound snapshot comes back, or, without one, the session begins
+    anew; what could be read is kept as a backup. With --from-backup values come back, and all who held something are
+    fenced. A closed session is not recovered: `coord session export` and `import --as` make a new one of it.
     """
     from coordinator.services.recovery import recover as recover_session
 
     request = request_of(request_id, agent, lock, wait)
-    emit(recover_session(context().store, session, owner=owner, force=force, request=request))
+    emit(recover_session(context().store, session, owner=owner, force=force, from_backup=from_backup, request=request))
 
 
 @command(

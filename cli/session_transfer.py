@@ -18,7 +18,7 @@ from coordinator.models.errors import CommandFailed
 
 app = group("Sessions: one body of work each, led by one orchestrator, alive while somebody renews it.")
 
-BACKUPS = ("id", "reason", "taken_at", "tasks", "bytes", "kept_bytes")
+BACKUPS = ("id", "state", "reason", "age_s", "tasks", "bytes")
 
 
 def _new_session(text: str) -> str:
@@ -32,11 +32,15 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="F", help="Write it to a file, whole or not at all.")
     ] = None,
+    from_backup: Annotated[
+        str | None, typer.Option("--from-backup", metavar="ID", help="The state that this snapshot holds.")
+    ] = None,
 ) -> None:
     """Print a session's whole state as one JSON document, with a checksum and its revision."""
-    from coordinator.services import transfer
+    from coordinator.services import backups, transfer
 
-    data = transfer.export(context().store, session)
+    store = context().store
+    data = transfer.export(store, session) if from_backup is None else backups.read(store, session, from_backup)
     if output is None or str(output) == "-":
         emit(data, table=lambda value: json.dumps(value, ensure_ascii=False, indent=2))
         return
@@ -80,7 +84,11 @@ def import_(
 
 @command(app, examples=["coord session backups shop.k3f9"])
 def backups(session: SessionArg) -> None:
-    """List the snapshots of a session that its project keeps, oldest first."""
+    """List the snapshots of a session that its project keeps, oldest first, with their age and size.
+
+    One whose state is `damaged` is never restored. The newest 10 stay (`coord shared set-config P backups.keep N`), and
+    the last of each reason.
+    """
     from coordinator.services.backups import list_ as list_backups
 
     emit(list_backups(context().store, session), table=BACKUPS)

@@ -25,10 +25,11 @@ from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.keys import SHARED, session_member
 from coordinator.store.reads import AllLeases, AllNodes, Counts, Expired, NamedLocks, Node, PathLocks, Section
+from coordinator.store.transaction import Transaction
 
 DEFAULT_RETENTION_MS = 30 * 86_400_000
 FINAL = "closed"
-_EVERY_DEADLINE = Expired(2**53, 1_000_000)
+_HELD = (AllLeases(), PathLocks(), NamedLocks(), Expired(2**53, 1_000_000))
 
 
 def close(store: Store, session_id: str, *, failed: bool = False, force: bool = False, request: Request) -> Record:
@@ -100,9 +101,24 @@ class Released:
 def let_go(change: SessionChange, open_tasks: bool) -> Released:
     """Inside a change: end every lease, holding entry, ready line, pause, lock and registration that belongs to the
     session. `open_tasks` False: there are no tasks that could stand in a line or be held."""
-    tx, name = change.tx, change.name
-    reads = (AllLeases(), PathLocks(), NamedLocks(), _EVERY_DEADLINE, AllNodes(SHARED, AGENTS))
-    leases, of_paths, named, deadlines, agents = tx.fetch(*reads)
+    tx = change.tx
+    agents = tx.fetch(AllNodes(SHARED, AGENTS), *_HELD)[0]
+    released = end_holds(tx, change.session_id, "session_ended")
+    if open_tasks:
+        _leave_lines(change)
+    for agent, found in agents.items():
+        # one that was set by hand is part of this session's state; one that registered goes on living without it
+        if found.value["session"] == change.session_id and found.value["kind"] != AgentKind.MANUAL:
+            tx.guard(SHARED, AGENTS, agent, found.revision)
+            tx.put(SHARED, AGENTS, agent, {**found.value, "session": None})
+            released.agents.append(agent)
+    return released
+
+
+def end_holds(tx: Transaction, session_id: str, reason: str, *, but: str | None = None) -> Released:
+    """Inside a change: end every lease, pause and lock of a session, except the lock `but`."""
+    name = session_id.partition(".")[2]
+    leases, of_paths, named, deadlines = tx.fetch(*_HELD)
     locks = of_paths | named
     released = Released()
     for member in leases:
@@ -112,21 +128,13 @@ def let_go(change: SessionChange, open_tasks: bool) -> Released:
     for member, _ in deadlines:
         if member.startswith((f"retry/{name}/", f"spread/{name}/")):
             tx.noticed(member)
-    if open_tasks:
-        _leave_lines(change)
     for lock in sorted(locks):
-        if lock.startswith((f"state/{change.session_id}/", f"session/{change.session_id}/")):
+        if lock.startswith((f"state/{session_id}/", f"session/{session_id}/")) and lock != but:
             tx.unlock(lock)
             if locks[lock].deadline_ms <= tx.now_ms:
                 continue  # it had expired before
             released.locks.append(lock)
-            change.event("lock:released", subject=lock, data={"name": lock, "reason": "session_ended"})
-    for agent, found in agents.items():
-        # one that was set by hand is part of this session's state; one that registered goes on living without it
-        if found.value["session"] == change.session_id and found.value["kind"] != AgentKind.MANUAL:
-            tx.guard(SHARED, AGENTS, agent, found.revision)
-            tx.put(SHARED, AGENTS, agent, {**found.value, "session": None})
-            released.agents.append(agent)
+            tx.event("lock:released", session=session_id, subject=lock, data={"name": lock, "reason": reason})
     released.tasks.sort()
     return released
 

@@ -1,58 +1,79 @@
 """Taking over a session whose leader is gone: a new owner and a new leader token, by which the old one is fenced; the
 tasks of dead agents and of leases that ran out are pending again, and live agents go on with theirs.
 
-A snapshot is kept before anything is changed, and the takeover itself is the last commit: what was cut off before it is
-made up for by recovering again. Left to others: who is dead (reaping), passing on what one leads (handoffs).
+The state is that of the last commit. Where it is damaged, what can be mended is (repair); lost records come back with
+the newest sound snapshot, and without any a new session begins under the same id. What is there is kept as a snapshot
+before anything is changed, and the takeover itself is the last commit: what was cut off before it is made up for by
+recovering again. Left to others: who is dead (reaping), passing on what one leads (handoffs).
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from coordinator.models import ids
-from coordinator.models.clock import instant_ms
-from coordinator.models.errors import Conflict, ReadOnly, WrongState
+from coordinator.models.errors import Conflict, CoordError, Damaged
 from coordinator.models.shapes import Record
-from coordinator.rules.lifecycle import SessionVerb, next_session_state, session_ended
-from coordinator.services import backups, reaping, sessions
-from coordinator.services.request import Request, SessionChange, change_session, session_not_found, session_reads
+from coordinator.rules.lifecycle import SessionVerb, next_session_state
+from coordinator.services import backups, mending, reaping, repair, restoring, sessions, transfer
+from coordinator.services.recovery_sight import Sight, look, refuse_overtaken, require_right
+from coordinator.services.request import Request, change_project, session_reads
 from coordinator.services.task_records import changes_of
+from coordinator.services.transfer_content import Content, checked
 from coordinator.store.connection import Store
-from coordinator.store.documents import SESSION, TASKS
-from coordinator.store.found import Found, LeaseFound, LockFound, Snapshot
+from coordinator.store.documents import RECORD, SESSION, TASKS
+from coordinator.store.found import Found
 from coordinator.store.keys import session_member
 from coordinator.store.reads import AllNodes, Lock
+from coordinator.store.transaction import Transaction
 
-BEFORE = "before recover"
+BEFORE_RECOVER, BEFORE_RESTORE, DAMAGED = "before recover", "before restore", "damaged"
 SWEPT_AT_ONCE = 1_000
 TOLD = 100
-"""So many ids of tasks are told in an event; their number always is."""
+"""So many ids of tasks, and flaws, are told in an event."""
+ROUNDS = 3
+"""What cannot be read after it was mended so often is told to be damaged."""
 
 
 def recover(
-    store: Store, session_id: str, *, owner: str | None = None, force: bool = False, request: Request
+    store: Store,
+    session_id: str,
+    *,
+    owner: str | None = None,
+    force: bool = False,
+    from_backup: str | None = None,
+    request: Request,
 ) -> Record:
-    """Take over an interrupted session, or with `force` (or with the present leader's token) one that lives. Returns
-    its record with the new `leader_token` and `recovery`: `{from, backup, requeued, steps}`.
+    """Take over an interrupted session, or with `force` (or the present leader's token) one that lives; with
+    `from_backup` its state becomes that of the snapshot. Returns its record with the new `leader_token` and `recovery`:
+
+        {from: state | backup | nothing, backup: of the state before, restored: which one, requeued, damage, steps}
 
     WrongState, with who leads it and until when, for a session that lives; ReadOnly for a closed one; Conflict when
-    somebody else took it over meanwhile.
+    somebody else took it over meanwhile; NotFound or Damaged for the snapshot that was asked for.
     """
-    takeover = Takeover(store, session_id, owner or sessions.whoami(), force, request)
+    takeover = Takeover(store, session_id, owner or sessions.whoami(), force, from_backup, request)
     return takeover.remembered() or takeover.carry_out()
 
 
 class Takeover:
-    """One recovery: what was seen when it began, and what was done since."""
+    """One recovery, and the steps that it took so far."""
 
-    def __init__(self, store: Store, session_id: str, owner: str, force: bool, request: Request) -> None:
+    def __init__(
+        self, store: Store, session_id: str, owner: str, force: bool, from_backup: str | None, request: Request
+    ) -> None:
         self.store = store
         self.session_id = session_id
         self.project, self.name = ids.session_id(session_id)
         self.owner = sessions.require_owner(owner)
         self.force = force
+        self.from_backup = from_backup
         self.request = request
         self.steps: list[Record] = []
+        self.backup: Record = {}
+        """The snapshot of what was there."""
 
     def remembered(self) -> Record | None:
         """The answer of a recovery that was carried out under the same request id."""
@@ -60,95 +81,175 @@ class Takeover:
             return None
         if self.store.project(self.project).fetch(request_id=self.request.id).remembered is None:
             return None
-        return self._change(lambda _change: {})
+        return self._commit(lambda _tx: {}, self.request.wait_ms)
 
     def carry_out(self) -> Record:
-        seen = self._look()
-        kept = backups.take(self.store, self.session_id, BEFORE, request=Request(system=True))
-        self._step("snapshot", f"the state before, as backup {kept['id']}", backup=kept["id"])
+        end = time.monotonic() + self.request.wait_ms / 1000
+        mended, closely = 0, False
+        while True:
+            sight = look(self.store, self.session_id, closely=closely)
+            require_right(sight, self.request, force=self.force)
+            asked = self._asked_for()
+            try:
+                if sight.inspection is not None and not sight.damage and mended < ROUNDS:
+                    self._keep(sight, BEFORE_RECOVER)
+                    self._mend(sight)
+                    mended, closely = mended + 1, False
+                elif asked is not None or sight.damage:
+                    return self._restore(sight, asked)
+                else:
+                    return self._go_on(sight)
+            except Damaged:
+                if closely or mended == ROUNDS:
+                    raise
+                closely = True
+            except Conflict as error:
+                if "owner" in error.facts or time.monotonic() >= end:
+                    raise
+
+    # -- the state as of the last commit ------------------------------------------------------------------------------
+
+    def _go_on(self, sight: Sight) -> Record:
+        self._keep(sight, BEFORE_RECOVER)
+        mended = mending.mend(self.store, self.session_id, request=Request(system=True))
+        if mended:
+            self._step("mend", f"{mended} index entries disagreed with the records")
         while sum(reaping.sweep(self.store, self.project, limit=SWEPT_AT_ONCE).values()) >= SWEPT_AT_ONCE:
             pass
-        return self._change(lambda change: self._take_over(change, seen, kept["id"]))
+        return self._commit(lambda tx: self._take_over(tx, sight), self.request.wait_ms)
 
-    def _look(self) -> Snapshot:
-        """The session as it is, if this may take it over."""
-        reads = (*session_reads(self.name), Lock(sessions.leader_lock(self.session_id)), AllNodes(self.name, TASKS))
-        seen = self.store.project(self.project).fetch(*reads)
-        record, leases = (seen[read] for read in reads[:2])
-        if not record.exists:
-            raise session_not_found(self.store, self.session_id)
-        self._require_right(record.value, leases[0], seen[reads[2]], seen.now_ms)
-        return seen
-
-    def _require_right(self, record: Record, lease: LeaseFound | None, leader: LockFound | None, now_ms: int) -> None:
-        if session_ended(record["status"]):
-            raise ReadOnly(
-                f"session {self.session_id} is closed ({record['status']}): nobody leads it any more",
-                hint=f"make a new one of it: `coord session export {self.session_id} | "
-                f"coord session import - --as {self.project}.NEW`",
-                status=record["status"],
-            )
-        leads = leader is not None and self.request.locks.get(sessions.leader_lock(self.session_id)) == leader.token
-        if lease is None or lease.deadline_ms <= now_ms or self.force or leads:
-            return
-        until = instant_ms(lease.deadline_ms)
-        raise WrongState(
-            f"session {self.session_id} is alive: {record['owner']} leads it, at least until {until}",
-            hint="wait until it is interrupted, or take it over with --force",
-            status=record["status"],
-            owner=record["owner"],
-            expires_at=until,
-        )
-
-    def _take_over(self, change: SessionChange, seen: Snapshot, backup: str) -> Record:
-        tx, before = change.tx, change.record
-        lock = Lock(sessions.leader_lock(self.session_id))
-        leader, tasks = tx.fetch(lock, AllNodes(self.name, TASKS))
-        if leader != seen[lock]:
-            raise Conflict(
-                f"{before['owner']} took session {self.session_id} over meanwhile",
-                hint=f"see `coord session status {self.session_id}`",
-                owner=before["owner"],
-            )
-        lease = tx.lease(session_member(self.name))
-        self._require_right(before, lease, leader, tx.now_ms)
+    def _take_over(self, tx: Transaction, sight: Sight) -> Record:
+        lock, tasks = Lock(sessions.leader_lock(self.session_id)), AllNodes(self.name, TASKS)
+        place, leases = session_reads(self.name)
+        _, held, leader, found = tx.fetch(place, leases, lock, tasks)
+        record = tx.node(self.name, SESSION, RECORD).value
+        now = sight._replace(record=record, leader=leader, lease=held[0], now_ms=tx.now_ms)
+        refuse_overtaken(now, sight)
+        require_right(now, self.request, force=self.force)
         if not self.force:
-            tx.same_lease(session_member(self.name), lease)
-        status = next_session_state(before["status"], SessionVerb.RECOVER).value
-        record = {**before, "owner": self.owner, "status": status}
-        requeued = _given_back(seen[AllNodes(self.name, TASKS)], tasks)
-        answer = sessions.lead(tx, record)
+            tx.same_lease(session_member(self.name), now.lease)
+        status = next_session_state(record["status"], SessionVerb.RECOVER).value
+        led = {**record, "owner": self.owner, "status": status}
+        requeued = _given_back(sight.tasks, found)
+        answer = sessions.lead(tx, led)
         steps = [*self.steps]
         if requeued:
             steps.append({"step": "requeue", "reason": "their leases ran out", "tasks": len(requeued)})
-        steps.append({"step": "takeover", "reason": f"{before['owner']} gave no sign of life"})
-        data = {"owner": self.owner, "before": before["owner"], "forced": self.force, "from": "state"}
-        facts = {"backup": backup, "requeued": requeued[:TOLD], "steps": steps}
-        changes = changes_of(SESSION, before, record)
-        change.event("session:recovered", subject=SESSION, data={**data, **facts, "changes": changes})
-        return {**answer, "recovery": {"from": "state", "backup": backup, "requeued": requeued, "steps": steps}}
+        changes = changes_of(SESSION, record, led)
+        return self._told(tx, answer, sight, "state", requeued, steps, changes, None)
 
-    def _change(self, work: Any) -> Record:
-        arguments = [self.owner, self.force]
-        return change_session(
-            self.store,
-            self.session_id,
-            self.request,
-            work,
-            verb="session recover",
-            arguments=arguments,
-            first=[Lock(sessions.leader_lock(self.session_id))],
-        )
+    # -- the state of a snapshot ------------------------------------------------------------------------------------
+
+    def _asked_for(self) -> tuple[Record, Content] | None:
+        if self.from_backup is None:
+            return None
+        data = backups.read(self.store, self.session_id, self.from_backup)
+        entries = {entry["id"]: entry for entry in backups.list_(self.store, self.session_id)}
+        return entries[self.from_backup], checked(data, transfer.checksum)
+
+    def _restore(self, sight: Sight, asked: tuple[Record, Content] | None) -> Record:
+        """Put a snapshot into the place of what is there: the one asked for, or the newest of which nothing was lost,
+        or nothing."""
+        if sight.damage:
+            self._keep(sight, DAMAGED)
+            self._mend(sight)
+        entry, content = asked or self._newest() or (None, restoring.nothing(sight.record_instead, sight.at))
+        with restoring.Replacement(self.store, self.session_id, content) as replacement:
+            if sight.inspection is None:
+                self._keep(sight, BEFORE_RESTORE)
+            return self._commit(lambda tx: self._swap_in(tx, sight, replacement, entry), 0)
+
+    def _newest(self) -> tuple[Record, Content] | None:
+        for entry, data in backups.newest_sound(self.store, self.session_id):
+            try:
+                return entry, checked(data, transfer.checksum)
+            except CoordError as error:
+                self._step("snapshot refused", f"backup {entry['id']}: {error.message}")
+        return None
+
+    def _swap_in(
+        self, tx: Transaction, sight: Sight, replacement: restoring.Replacement, entry: Record | None
+    ) -> Record:
+        lock = Lock(sessions.leader_lock(self.session_id))
+        (lease,), leader = tx.fetch(session_reads(self.name)[1], lock)
+        now = sight._replace(leader=leader, lease=lease, now_ms=tx.now_ms)
+        refuse_overtaken(now, sight)
+        require_right(now, self.request, force=self.force)
+        tx.lock_is(lock.name, None if leader is None else leader.token)
+        if not self.force:
+            tx.same_lease(session_member(self.name), lease)
+        answer = replacement.swap_in(tx, self.owner, None if sight.inspection is not None else sight.sections)
+        if entry is None:
+            steps = [*self.steps, {"step": "new session", "reason": "no sound snapshot was there"}]
+        else:
+            reason = f"the state of {entry['taken_at']}" + (", as asked" if self.from_backup else "")
+            steps = [*self.steps, {"step": "restore", "reason": reason, "backup": entry["id"]}]
+        changes = [{"path": "$", "old": _digest(self.backup), "new": {} if entry is None else _digest(entry)}]
+        came_from = "nothing" if entry is None else "backup"
+        return self._told(tx, answer, sight, came_from, replacement.requeued, steps, changes, entry)
+
+    # -- what both do -------------------------------------------------------------------------------------------------
+
+    def _keep(self, sight: Sight, reason: str) -> None:
+        """A snapshot of what is there, or of what can be read of it."""
+        losses = [] if sight.inspection is None else sight.inspection.losses
+        lost = [flaw.as_json() for flaw in losses[:TOLD]]
+        request = Request(system=True)
+        self.backup = backups.take(self.store, self.session_id, reason, data=sight.document, lost=lost, request=request)
+        what = "what could be read" if lost else "the state before"
+        self._step("snapshot", f"{what}, as backup {self.backup['id']}", backup=self.backup["id"])
+
+    def _mend(self, sight: Sight) -> None:
+        assert sight.inspection is not None
+
+        def values() -> Record:
+            newest = self._newest()
+            return {} if newest is None else newest[1].values
+
+        self.steps += repair.mend(self.store, self.session_id, sight.inspection, values)
+
+    def _told(
+        self,
+        tx: Transaction,
+        answer: Record,
+        sight: Sight,
+        came_from: str,
+        requeued: list[str],
+        steps: list[Record],
+        changes: list[Record],
+        entry: Record | None,
+    ) -> Record:
+        """The answer, and the events that say what was done and why."""
+        before = None if sight.leader is None else sight.leader.owner
+        why = f"{before or 'its leader'} gave no sign of life" if not sight.lives else "it was taken by force"
+        steps = [*steps, {"step": "takeover", "reason": why}]
+        damage = [flaw.as_json() for flaw in sight.damage]
+        facts = {"from": came_from, "backup": self.backup["id"], "restored": entry and entry["id"]}
+        data = {"owner": self.owner, "before": before, "forced": self.force, **facts, "requeued": requeued[:TOLD]}
+        data |= {"steps": steps, "changes": changes}
+        tx.event("session:recovered", session=self.session_id, subject=SESSION, data=data)
+        if damage:
+            became = f"the state of backup {entry['id']} came back" if entry else "the session begins anew"
+            message = f"{len(damage)} records could not be read; {became}; the rest is in backup {self.backup['id']}"
+            alert = {"reason": "state_damaged", "message": message, "damage": damage[:TOLD], **facts}
+            tx.event("alert:raised", session=self.session_id, data=alert)
+        return {**answer, "recovery": {**facts, "requeued": requeued, "damage": damage, "steps": steps}}
+
+    def _commit(self, work: Callable[[Transaction], Record], wait_ms: int) -> Record:
+        request = Request(self.request.id, self.request.actor, self.request.locks, wait_ms)
+        arguments = [self.session_id, self.owner, self.force, self.from_backup]
+        return change_project(self.store, self.project, request, work, verb="session recover", arguments=arguments)
 
     def _step(self, step: str, reason: str, **facts: Any) -> None:
         self.steps.append({"step": step, "reason": reason, **facts})
 
 
 def _given_back(before: dict[str, Found], after: dict[str, Found]) -> list[str]:
-    """The tasks that were held and are held no more, nor ended by their holder."""
-    held = {task_id: found.value["epoch"] for task_id, found in before.items() if found.value["epoch"] is not None}
-    return [
-        task_id
-        for task_id, epoch in held.items()
-        if task_id in after and after[task_id].value["epoch"] is None and epoch is not None
-    ]
+    """The tasks that were held and are held by nobody now."""
+    held = [task_id for task_id, found in before.items() if found.value["epoch"] is not None]
+    return [task_id for task_id in held if task_id in after and after[task_id].value["epoch"] is None]
+
+
+def _digest(entry: Record) -> Record:
+    """How a snapshot stands in an event for the whole state."""
+    return {"size": entry["bytes"], "sha256": str(entry["checksum"]).removeprefix("sha256:")}

@@ -12,18 +12,18 @@ from typing import Any
 
 from coordinator.models import ids
 from coordinator.models.clock import instant
-from coordinator.models.jsontext import MAX_DEPTH, Json, canonical, dumps, loads
+from coordinator.models.errors import Damaged
+from coordinator.models.jsontext import MAX_DEPTH, Json, canonical, loads
 from coordinator.models.shapes import Record
-from coordinator.models.states import AgentKind, TaskStatus
-from coordinator.rules import graph
-from coordinator.services import sessions, task_records
+from coordinator.models.states import AgentKind
+from coordinator.services import filling, sessions
 from coordinator.services.agents import AGENTS
 from coordinator.services.request import Request, change_project, session_not_found
 from coordinator.services.transfer_content import FORMAT, KEPT_INTERNAL, Content, checked, require_room
 from coordinator.store.connection import Store
-from coordinator.store.documents import RECORD, RUNS, SECTION_LIST, SESSION, section_parts
-from coordinator.store.found import Snapshot
-from coordinator.store.keys import SHARED, Keys
+from coordinator.store.documents import RECORD, SESSION, section_parts
+from coordinator.store.found import Found, SectionFound, Snapshot
+from coordinator.store.keys import SHARED
 from coordinator.store.project import ProjectStore
 from coordinator.store.reads import AllNodes, AllTimes, Node, Sections
 from coordinator.store.staging import Stage
@@ -48,24 +48,49 @@ def export(store: Store, session_id: str) -> Record:
     record = snapshot[Node(name, SESSION, RECORD)]
     if not record.exists:
         raise session_not_found(store, session_id)
-    listed = {section: entry for section, entry in snapshot[Sections(name)].items() if _is_exported(section)}
+    listed = {section: entry for section, entry in snapshot[Sections(name)].items() if is_exported(section)}
     objects = [section for section, entry in listed.items() if not entry.is_value]
     times = {section: snapshot[AllTimes(name, section)] for section in objects}
-    data: Record = {
-        "format": FORMAT,
-        "revision": max(entry.changed for entry in snapshot[Sections(name)].values()),
-        "exported_at": instant(snapshot.now_us),
-        "session": record.value,
-        "sections": {section: _values(snapshot[AllNodes(name, section)]) for section in objects},
-        "values": {section: entry.value for section, entry in listed.items() if entry.is_value},
-        "times": {section: found for section, found in times.items() if found},
-        "agents": {
-            agent: found.value
-            for agent, found in snapshot[AllNodes(SHARED, AGENTS)].items()
-            if session_id in found.value["set_in"] and found.value["kind"] == AgentKind.MANUAL
-        },
+    by_hand = set_by_hand(session_id, snapshot[AllNodes(SHARED, AGENTS)])
+    return document(
+        revision=revision_of(snapshot[Sections(name)], by_hand),
+        now_us=snapshot.now_us,
+        session=record.value,
+        sections={section: _values(snapshot[AllNodes(name, section)]) for section in objects},
+        values={section: entry.value for section, entry in listed.items() if entry.is_value},
+        times={section: found for section, found in times.items() if found},
+        agents=_values(by_hand),
+    )
+
+
+def document(*, revision: int, now_us: int, **parts: Record) -> Record:
+    """An export of these parts (`session`, `sections`, `values`, `times`, `agents`), with its checksum. Damaged for a
+    text that is no UTF-8, which reading lets pass."""
+    data = {"format": FORMAT, "revision": revision, "exported_at": instant(now_us), **parts}
+    try:
+        return {"format": FORMAT, "checksum": checksum(data), **data}
+    except UnicodeEncodeError:
+        session_id = parts["session"]["id"]
+        raise Damaged(
+            f"session {session_id} is damaged: it holds text that is no UTF-8",
+            hint=f"`coord session recover {session_id}` restores the last snapshot",
+            session=session_id,
+        ) from None
+
+
+def set_by_hand(session_id: str, agents: dict[str, Found]) -> dict[str, Found]:
+    """Those of a project's agents that are a part of this session's state."""
+    return {
+        agent: found
+        for agent, found in agents.items()
+        if session_id in found.value["set_in"] and found.value["kind"] == AgentKind.MANUAL
     }
-    return {"format": FORMAT, "checksum": checksum(data), **data}
+
+
+def revision_of(sections: dict[str, SectionFound], by_hand: dict[str, Found]) -> int:
+    """The greatest revision in a session's state: the same one means the same state."""
+    changed = [entry.changed for entry in sections.values()]
+    return max((*changed, *(found.revision for found in by_hand.values())), default=0)
 
 
 def _whole(project: ProjectStore, name: str) -> Snapshot:
@@ -75,13 +100,14 @@ def _whole(project: ProjectStore, name: str) -> Snapshot:
     while True:
         sections = [read(name, section) for section in sorted(known) for read in (AllNodes, AllTimes)]
         snapshot = project.fetch(*base, *sections)
-        there = {section for section, entry in snapshot[base[0]].items() if _is_exported(section)}
+        there = {section for section, entry in snapshot[base[0]].items() if is_exported(section)}
         if there <= known:
             return snapshot
         known = there
 
 
-def _is_exported(section: str) -> bool:
+def is_exported(section: str) -> bool:
+    """Whether a section of a session's document is part of its state."""
     return section != SESSION and (section in KEPT_INTERNAL or bool(section_parts(section)))
 
 
@@ -112,7 +138,7 @@ def import_(store: Store, data: Json, *, as_id: str | None = None, dry_run: bool
     session_id = str(content.session["id"]) if as_id is None else as_id
     project, name = ids.session_id(session_id)
     project_store = store.project(project)
-    requeued = _put_back(content)
+    requeued = filling.put_back(content)
     require_room(content)
     place = Node(name, SESSION, RECORD)
     snapshot = project_store.fetch(place, request_id=request.id)
@@ -127,14 +153,16 @@ def import_(store: Store, data: Json, *, as_id: str | None = None, dry_run: bool
             raise sessions.already_there(session_id)
         for key, staged in stage.keys.items():
             tx.rename(staged, key)
-        _write_indexes(tx, name, content.tasks)
-        _write_agents(tx, session_id, content.agents)
+        filling.write_indexes(tx, name, content.tasks)
+        filling.write_agents(tx, session_id, content.agents)
         facts = {"mode": content.session["mode"], "goal": content.session["goal"], "imported": data["revision"]}
-        return sessions.begin(tx, _record(content, session_id), {**facts, "from": content.session["id"]})
+        return sessions.begin(
+            tx, filling.record(content, session_id, sessions.whoami()), {**facts, "from": content.session["id"]}
+        )
 
     try:
         if snapshot.remembered is None:
-            _fill(stage, project_store.keys, name, content)
+            filling.fill(stage, project_store.keys, name, content)
         arguments = [content.checksum, session_id]
         return change_project(store, project, request, work, verb="session import", arguments=arguments, create=True)
     finally:
@@ -150,88 +178,3 @@ def _summary(content: Content, requeued: list[str]) -> Record:
         "requeued": requeued,
         "agents": sorted(content.agents),
     }
-
-
-def _record(content: Content, session_id: str) -> Record:
-    from coordinator.models.shapes import new_session
-    from coordinator.models.states import SessionStatus
-
-    given = content.session
-    paused = given["status"] == SessionStatus.PAUSED
-    return new_session(
-        session_id,
-        given["created_at"],
-        mode=given["mode"],
-        goal=given["goal"],
-        ttl_ms=given["ttl_ms"],
-        owner=sessions.whoami(),
-        status=(SessionStatus.PAUSED if paused else SessionStatus.ACTIVE).value,
-    )
-
-
-def _put_back(content: Content) -> list[str]:
-    """Take from the tasks what belongs to another life of the session. Those that were held become pending, and the
-    attempt that was cut off does not count; a reservation, which nobody holds, stays. Returns the held ones."""
-    requeued = []
-    for task_id, task in content.tasks.items():
-        held = task["status"] == TaskStatus.ASSIGNED and task["epoch"] is not None
-        if task["status"] == TaskStatus.RUNNING or held:
-            if task["status"] == TaskStatus.RUNNING:
-                task["attempts"] = max(0, task["attempts"] - 1)
-                _end_run(content, task_id)
-            task.update(status=TaskStatus.PENDING.value, assignee=None, started_at=None, progress=None, host=None)
-            requeued.append(task_id)
-        task.update(epoch=None, holder=None, retry_at=None)
-    return requeued
-
-
-def _end_run(content: Content, task_id: str) -> None:
-    runs = content.sections.get(RUNS, {})
-    if runs.get(task_id) and runs[task_id][-1].get("finished_at") is None:
-        ended = {**runs[task_id][-1], "outcome": "exported", "finished_at": content.exported_at}
-        runs[task_id] = [*runs[task_id][:-1], ended]
-
-
-def _fill(stage: Stage, keys: Keys, name: str, content: Content) -> None:
-    """Everything but the session's own record, which the commit writes."""
-    for section, nodes in content.sections.items():
-        stage.nodes(keys.nodes(name, section), nodes.items())
-        times = content.times.get(section, {})
-        stage.texts(keys.times(name, section), ((field, dumps(found)) for field, found in times.items()))
-    here = f"{stage.revision} {stage.revision}"
-    entries = dict.fromkeys((SECTION_LIST, *content.sections), here)
-    entries |= {section: f"{here} {dumps(value)}" for section, value in content.values.items()}
-    stage.texts(keys.sections(name), entries.items())
-
-
-def _write_indexes(tx: Transaction, name: str, tasks: dict[str, Record]) -> None:
-    """What commits maintain from one change to the next, made anew from the records."""
-    keys = tx.keys
-    statuses = {task_id: task["status"] for task_id, task in tasks.items()}
-    counts: dict[str, int] = {}
-    for task_id, task in tasks.items():
-        field = f"{task['team'] or ''}:{task['status']}"
-        counts[field] = counts.get(field, 0) + 1
-        for dependency in dict.fromkeys(task["after"]):
-            tx.sadd(keys.dependants(name, dependency), task_id)
-        if task["status"] == TaskStatus.COMPLETED:
-            continue
-        unmet = graph.unmet(task, statuses)
-        for dependency in unmet:
-            tx.sadd(keys.waiting(name, task_id), dependency)
-        if not unmet and task_records.may_stand_in_line(task):
-            tx.zadd(task_records.ready_key(keys, name, task), task_id, task_records.rank(task))
-    for field, number in counts.items():
-        tx.add(keys.counts(name), field, number)
-
-
-def _write_agents(tx: Transaction, session_id: str, agents: dict[str, Record]) -> None:
-    """Agents that were set by hand come along; one of that name that the project has is part of this session too."""
-    found = tx.nodes(SHARED, AGENTS, sorted(agents))
-    for agent, record in agents.items():
-        there = found[agent].value
-        if there is None:
-            made = {**record, "project": tx.keys.project, "session": session_id, "set_in": [session_id]}
-            tx.put(SHARED, AGENTS, agent, made)
-        else:
-            tx.put(SHARED, AGENTS, agent, {**there, "set_in": [*there["set_in"], session_id]})

@@ -96,10 +96,11 @@ def checked(data: Json, checksum: Callable[[Record], str]) -> Content:
     )
 
 
-def require_room(content: Content) -> None:
-    """TooLarge when the tasks and their dependencies are more than one commit can index."""
+def require_room(content: Content, *, replaced_keys: int = 0) -> None:
+    """TooLarge when the tasks and their dependencies are more than one commit can index, and what they replace more
+    than it can take away."""
     links = sum(len(task["after"]) for task in content.tasks.values())
-    if len(content.tasks) * 6 + links * 10 > MAX_ARGUMENTS:
+    if len(content.tasks) * 6 + links * 10 + replaced_keys * 4 > MAX_ARGUMENTS:
         raise TooLarge(
             f"{len(content.tasks):,} tasks with {links:,} dependencies are more than one commit can index",
             hint="an import takes about 60,000 tasks with a dependency each",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.commands import Coord
+from tests.servers import RunningServer
 from tests.waiting import eventually
 
 LEADER = "session/shop.s1/leader"
@@ -83,3 +86,66 @@ def test_a_note_may_come_from_a_file_or_a_pipe(coord: Coord) -> None:
     assert packet["note"].startswith("from a file")
     packet = coord("session", "handoff", "shop.s1", "--to", "eve", "--note", "-", stdin="piped").json["handoff"]
     assert (packet["from"], packet["note"]) == ("bob", "piped")
+
+
+# ----------------------------------------------------------------------------------------------- damage, snapshots
+
+
+READS = (
+    ("state", "get", "shop.s1", "$"),
+    ("task", "list", "shop.s1"),
+    ("task", "next", "shop.s1", "--agent", "bob", "--claim"),
+    ("report", "shop.s1"),
+    ("task", "cancel", "shop.s1", "a"),
+)
+
+
+@pytest.mark.parametrize("text", ["garbage", "5 null", '5 {"id": "a"}'])
+def test_damage_is_told_with_the_next_step_and_recovery_takes_it(
+    coord: Coord, real_server: RunningServer, text: str
+) -> None:
+    create(coord)
+    coord("task", "submit", "shop.s1", "--id", "a", "--title", "A")
+    coord("agent", "register", "bob", "--project", "shop", "--team", "qa")
+    with real_server.client() as client:
+        client.hset("coord:{shop}:doc:s1:nodes:execution.tasks", "a", text)
+    told = [answer for argv in READS if (answer := coord.run(*argv)).exit_code]
+    assert told
+    for answer in told:
+        assert (answer.exit_code, answer.error["code"]) == (5, "damaged"), answer.stderr
+        assert "Traceback" not in answer.stderr
+        assert "coord session recover shop.s1" in answer.error["hint"]
+    assert coord("session", "recover", "shop.s1", "--force").json["recovery"]["from"] == "nothing"
+    assert coord("task", "list", "shop.s1").json == []
+    coord("task", "submit", "shop.s1", "--id", "a", "--title", "A")
+
+
+def test_a_snapshot_is_listed_exported_and_gone_back_to(coord: Coord) -> None:
+    create(coord)
+    coord("state", "set", "shop.s1", "planning.goal", '"first"')
+    coord("session", "recover", "shop.s1", "--force")
+    (entry,) = coord("session", "backups", "shop.s1").json
+    assert (entry["state"], entry["reason"]) == ("sound", "before recover")
+    assert entry["age_s"] >= 0
+    assert "before recover" in coord("session", "backups", "shop.s1", "--table").stdout
+    coord("state", "set", "shop.s1", "planning.goal", '"second"')
+    data = coord("session", "export", "shop.s1", "--from-backup", entry["id"]).json
+    assert data["sections"]["planning"]["goal"] == "first"
+    taken = coord("session", "recover", "shop.s1", "--force", "--from-backup", entry["id"]).json
+    assert taken["recovery"]["restored"] == entry["id"]
+    assert coord("state", "get", "shop.s1", "planning.goal").json == "first"
+    coord.fails(3, "session", "recover", "shop.s1", "--force", "--from-backup", "77")
+    coord.fails(3, "session", "export", "shop.s1", "--from-backup", "77")
+    coord.fails(4, "session", "recover", "shop.s1", "--from-backup", entry["id"])
+
+
+def test_a_closed_session_is_made_anew_from_its_snapshot(coord: Coord) -> None:
+    create(coord)
+    coord("state", "set", "shop.s1", "planning.goal", '"x"')
+    closed = coord("session", "close", "shop.s1").json
+    error = coord.fails(4, "session", "recover", "shop.s1", "--force").error
+    assert error["code"] == "read_only"
+    assert "--from-backup" in error["hint"]
+    text = coord("session", "export", "shop.s1", "--from-backup", closed["backup"]).stdout
+    assert coord("session", "import", "-", "--as", "shop.s2", stdin=text).json["status"] == "active"
+    assert coord("state", "get", "shop.s2", "planning.goal").json == "x"

@@ -1,7 +1,7 @@
 """Every command that changes something, with what has to be there before it: what a lost reply is tried on.
 
 In the lines, PROJECT is a project of its own, SESSION a session of it that is there already, FILE a file with the
-case's `file` in it, and LAST.x the field x of the answer to the line before. A line that begins with `redis` is given
+case's `file` in it, and LAST.x the field x of the answer to the line before (LAST.x.y what is in it). A line that begins with `redis` is given
 to the server as it is; `worker ann` registers an agent that is pushed to. A test fails when a command with --request-id
 has no case here.
 """
@@ -60,6 +60,14 @@ CASES = (
     Case("session close SESSION --failed", (A_GOAL,)),
     Case("session delete SESSION --yes", (A_GOAL, *HELD)),
     Case("session recover SESSION --force --owner bob", (A_GOAL, *HELD)),
+    Case(
+        "session recover SESSION --force --owner bob --from-backup LAST.recovery.backup",
+        (A_GOAL, *HELD, "session recover SESSION --force"),
+    ),
+    Case(
+        "session recover SESSION --force --owner bob",
+        (A_GOAL, *HELD, "session recover SESSION --force", "redis HSET coord:{PROJECT}:doc:one:nodes:planning goal x"),
+    ),
     Case("session handoff SESSION --to bob --note Mind", (A_GOAL, *HELD)),
     Case("session import FILE --as PROJECT.copy", (A_GOAL, *HELD, "session export SESSION -o FILE")),
     Case("""state set SESSION planning.list '["a"]'"""),

@@ -69,6 +69,8 @@ class Attempt:
         """A line of a case as arguments."""
         given = {"SESSION": f"{self.project}.one", "PROJECT": self.project, "FILE": str(self.file)}
         if isinstance(self.last, dict):
+            inside = {field: value for field, value in self.last.items() if isinstance(value, dict)}
+            given |= {f"LAST.{field}.{name}": str(value[name]) for field, value in inside.items() for name in value}
             given |= {f"LAST.{field}": str(value) for field, value in self.last.items()}
         return [_filled(word, given) for word in shlex.split(line)]
 

@@ -15,6 +15,7 @@ from coordinator.models.errors import (
     ReadOnly,
     WrongState,
 )
+from coordinator.rules import keeping
 from coordinator.services import (
     agents,
     backups,
@@ -189,11 +190,11 @@ def test_the_same_state_is_kept_once_and_only_the_newest_are_kept(store: Store, 
     session_id = begin(store, project)
     first = backups.take(store, session_id, "by hand", request=Request())
     assert backups.take(store, session_id, "by hand", request=Request()) == first
-    for number in range(backups.KEEP + 2):
+    for number in range(keeping.KEEP + 2):
         states.set_(store, session_id, "n", number, request=Request())
         backups.take(store, session_id, "by hand", request=Request())
     listed = backups.list_(store, session_id)
-    assert len(listed) == backups.KEEP
+    assert len(listed) == keeping.KEEP
     assert [backups.read(store, session_id, entry["id"])["values"]["n"] for entry in listed] == list(range(2, 12))
     with pytest.raises(NotFound):
         backups.read(store, session_id, first["id"])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from coordinator.models.errors import AlreadyExists, ServerUnavailable
-from coordinator.services import sessions, transfer
+from coordinator.services import filling, sessions, transfer
 from coordinator.services.request import Request
 from coordinator.store import staging
 from coordinator.store.connection import Store
@@ -62,13 +62,13 @@ def test_an_import_that_somebody_was_faster_than_leaves_nothing_behind(
 ) -> None:
     made = sessions.create(store, project, mode="testing", name="s1", request=Request())
     data = transfer.export(store, made["id"])
-    fill = transfer._fill
+    fill = filling.fill
 
     def overtaken(*arguments: object) -> None:
         fill(*arguments)  # type: ignore[arg-type]
         sessions.create(store, project, mode="testing", name="s2", goal="mine", request=Request())
 
-    monkeypatch.setattr(transfer, "_fill", overtaken)
+    monkeypatch.setattr(filling, "fill", overtaken)
     with pytest.raises(AlreadyExists):
         transfer.import_(store, data, as_id=f"{project}.s2", request=Request())
     assert sessions.show(store, f"{project}.s2")["goal"] == "mine"

@@ -1,0 +1,77 @@
+"""Mending what needs no snapshot: keys of another type, sections that are not listed, leaf times and attempts that
+cannot be read, records of the project that cannot be read. No sound record of the session is changed.
+
+Left to others: finding it (inspection), indexes that disagree with the records (mending).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from coordinator.models import ids
+from coordinator.models.shapes import Record
+from coordinator.services.agents import AGENTS
+from coordinator.services.inspection import Inspection
+from coordinator.services.request import Request, change_project
+from coordinator.store import remains
+from coordinator.store.connection import Store
+from coordinator.store.keys import SHARED, agent_member, expected_type
+from coordinator.store.transaction import Transaction
+
+TOLD = 20
+
+
+def mend(store: Store, session_id: str, seen: Inspection, values: Callable[[], Record]) -> list[Record]:
+    """Mend what can be → what was done, as steps. `values` gives the sections of the last snapshot that are no object:
+    asked for when the list of sections, where those stand, is gone. Repeating it finds nothing left to do."""
+    project, _ = ids.session_id(session_id)
+    steps = []
+    for key in seen.wrong_types:
+        text = remains.take_away(store.project(project), key)
+        if text is not None:
+            steps.append(_step("key removed", f"{key} is no {expected_type(key)}", text))
+    found: list[Record] = []
+    lost_values = values() if seen.list_is_gone else {}
+
+    def work(tx: Transaction) -> None:
+        found[:] = _mend(tx, session_id, seen, lost_values)
+        if found:
+            told = [*steps, *found][:TOLD]
+            message = "what could be mended of a damaged session was mended"
+            data = {"reason": "state_mended", "message": message, "steps": told}
+            tx.event("alert:raised", session=session_id, data=data)
+
+    change_project(store, project, Request(system=True), work, verb="session recover")
+    return [*steps, *found]
+
+
+def _mend(tx: Transaction, session_id: str, seen: Inspection, lost_values: Record) -> list[Record]:
+    name = session_id.partition(".")[2]
+    steps = []
+    for section in seen.unlisted:
+        tx.put_section(name, section)
+    if seen.unlisted:
+        steps.append(_step("sections listed", "they had nodes and were not listed", ", ".join(seen.unlisted)))
+    for section, value in lost_values.items():
+        if section not in seen.nodes:
+            tx.put_section_value(name, section, value)
+            steps.append(_step("section restored", "the list of sections was gone, a snapshot had this one", section))
+    for section, node in seen.wrong_times:
+        tx.hdel(tx.keys.times(name, section), node)
+        steps.append(_step("times removed", "they were none", f"{section}.{node}"))
+    for section, node, text in seen.wrong_internal:
+        tx.drop(name, section, node)
+        steps.append(_step("log entry removed", f"{section} of {node} could not be read", text))
+    for section, node, text in seen.wrong_shared:
+        tx.drop(SHARED, section, node)
+        if section == AGENTS:
+            tx.end_lease(agent_member(node))
+        steps.append(_step("shared record removed", f"{section}.{node} could not be read", text))
+    if seen.counts_are_wrong:
+        tx.unlink(tx.keys.counts(name))
+        steps.append(_step("counters removed", "they were no numbers", ""))
+    return steps
+
+
+def _step(step: str, reason: str, text: str) -> Record:
+    return {"step": step, "reason": reason, "what": text}
