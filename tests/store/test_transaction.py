@@ -68,7 +68,7 @@ def test_a_conflict_that_does_not_end_is_raised_when_the_time_is_up(shop: Projec
         tx.put("s1", "planning", "title", "mine")
 
     with pytest.raises(Conflict) as refused:
-        shop.change(work, verb="t", wait_ms=30)
+        shop.change(work, verb="t", wait_ms=300)
     assert refused.value.facts == {"at": "title"}
     assert len(attempts) > 1
 
