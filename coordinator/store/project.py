@@ -117,10 +117,10 @@ class ProjectStore:
         """Run `work(tx)` and commit what it collected; again on conflicts and locks until `wait_ms` has passed.
 
         Returns what `work` returned (JSON), with `tx.mark` replaced by the revision; the same `request_id` with the
-        same verb and arguments returns the remembered answer and does nothing. Work that writes nothing commits
-        nothing but the memory of a request id that was given, unless it says `tx.undecided`. `first` are reads that the
-        work needs anyway, fetched in the first round trip. `work` must be pure but for its reads: it may run several
-        times. Raises Conflict, Locked, Fenced, LimitReached, RequestReused.
+        same verb and arguments returns the remembered answer and does nothing. Work that writes nothing is committed
+        only to remember a request id that was given, or to check `locks`; not where it says `tx.undecided`. `first`
+        are reads that the work needs anyway, fetched in the first round trip. `work` must be pure but for its reads: it
+        may run several times. Raises Conflict, Locked, Fenced, LimitReached, RequestReused.
         """
         from coordinator.store.transaction import Transaction
 
@@ -135,7 +135,7 @@ class ProjectStore:
                 return self._remembered(snapshot.remembered, digest, request_id)  # type: ignore[no-any-return]
             tx = Transaction(self, snapshot, actor, locks or {})
             answer = work(tx)
-            if tx.is_empty and (tx.undecided or not given):
+            if tx.is_empty and (tx.undecided or not (given or tx.locks)):
                 return answer
             memory_ms = GIVEN_MEMORY_MS if given else MEMORY_MS
             try:

@@ -260,6 +260,13 @@ def a_lock_that_was_lost_is_waited_with(crew: Crew, patch: pytest.MonkeyPatch) -
     refuses(Fenced, lambda: _lock(crew, "b", owner="bob", wait_ms=300, request=lost))
 
 
+def a_change_of_nothing_hides_that_the_lock_is_lost(crew: Crew, patch: pytest.MonkeyPatch) -> None:
+    lost = Request(locks={"a": _lock(crew, "a")})
+    _set(crew, "planning.x", 1, lost)
+    locks.release(crew.store, crew.project, "a", lost.locks["a"], request=NOW)
+    refuses(Fenced, lambda: _set(crew, "planning.x", 1, lost))
+
+
 def a_deadlock_is_waited_out(crew: Crew, patch: pytest.MonkeyPatch) -> None:
     a, b = _lock(crew, "a"), _lock(crew, "b", owner="bob")
     waiting_line.Place(crew.store, crew.project, "a", "bob", {"b": b}).stand()

@@ -142,6 +142,12 @@ MUTANTS = [
         "tokens.get(name) != token",
         "False",
     ),
+    Mutant(
+        dangers.a_change_of_nothing_hides_that_the_lock_is_lost,
+        "store.project:ProjectStore.change",
+        "not (given or tx.locks)",
+        "not given",
+    ),
     Mutant(dangers.a_deadlock_is_waited_out, "services.deadlocks:refuse", "raise _error(found)", "return"),
     Mutant(
         dangers.a_leader_writes_after_the_handoff,
