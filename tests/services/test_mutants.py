@@ -60,8 +60,8 @@ MUTANTS = [
     Mutant(
         dangers.a_lease_that_ran_out_is_renewed,
         "services.working:_renew",
-        "task.lease is None or not task.held(change.tx.now_ms)",
-        "task.lease is None",
+        " or not (task.held(change.tx.now_ms) or grace.spared(change.tx.store, task.member))",
+        "",
     ),
     Mutant(dangers.what_is_held_is_changed_by_hand, "rules.lifecycle:require_epoch", "not held or ", "True or "),
     Mutant(dangers.what_is_held_is_changed_by_hand, "services.task_view:delete_task", "task.held(", "not task.held("),
