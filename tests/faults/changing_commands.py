@@ -1,9 +1,9 @@
 """Every command that changes something, with what has to be there before it: what a lost reply is tried on.
 
 In the lines, PROJECT is a project of its own, SESSION a session of it that is there already, FILE a file with the
-case's `file` in it, and LAST.x the field x of the answer to the line before (LAST.x.y what is in it). A line that begins
-with `redis` is given to the server as it is; `worker ann` registers an agent that is pushed to. A test fails when a
-command with --request-id has no case here.
+case's `file` in it, and LAST.x the field x of the answer to the line before (LAST.x.y what is in it). A line that
+begins with `redis` is given to the server as it is; `worker ann` registers an agent that is pushed to. A test fails
+when a command with --request-id has no case here.
 """
 
 from __future__ import annotations
