@@ -34,7 +34,8 @@ def begin(project: ProjectStore) -> bool:
     seen = look(project)
     now, server_s = time.monotonic(), seen.now_us / 1_000_000
     _last_seen[project] = (server_s, now)
-    no_answer = now - asked_at > JUMP_S or (before is None and not is_first)
+    # where others were heard all the time it was our own line that failed, and says nothing of anybody's lease
+    no_answer = seen.was_silent and (now - asked_at > JUMP_S or (before is None and not is_first))
     if no_answer or (before is not None and abs((server_s - before[0]) - (now - before[1])) > JUMP_S):
         give(project)
     return seen.was_silent

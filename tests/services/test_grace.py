@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -175,9 +175,9 @@ def test_a_command_that_is_the_first_after_a_frozen_server_takes_nothing_from_th
     other.close()
 
 
-def test_a_silence_of_the_server_gives_everyone_one_more_lease(
-    new_server: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def frozen_once(new_server: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch) -> Iterator[Crew]:
+    """As `crew`, with a lease of 15 minutes, after a sweep that got no answer."""
     from coordinator.store import connection
 
     monkeypatch.setattr(connection, "TIMEOUT_S", 0.1)
@@ -187,19 +187,32 @@ def test_a_silence_of_the_server_gives_everyone_one_more_lease(
     crew = begin(store, "p")
     crew.submit("a")
     crew.agent()
-    crew.claimed(lease_ms=20_000)
+    crew.claimed(lease_ms=900_000)
     crew.sweep()
     server.freeze()
     with pytest.raises(ServerUnavailable):
         crew.sweep()
     server.thaw()
-    run_out(crew)
+    yield crew
+    store.close()
+
+
+def test_a_silence_of_the_server_gives_everyone_one_more_lease(frozen_once: Crew) -> None:
+    crew = frozen_once
+    silence(crew, 10)
     assert not any(crew.sweep().values())
     assert crew.status("a") == "running"
     run_out(crew)
     crew.sweep()
     assert crew.status("a") == "pending"
-    store.close()
+
+
+def test_a_line_that_failed_for_oneself_alone_gives_nobody_time(frozen_once: Crew) -> None:
+    """Else a machine whose network comes and goes would keep the leases of the dead alive for ever."""
+    crew = frozen_once
+    run_out(crew)
+    crew.sweep()
+    assert crew.status("a") == "pending", "others were heard all the time"
 
 
 @pytest.mark.parametrize("kind", [REAL, "redis-8", "redis-7"])
