@@ -104,7 +104,7 @@ def _rows(report: dict[str, Any]) -> Iterator[Row]:
     yield "requests", f"{effects['requests']:,}, of which {effects['sent_again']:,} times one was sent again"
     yield "  done twice", str(effects["doubled"])
     yield "  forgotten", str(effects["lost"])
-    yield "events", f"{events['followed']:,} of {events['appended']:,} followed, resumed {events['resumed']:,} times"
+    yield "events", f"{events['followed']:,} of {events['appended']:,} followed, cut off {events['cut_off']:,} times"
     yield "  missed", str(events["missed"])
     yield "  repeated", str(events["repeated"])
     yield "running elsewhere", _spread(report["recovery_s"], "s")

@@ -11,12 +11,14 @@ from coordinator.services import events
 from coordinator.store.connection import Store, store_at
 
 PAGE = 5_000
+OVER = "selftest:over"
+"""Emitted when nothing comes any more."""
 KEPT = ("id", "revision", "time", "type", "source", "actor", "session")
 KEPT_DATA = ("task", "epoch", "result", "agent", "reason")
 
 
 class Scribe:
-    """Copies the stream, so that trimming takes nothing away from a long run."""
+    """Copies the stream up to the event of type OVER, so that trimming takes nothing away from a long run."""
 
     def __init__(self, store: Store, project: str) -> None:
         self.store, self.project = store, project
@@ -28,32 +30,28 @@ class Scribe:
 
     def catch_up(self) -> None:
         """Copy what has come since the last time, of each event what is checked."""
-        while True:
+        while not (self.events and self.events[-1]["type"] == OVER):
             since = self.events[-1]["id"] if self.events else "0"
             page = events.list_(self.store, self.project, since=since, limit=PAGE)
-            self.events += [_short(event) for event in page]
+            for event in page:
+                self.events.append(_short(event))
+                if event["type"] == OVER:
+                    break  # where somebody serves every project, more may come
             self.completed |= {event["data"]["task"] for event in page if event["type"] == "task:completed"}
             self.registered |= {event["data"]["agent"] for event in page if event["type"] == "agent:registered"}
             if len(page) < PAGE:
                 return
 
-    @property
-    def end(self) -> str | None:
-        """The id of the last event that was copied."""
-        return self.events[-1]["id"] if self.events else None
-
 
 class Follower(threading.Thread):
-    """Follows the events of a project at an address that fails now and then. `given` are the ids in their order."""
+    """Follows the events of a project at an address that fails now and then, up to the one of type OVER. `given` are
+    the ids in their order; `problem` is what ended it before."""
 
     def __init__(self, url: str, project: str) -> None:
         super().__init__(name="follower", daemon=True)
         self.url, self.project = url, project
         self.given: list[str] = []
-        self.resumed = 0
-        """How often it went on after its line had failed."""
         self.problem: CoordError | None = None
-        self._failed = False
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -69,18 +67,20 @@ class Follower(threading.Thread):
         since = self.given[-1] if self.given else "0"
         try:
             for event in events.follow(store, self.project, since=since, stop=self._stopping.is_set):
-                self.resumed += self._failed
-                self._failed = False
-                self.given.append(event["id"] if event["type"] != events.TRIMMED else event["type"])
+                self.given.append(
+                    event["id"] if "id" in event else event["type"]
+                )  # a line that tells of a loss has none
+                if event["type"] == OVER:
+                    self._stopping.set()
+                    return
         except ServerUnavailable:
-            self._failed = True
             self._stopping.wait(0.05)
         except CoordError as error:
             self.problem = error
             self._stopping.set()
 
     def stop(self) -> None:
-        """Let it end; it looks within a few seconds."""
+        """Let it end without OVER; it looks within some seconds."""
         self._stopping.set()
 
 

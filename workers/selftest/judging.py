@@ -40,7 +40,7 @@ class Found:
     requests: Sequence[Asked]
     events: Sequence[Record]
     followed: Sequence[str]
-    resumed: int
+    follower: str
     faults: Sequence[Fault]
     counts: Record
     crashed: Sequence[str]
@@ -94,7 +94,7 @@ def _promises(seen: Evidence, found: Found, kinds: Counter[str]) -> Record:
         "events": {
             "appended": len(seen.events),
             "followed": len(found.followed),
-            "resumed": found.resumed,
+            "cut_off": sum(fault.who == found.follower for fault in found.faults),
             "missed": kinds["gap"],
             "repeated": kinds["repeat"],
         },

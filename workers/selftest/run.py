@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 from coordinator.models.errors import CommandFailed, CoordError, ServerUnavailable
 from coordinator.models.shapes import Record
+from coordinator.services import events
+from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from coordinator.store.project import ProjectStore
 from coordinator.store.sentinel import primary_url
@@ -20,7 +22,7 @@ from workers.selftest.cast import Player
 from workers.selftest.faults import Injector
 from workers.selftest.feeding import PULLED, PUSHED, Feeder
 from workers.selftest.folder import Folder
-from workers.selftest.follower import Follower, Scribe
+from workers.selftest.follower import OVER, Follower, Scribe
 from workers.selftest.judging import Found
 from workers.selftest.proxy import Proxy
 
@@ -35,6 +37,8 @@ LATEST_S = 20.0
 """After the last fault; a machine that is so busy that it takes longer has proved nothing."""
 WORK_S = 0.04
 """About; see agent.Order."""
+FOLLOWED_WITHIN_S = 15.0
+FOLLOWER = "follower"
 TELL_S = 2.0
 STEP_S = 0.05
 
@@ -128,7 +132,7 @@ class Stage:
             workers = [self._player(f"w-{number}", "worker", behind) for number in range(1, WORKERS + 1)]
         else:
             self.left_out.append("workers, since RQ's queues cannot be kept on this server")
-        counter, reader = self._player("counter", "counter", behind), self._player("follower", "follower", behind)
+        counter, reader = self._player("counter", "counter", behind), self._player(FOLLOWER, FOLLOWER, behind)
         self.cast += [*agents, *workers, counter, reader]
         self.injector.add(*agents, *workers)
         self.injector.add(counter)
@@ -172,16 +176,16 @@ class Stage:
 
     def end(self) -> None:
         """End every process, and let the follower read to the end. Also when something went wrong."""
-        cast.end([player for player in self.cast if player.kind != "follower"], 2.0)
+        cast.end([player for player in self.cast if player.kind != FOLLOWER], 2.0)
         try:
+            if self.follower is not None:
+                events.emit(self.store, OVER, project=self.project, request=Request())
+                self.follower.join(FOLLOWED_WITHIN_S)
             self.scribe.catch_up()
-            self._await_follower()
         finally:
             if self.follower is not None:
-                self.follower.stop()
+                self.follower.stop()  # a daemon: what it still waits for ends with its proxy, or with this process
             cast.end(self.cast, 0.0)
-            if self.follower is not None:
-                self.follower.join(timeout=10.0)
 
     def judge(self) -> Record:
         """Check the whole history → the report. When something is found, the folder is kept with all of it."""
@@ -196,7 +200,7 @@ class Stage:
             requests=history.requests(history.read(self.place.histories())),
             events=self.scribe.events,
             followed=self.follower.given,
-            resumed=self.follower.resumed,
+            follower=FOLLOWER,
             faults=self.injector.faults,
             counts=self.injector.counts(),
             crashed=list(self.crashed.values()),
@@ -232,15 +236,6 @@ class Stage:
             self.say(f"{self._told_at - self.began:5.1f} s  {done} of {of} tasks completed, {faults} faults")
         time.sleep(STEP_S)
 
-    def _await_follower(self) -> None:
-        """Until it was given the last event that there is, or 10 s."""
-        end = time.monotonic() + 10.0
-        follower = self.follower
-        while follower is not None and follower.is_alive() and time.monotonic() < end:
-            if follower.given and follower.given[-1] == self.scribe.end:
-                return
-            time.sleep(STEP_S)
-
     def _behind(self) -> str | None:
         """The address of the server that proxies stand before, or None where that cannot be."""
         url = self.plan.url
@@ -263,7 +258,7 @@ class Stage:
         lease_ms, parent = int(LEASE_S * 1000), os.getpid()
         if kind == "worker":
             return pushed.Order("", self.project, name, PUSHED, lease_ms, parent).argv()
-        if kind == "follower":
+        if kind == FOLLOWER:
             return []
         history, seed = str(self.place.history(name)), self.injector.random.getrandbits(32)
         order = agent.Order("", self.session_id, name, PULLED, lease_ms, history, seed, parent, WORK_S)
