@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from errno import EINVAL
 
@@ -104,6 +105,27 @@ def descendants(root: int) -> list[int]:
         found += below
         todo += below
     return found
+
+
+def end_all_below(patience_s: float) -> None:
+    """Wait until this process has no children, and kill whatever is below it when the patience is over. With
+    PR_SET_CHILD_SUBREAPER nothing that it or its children started can have got away."""
+    end = time.monotonic() + patience_s
+    while not _is_childless():
+        if time.monotonic() > end:
+            for pid in descendants(os.getpid()):
+                send(os.kill, pid, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _is_childless() -> bool:
+    """Buries the dead. Without children, and so mostly, it costs one call of the system."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
+    except ChildProcessError:
+        return True
+    return False
 
 
 def send(function: Callable[[int, int], None], target: int, number: int) -> bool:

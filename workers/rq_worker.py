@@ -54,6 +54,7 @@ ALLOWED = AGENT_JOBS | SYSTEM_JOBS
 WORKER_TTL_S = 25
 """RQ waits for a bell 15 s shorter than this, and notices a dead connection 10 s after that."""
 LOOK_AFTER_HORSE_S = 5
+GUARD_ENDS_S = 1.0
 SYSTEM_TTL_S = 12
 SYSTEM_JOB_TTL_S = 60
 """A system worker that says nothing for so long (while it works) counts as gone, and the tickers do without it."""
@@ -166,6 +167,8 @@ class AgentWorker(_OurWorker, Worker):
     def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
         self.claim = ClaimWatch(jobs.store(), self.settings.agent, *job.args[1:])
         super().monitor_work_horse(job, queue, execution)
+        # a guard that has lost its work-horse is ending the command; what has lost its guard has nobody else
+        processes.end_all_below(GUARD_ENDS_S)
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
         """As RQ's; and a work-horse that hangs, whose task others have by now, must not keep the slot."""
@@ -272,6 +275,7 @@ def main() -> int:
         from workers import task_run  # noqa: F401 - before the first fork, so that no work-horse has to import it
 
         worker.settings = WorkerSettings.from_environment()
+        processes.prctl()(processes.PR_SET_CHILD_SUBREAPER, 1)
         worker.work(logging_level="WARNING")
         return 0
     ticker = Ticker(store, project)

@@ -20,7 +20,7 @@ from coordinator.store.keys import task_member
 from coordinator.store.reads import Leases
 from tests.servers import RunningServer
 from tests.waiting import eventually
-from tests.workers.marked import guards_of
+from tests.workers.marked import FAMILY, guards_of
 from tests.workers.running import Work, slot, work_horse_of
 from workers import jobs
 from workers.selftest.proxy import Proxy
@@ -314,3 +314,19 @@ def test_a_lease_outlives_the_connection_by_which_it_was_renewed(work: Work) -> 
                 eventually(lambda: deadline_ms() > before, "a renewal on another connection")  # noqa: B023
             (work.folder / "go").touch()
             assert work.when("job", "completed")["attempts"] == 1
+
+
+@pytest.mark.parametrize("killed", ["guard", "guard and work-horse"])
+def test_what_a_killed_guard_had_below_it_is_ended_by_the_slot(work: Work, killed: str) -> None:
+    with slot(work, work.register(slots=2)) as process:  # the lease on the first runs on
+        work.submit("job", *work.marked("sh", "-c", FAMILY), max_attempts=1)
+        work.place()
+        work.mark.family()
+        horse = work_horse_of(process.pid)
+        guard = eventually(lambda: guards_of(horse), "a guard")[0]
+        for pid in [horse, guard] if "horse" in killed else [guard]:
+            os.kill(pid, signal.SIGKILL)
+        work.mark.all_gone()
+        work.submit("next", "true")
+        work.place()
+        work.when("next", "completed")
