@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 
 from coordinator.models import ids
 from coordinator.models.clock import instant_ms
@@ -200,7 +201,7 @@ def renew(store: Store, project: str, name: str, token: int, *, ttl_ms: int | No
 
 def release(store: Store, project: str, name: str, token: int, *, request: Request) -> Record:
     """Give a lock back → `{name, token, released: true}`. NotFound, or Fenced when the token is not the holder's or the
-    lock has expired."""
+    lock has expired. Other locks that come along do not matter: who has lost one must be able to let go of the rest."""
     name = checked(project, name)
 
     def work(tx: Transaction) -> Record:
@@ -210,7 +211,8 @@ def release(store: Store, project: str, name: str, token: int, *, request: Reque
         tx.event("lock:released", subject=name, data={"name": name, "owner": owner, "token": token})
         return {"name": name, "token": token, "released": True}
 
-    return change_project(store, project, request, work, verb="lock release", arguments=[name, token])
+    alone = replace(request, locks={})
+    return change_project(store, project, alone, work, verb="lock release", arguments=[name, token])
 
 
 def expired(tx: Transaction, name: str, lock: LockFound) -> None:

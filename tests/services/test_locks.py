@@ -108,6 +108,16 @@ def test_a_repeated_request_takes_no_second_lock_and_releases_nothing_of_the_nex
     assert held(store, shop) == ["deploy"]
 
 
+def test_who_has_lost_one_lock_can_give_back_the_others(store: Store, shop: str) -> None:
+    lost, other = take(store, shop, "a")["token"], take(store, shop, "b")["token"]
+    locks.release(store, shop, "a", lost, request=NOW)
+    carried = Request(locks={"a": lost, "b": other})
+    with pytest.raises(Fenced):
+        locks.renew(store, shop, "b", other, request=carried)
+    assert locks.release(store, shop, "b", other, request=carried)["released"] is True
+    assert held(store, shop) == []
+
+
 # --------------------------------------------------------------------------------------------------- expiry and renewal
 
 
