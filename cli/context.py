@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 _current: CommandContext | None = None
 
 
+def _bring_back(store: Store, project: str) -> None:
+    from coordinator.services import opportunity
+
+    opportunity.bring_back(store, project)
+
+
 class CommandContext:
     """One command's surroundings. `overrides` are root options, by the names of settings; None means not given."""
 
@@ -37,7 +43,9 @@ class CommandContext:
         from cli.output import say
         from coordinator.store.connection import connect
 
-        return connect(self.config, notify=say)
+        store = connect(self.config, notify=say)
+        store.when_overdue = _bring_back
+        return store
 
     def close(self) -> None:
         """Give the connections back."""

@@ -15,9 +15,9 @@ from coordinator.store.reads import Leases, Node
 from coordinator.store.transaction import Transaction
 
 
-def holds_a_lease(tx: Transaction, agent: str) -> bool:
-    """Whether a lease on a task that this agent runs has not run out: no agent is dead while it does. What was only
-    assigned to it and never claimed says nothing of its life."""
+def holds_a_lease(tx: Transaction, agent: str) -> int | None:
+    """Until when, in ms, a lease on a task that this agent runs goes on, if there is one: no agent is dead while it
+    does. What was only assigned to it and never claimed says nothing of its life."""
     marks = [mark.partition("/") for mark in tx.members(tx.keys.holding(agent))]
     reads = [(Node(name, TASKS, task_id), Leases((task_member(name, task_id),))) for name, _, task_id in marks]
     tx.fetch(*(read for pair in reads for read in pair))
@@ -25,8 +25,9 @@ def holds_a_lease(tx: Transaction, agent: str) -> bool:
         found, leases = tx.fetch(node, of_task)
         runs = found.exists and found.value["status"] == TaskStatus.RUNNING
         if runs and leases[0] is not None and leases[0].deadline_ms > tx.now_ms:
-            return True
-    return False
+            until_ms: int = leases[0].deadline_ms
+            return until_ms
+    return None
 
 
 def give_back_all(tx: Transaction, agent: str, reason: str) -> int:

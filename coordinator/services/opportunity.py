@@ -1,13 +1,17 @@
-"""Commands look for what has ended while they are at it, so that tasks come back also where no worker runs.
+"""Commands look for what has ended while they are at it, so that tasks come back also where no worker runs: those that
+wait for something or take work by a sweep of their own, all others by their first read (store.attentive).
 
 Bounded and best effort: a command never fails because of it, except where Redis itself is gone.
 """
 
 from __future__ import annotations
 
+import contextlib
+
 from coordinator.models import ids
-from coordinator.models.errors import ServerUnavailable
+from coordinator.models.errors import CoordError, ServerUnavailable
 from coordinator.services import reaping
+from coordinator.store.attentive import ACTED_ON
 from coordinator.store.connection import Store
 from coordinator.store.watching import look
 
@@ -16,6 +20,12 @@ SOON_S = 0.2
 """Whoever waits looks no more often than this, also where something that is over cannot be acted on yet."""
 WATCH_S = 1.5
 """Whoever waits looks as often as this, so that a silence of the server is told apart from a project at rest."""
+
+
+def bring_back(store: Store, project: str) -> None:
+    """For a command that found something overdue: act on what can be done quickly, and never fail because of it."""
+    with contextlib.suppress(CoordError):
+        reaping.sweep(store, project, limit=LIMIT, kinds=ACTED_ON)
 
 
 def sweep(store: Store, session_id: str) -> float:

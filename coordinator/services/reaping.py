@@ -4,7 +4,7 @@ commit is guarded by the record's revision and by the deadline that was seen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from coordinator.models import ids
 from coordinator.models.errors import Conflict, CoordError, ServerUnavailable
@@ -19,11 +19,14 @@ from coordinator.store.reads import Expired, Leases, Lock, Node, SetMembers
 from coordinator.store.transaction import Transaction
 
 CHUNK = 200
+POSTPONED = "postponed"
+BROKEN = (KeyError, TypeError, ValueError, AttributeError)
+"""What comes of a record that somebody wrote past coord, without the fields that all have."""
 
 
-def sweep(store: Store, project: str, *, limit: int = 1000) -> Record:
+def sweep(store: Store, project: str, *, limit: int = 1000, kinds: Container[str] | None = None) -> Record:
     """Act on every deadline of the project that has passed → how many of each kind: `{task, agent, session, lock,
-    retry, spread, pruned, failed}`. Bounded by `limit`; call again for more."""
+    retry, spread, pruned, failed}`. Bounded by `limit`; call again for more. With `kinds`, only on those."""
     ids.project_id(project)
     done: Record = {"task": 0, "agent": 0, "session": 0, "lock": 0, "retry": 0, "spread": 0, "pruned": 0, "failed": 0}
     project_store = store.project(project)
@@ -39,10 +42,11 @@ def sweep(store: Store, project: str, *, limit: int = 1000) -> Record:
         for member, deadline_ms in fresh:
             seen.add(member)
             kind = member.partition("/")[0]
-            if was_silent and grace.spared(project_store, member):
+            if (kinds is not None and kind not in kinds) or (was_silent and grace.spared(project_store, member)):
                 continue
             try:
-                done[_act(store, project, member, deadline_ms) or kind] += 1
+                word = _act(store, project, member, deadline_ms) or kind
+                done[word] = done.get(word, 0) + (word != POSTPONED)
                 if kind == "spread":
                     seen.discard(member)  # found again as long as it has more dependants to tell
             except Conflict:
@@ -51,7 +55,7 @@ def sweep(store: Store, project: str, *, limit: int = 1000) -> Record:
                 if error.word != "no_permission":
                     raise
                 done["failed"] += 1  # a login that may not delete sessions leaves those that are due to others
-            except CoordError:
+            except (CoordError, *BROKEN):
                 done["failed"] += 1  # one broken record must not keep the others waiting; `validate` names it
     return done
 
@@ -60,7 +64,7 @@ def _act(store: Store, project: str, member: str, deadline_ms: int) -> str | Non
     kind, _, rest = member.partition("/")
     if kind == "session":
         return _session(store, project, member, rest, deadline_ms)
-    work: Callable[[Transaction], None]
+    work: Callable[[Transaction], str | None]
     if kind == "agent":
         work = _agent(member, rest, deadline_ms)
     elif kind == "lock":
@@ -68,8 +72,7 @@ def _act(store: Store, project: str, member: str, deadline_ms: int) -> str | Non
     else:
         name, _, task_id = rest.partition("/")
         work = _task(kind, member, name, task_id, deadline_ms)
-    change_project(store, project, Request(system=True, wait_ms=0), work, verb=f"sweep {kind}")
-    return None
+    return change_project(store, project, Request(system=True, wait_ms=0), work, verb=f"sweep {kind}")
 
 
 def _task(kind: str, member: str, name: str, task_id: str, deadline_ms: int) -> Callable[[Transaction], None]:
@@ -118,13 +121,15 @@ def _spread(change: SessionChange, task: task_records.HeldTask, member: str) -> 
     change.tx.noticed(member)
 
 
-def _agent(member: str, name: str, deadline_ms: int) -> Callable[[Transaction], None]:
-    def work(tx: Transaction) -> None:
+def _agent(member: str, name: str, deadline_ms: int) -> Callable[[Transaction], str | None]:
+    def work(tx: Transaction) -> str | None:
         found = tx.node(SHARED, agents.AGENTS, name)
         held = tx.members(tx.keys.holding(name))
-        if giving_back.holds_a_lease(tx, name):
-            raise Conflict(f"agent {name} holds a lease that runs")  # not dead while it does; looked at again later
         tx.passed(member, deadline_ms)
+        holds_until_ms = giving_back.holds_a_lease(tx, name)
+        if holds_until_ms is not None:  # not dead while it does; looked at again then
+            tx.zadd(tx.keys.deadlines, member, holds_until_ms)
+            return POSTPONED
         tx.end_lease(member)
         giving_back.give_back_all(tx, name, "agent_lost")
         if found.exists:
@@ -132,6 +137,7 @@ def _agent(member: str, name: str, deadline_ms: int) -> Callable[[Transaction], 
             tx.put(SHARED, agents.AGENTS, name, record)
             data = {"agent": name, "as": f"{name}#{record['incarnation']}", "team": record["team"], "tasks": held}
             tx.event("agent:lost", session=record["session"], data=data)
+        return None
 
     return work
 

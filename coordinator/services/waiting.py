@@ -18,7 +18,7 @@ from coordinator.models.jsontext import Json, equal, loads
 from coordinator.models.shapes import Record
 from coordinator.models.states import SessionStatus, TaskStatus
 from coordinator.rules.lifecycle import session_ended
-from coordinator.services import events, sessions
+from coordinator.services import events, opportunity, sessions
 from coordinator.services.request import not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import TASKS
@@ -133,6 +133,7 @@ def wait(
             left = LOOK_AGAIN_S if timeout_ms is None else timeout_ms / 1000 - (time.monotonic() - began)
             if left <= 0:
                 raise watch.in_vain("the time is over")
+            opportunity.sweep(store, session_id)  # what is waited for may be the end of what died without a word
             page = stream.wait_patiently(position, min(left, LOOK_AGAIN_S))
             noticed = watch.hear(page) or not page
             position = page[-1].id if page else position

@@ -56,6 +56,8 @@ class Store:
         self.queues_apart = queues_apart
         self.timeout_s = timeout_s
         self.address = address
+        self.when_overdue: Callable[[Store, str], None] | None = None
+        """Set by a command of a moment: called before its first answer where the project has something overdue."""
         self._projects: dict[str, ProjectStore] = {}
 
     @cached_property
@@ -91,11 +93,18 @@ class Store:
 
     def project(self, project: str) -> ProjectStore:
         """The store of one project (which need not exist yet)."""
+        if project not in self._projects:
+            self._projects[project] = self._made(project)
+        return self._projects[project]
+
+    def _made(self, project: str) -> ProjectStore:
         from coordinator.store.project import ProjectStore
 
-        if project not in self._projects:
-            self._projects[project] = ProjectStore(self, project)
-        return self._projects[project]
+        if self.when_overdue is None:
+            return ProjectStore(self, project)
+        from coordinator.store.attentive import AttentiveProject
+
+        return AttentiveProject(self, project, self.when_overdue)
 
     def project_ids(self) -> list[str]:
         """Every project that may exist, sorted: a superset, since an id is listed before its first commit."""

@@ -125,7 +125,7 @@ MUTANTS = [
     Mutant(
         dangers.an_agent_is_declared_dead_while_its_task_runs,
         "services.reaping:_agent",
-        "if giving_back.holds_a_lease(tx, name):",
+        "if holds_until_ms is not None:",
         "if False:",
     ),
     Mutant(
