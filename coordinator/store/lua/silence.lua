@@ -16,8 +16,9 @@ local function hear(meta, now_ms) -- the number of its key
 end
 -- Whether a lease that has run out may have done so because the server could not be reached, or its clock jumped: it
 -- ended in a silence, or so soon after it that its holder had no time, and the silence was long enough to miss every
--- renewal, of which a program makes one in each third of a lease. Longer leases are renewed by hand, by the way.
+-- renewal, of which a program makes one in each third of a lease. Longer leases are renewed by hand, by the way; of
+-- less than a second, which no worker has, none outlasts any pause.
 local function spared(from, to, deadline_ms, ttl_ms, now_ms)
-  local long_enough = ttl_ms <= RECENT_MS and to - from >= 0.6 * ttl_ms
+  local long_enough = ttl_ms >= 1000 and ttl_ms <= RECENT_MS and to - from >= 0.6 * ttl_ms
   return long_enough and deadline_ms > from and deadline_ms <= to + ttl_ms / 3 and now_ms <= to + ttl_ms
 end
