@@ -221,3 +221,21 @@ def test_a_coordinator_that_breaks_its_promises_is_found_out(
         assert client.keys() == []
     shutil.rmtree(kept)
     selftest.nothing_is_left(server)
+
+
+def test_two_at_once_and_a_server_process_beside_them_do_not_meet(
+    selftest: Selftest, new_server: NewServer, tmp_path: Path
+) -> None:
+    server = new_server()
+    serving = selftest.coord.start("up", env={**selftest.environment, "COORD_REDIS_URL": server.url})
+    try:
+        both = [selftest.start(server.url, *SHORT) for _ in range(2)]
+        reports = [json.loads(process.communicate(timeout=WITHIN_S)[0]) for process in both]
+        assert [report["verdict"] for report in reports] == ["passed", "passed"], reports
+    finally:
+        serving.send_signal(signal.SIGTERM)
+        serving.communicate(timeout=WITHIN_S)
+    with server.client() as client:  # a process of `coord up` that is slow to notice says goodbye for a minute
+        assert [key for key in client.scan_iter() if client.ttl(key) == -1] == []
+        client.flushall()
+    selftest.nothing_is_left(server)

@@ -10,17 +10,18 @@ import re
 import secrets
 import time
 
-from coordinator.models.errors import AlreadyExists, CoordError
+from coordinator.models.errors import AlreadyExists, CoordError, UsageError
 from coordinator.models.states import SessionStatus
 from coordinator.services import sessions
 from coordinator.services.request import Request
-from coordinator.store import removal
+from coordinator.store import bells, removal
 from coordinator.store.connection import Store
 
 OWNER = "coord selftest"
 NAME = "run"
 TTL_MS = 60_000
 CLEARED_WITHIN_S = 10.0
+SERVED_S = 4.0
 _OURS = re.compile(r"selftest-[0-9a-f]{8}\Z")
 
 
@@ -35,16 +36,23 @@ def make(store: Store) -> str:
 
 
 def clear(store: Store, project: str) -> int:
-    """Take away every key of the project → how many are left. A server process of `coord up` that serves it may write
-    until it notices, so it is looked at again until nothing comes any more."""
-    end = time.monotonic() + CLEARED_WITHIN_S
-    removal.remove_project(store, project)
+    """Take away every key of the project → how many are left. Where `coord up` serves it, its process notices that the
+    project is gone a little later, and says goodbye with a key: that is waited for, and goes too."""
+    now = time.monotonic()
+    watch_until, end = now + (SERVED_S if _is_served(store, project) else 0.0), now + CLEARED_WITHIN_S
     while True:
-        left = len(removal.project_keys(store, project))
-        if not left or time.monotonic() > end:
+        removal.remove_project(store, project)
+        left, now = len(removal.project_keys(store, project)), time.monotonic()
+        if (not left and now >= watch_until) or now >= end:
             return left
         time.sleep(0.2)
-        removal.remove_project(store, project)
+
+
+def _is_served(store: Store, project: str) -> bool:
+    try:
+        return bells.system_workers(store, project) > 0
+    except UsageError:
+        return False  # a cluster without a server for queues
 
 
 def clear_abandoned(store: Store) -> list[str]:
