@@ -143,8 +143,8 @@ def _require_carried(carried: dict[str, int], held: list[Held]) -> None:
     for name, token in carried.items():
         if tokens.get(name) != token:
             raise Fenced(
-                f"token {token} does not hold the lock {shown(name)}, which this command carries, any more",
-                hint="stop; take that lock again before you go on",
+                f"token {token} does not hold the lock {shown(name)}, which this command carries, in this project",
+                hint="stop, and take it again; to go on without it (it may be another project's), unset COORD_LOCKS",
                 name=name,
                 current=tokens.get(name),
             )

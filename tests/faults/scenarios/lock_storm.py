@@ -177,7 +177,7 @@ def _count(store: Store, session: str, name: str, held: dict[str, int], chosen: 
 
 def _freeze(seconds: float) -> None:
     """SIGSTOP to this process, with all its threads, and SIGCONT after a while."""
-    thaw = subprocess.Popen(["sh", "-c", f"sleep {seconds}; kill -CONT {os.getpid()}"], stdin=subprocess.DEVNULL)
+    thaw = subprocess.Popen(["sh", "-c", f"sleep {seconds}; kill -CONT {os.getpid()} 2>&-"], stdin=subprocess.DEVNULL)
     os.kill(os.getpid(), signal.SIGSTOP)
     thaw.wait()
 
