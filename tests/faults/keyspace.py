@@ -66,8 +66,8 @@ def canonical(lines: list[str], project: str, known: list[str] | None = None) ->
 
 
 def _content(name: str, kind: str, content: Any) -> Any:
-    if name == "meta":
-        del content["at"], content["server"]
+    if name == "meta":  # the rest of it says when, and by which server
+        return {field: content[field] for field in ("layout", "revision")}
     if kind == "hash":
         return dict(sorted(content.items()))
     return content if kind in ("string", "stream") else sorted(content)

@@ -41,6 +41,8 @@ DECK = {
 }
 """How many cards of each kind."""
 BELL_PATIENCE_S = 0.2
+LONGEST_FROZEN_S = 30.0
+"""So long may the server stand still in all: nothing else can go wrong meanwhile."""
 
 
 class Troubles:
@@ -62,6 +64,7 @@ class Troubles:
         self.every_s, self.freeze_s = every_s, freeze_s
         self.tail = Tail(server) if roll_back else None
         self.restarts = 0
+        self.freezes = 0
         self._client = server.client(socket_timeout=2.0, retry=None)
         self._next_at = time.monotonic()
         self._cards: list[str] = []
@@ -226,9 +229,10 @@ class Troubles:
         return True
 
     def _server_frozen(self) -> bool:
-        if self.frozen:
+        if self.frozen or self.freezes * self.freeze_s > LONGEST_FROZEN_S:
             return False
         self.frozen = True
+        self.freezes += 1
         self.server.freeze()
         self._later(self.freeze_s, self._thaw)
         return True

@@ -34,7 +34,8 @@ APART = 0.04
 """The part of the calls that are processes of their own."""
 REQUEST_ID = "req-1"
 UNREACHABLE = 6
-_MADE_UP = re.compile(r"[0-9a-f]{20}")
+MADE_UP_LENGTH = 20
+_MADE_UP = re.compile(rf"[0-9a-f]{{{MADE_UP_LENGTH}}}")
 _REVISIONED = re.compile(r"\d{16}.*")
 """An id that is made from a revision differs each time, but for its beginning."""
 
@@ -115,7 +116,7 @@ class Lane:
         drops = self.random.choice([1, 1, 2, REPEATS, REPEATS + 1, REPEATS + 1])
         url = self._address()
         before = self.proxy.faults["replies dropped"]
-        self.proxy.drop_next_reply(drops, match=self._word(attempt, normal, named))
+        self.proxy.drop_next_reply(drops, match=self._word(attempt, normal))
         answer = coord(url, *argv, apart=apart)
         dropped = self.proxy.faults["replies dropped"] - before
         self.proxy.mend()
@@ -161,14 +162,15 @@ class Lane:
             self.forget(attempt)
         return self.normal[case, named]
 
-    def _word(self, attempt: Attempt, normal: Normal, named: bool) -> bytes:
-        """What the request contains whose reply is cut off: that of one of the command's commits, or of any script.
-        The keys of a commit begin with meta, events and the request; reads name the request's key too."""
-        if not named or not normal.ids:
+    def _word(self, attempt: Attempt, normal: Normal) -> bytes:
+        """What the request contains whose reply is cut off: that of one of the command's commits, or of any script
+        where it makes none. A commit's keys begin with meta, events and the request; reads name the request too."""
+        if not normal.commits:
             return b"EVAL"
         keys = Keys(attempt.project)
-        key = keys.request(self.random.choice(normal.ids))
-        return f"{keys.events}\r\n${len(key)}\r\n{_REVISIONED.sub('', key)}".encode()
+        key = keys.request(self.random.choice(normal.ids) if normal.ids else "")
+        length = len(key) if normal.ids else len(key) + MADE_UP_LENGTH
+        return f"{keys.events}\r\n${length}\r\n{_REVISIONED.sub('', key)}".encode()
 
     def _address(self) -> str:
         """Through the proxy, spoken to by our own wire or by redis-py."""

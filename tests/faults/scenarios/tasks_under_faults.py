@@ -114,7 +114,7 @@ class Round:
             store = server.store()
             at_last.callback(store.close)
             sessions.create(store, PROJECT, mode="testing", name=NAME, ttl_ms=3_600_000, request=Request())
-            sizes = {LIBRARY: 8, COMMANDS: 1, WORKER: 2}
+            sizes = {LIBRARY: 12, COMMANDS: 2, WORKER: 2} if self.given.long else {LIBRARY: 8, COMMANDS: 1, WORKER: 2}
             crowd = Crowd(server.url, PROJECT, self.folder, self.given.random.randrange(10**6), sizes)
             at_last.callback(crowd.close)
             for member in crowd.members:
@@ -260,5 +260,5 @@ SCENARIO = Scenario(
     run=run,
     short=1_000,
     long=20_000,
-    long_s=480,
+    long_s=600,
 )
