@@ -17,6 +17,8 @@ from coordinator.store.found import LeaseFound
 from coordinator.store.keys import SHARED, Keys, task_member
 from coordinator.store.reads import AllLeases, AllNodes, Counts, Node, Read, SetMembers, SortedSetHead
 
+BEFORE_FIX = "before validate --fix"
+
 if TYPE_CHECKING:
     from coordinator.rules.findings import Snapshot, Verdict
     from coordinator.services.request import Request
@@ -24,11 +26,14 @@ if TYPE_CHECKING:
 
 def validate(store: Store, session_id: str, *, fix: bool = False, request: Request | None = None) -> Verdict:
     """`{valid, errors, warnings}`, each finding with its path, what is wrong, and the fix. With `fix`, indexes that
-    disagree with the records are mended first, and what is found afterwards is returned."""
+    disagree with the records are mended first, after a snapshot, and what is found afterwards is returned."""
     verdict = check(_read(store, session_id))
     if fix and not verdict["valid"]:
+        from coordinator.services import backups
         from coordinator.services.mending import mend
+        from coordinator.services.request import Request
 
+        backups.take(store, session_id, BEFORE_FIX, request=Request(system=True))
         mend(store, session_id, request=request)
         verdict = check(_read(store, session_id))
     return verdict

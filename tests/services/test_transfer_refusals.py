@@ -8,12 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from coordinator.models.errors import AlreadyExists, InvalidData, InvalidId, InvalidJson
 from coordinator.services import state as states
 from coordinator.services import tasks, transfer
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
+from tests.servers import ServerPool
 from tests.services.transferring import (
     Document,
     begin,
@@ -171,6 +174,50 @@ def test_a_value_larger_than_any_that_could_be_set_is_refused(real_store: Store,
 def test_a_truncated_file_is_refused(exported: Document, cut: int) -> None:
     with pytest.raises(InvalidJson):
         transfer.parse(json.dumps(exported)[:cut])
+
+
+@pytest.fixture(scope="module")
+def file_of_an_export(server_pool: ServerPool) -> bytes:
+    store = server_pool.get("fake").store()
+    session_id = worked_in(store, "origin")
+    states.set_(store, session_id, "planning.goal", {"ü": [1, None, "x"], "n": 10**20}, request=Request())
+    return json.dumps(transfer.export(store, session_id), ensure_ascii=False).encode()
+
+
+def imported(store: Store, content: bytes) -> None:
+    transfer.import_(
+        store, transfer.parse(content.decode("utf-8", "surrogateescape")), as_id="elsewhere.copy", request=Request()
+    )
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_file_that_is_cut_at_any_byte_is_refused_before_anything_is_written(
+    real_store: Store, file_of_an_export: bytes, data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(file_of_an_export) - 1))
+    with pytest.raises(InvalidData):
+        imported(real_store, file_of_an_export[:cut])
+    assert real_store.commands.keys("*") == []
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_file_of_which_any_byte_is_another_is_refused_or_says_the_same(
+    real_store: Store, file_of_an_export: bytes, data: st.DataObject
+) -> None:
+    place = data.draw(st.integers(0, len(file_of_an_export) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda one: one != file_of_an_export[place]))
+    altered = file_of_an_export[:place] + bytes([byte]) + file_of_an_export[place + 1 :]
+    try:
+        same = json.loads(altered) == json.loads(file_of_an_export)
+    except ValueError:
+        same = False
+    if same:  # one blank is as good as another
+        return
+    with pytest.raises(InvalidData):
+        imported(real_store, altered)
+    assert real_store.commands.keys("*") == []
 
 
 def test_a_tree_of_the_greatest_depth_can_be_exported_and_imported(store: Store, project: str) -> None:
