@@ -231,6 +231,25 @@ def test_a_session_that_revives_before_the_takeover_is_not_taken(
     assert sessions.show(store, made["id"])["owner"] == "ann"
 
 
+def test_also_by_force_nobody_takes_over_from_who_came_between(
+    store: Store, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = begin(store, project)
+    really = recovery.Takeover._keep
+    others = iter(["eve"])
+
+    def late(self: Any, *arguments: Any) -> None:
+        really(self, *arguments)
+        for other in others:  # after the first has looked, and before it takes over
+            recovery.recover(store, made["id"], owner=other, force=True, request=Request())
+
+    monkeypatch.setattr(recovery.Takeover, "_keep", late)
+    with pytest.raises(Conflict, match="eve") as told:
+        recovered(store, project, force=True)
+    assert told.value.facts["owner"] == "eve"
+    assert sessions.show(store, made["id"])["owner"] == "eve"
+
+
 def test_an_owner_that_is_no_name_is_refused_before_anything_is_done(store: Store, project: str) -> None:
     made = begin(store, project)
     interrupt(store, made["id"])

@@ -113,6 +113,9 @@ WORLDS: dict[str, Callable[[Store, str], object]] = {
 }
 
 
+CAME_FROM = {"lost": "backup", "lost for good": "nothing", "no record": "backup", "restore": "backup"}
+
+
 def recover(store: Store, session_id: str, what: str) -> Record:
     asked = None
     if what == "restore":
@@ -163,4 +166,5 @@ def test_a_recovery_that_is_killed_at_any_commit_is_made_up_for_by_another(
                     break  # it has fewer commits than that
             ends.append(end_of(store, session_id, recover(store, session_id, what)))
     assert 3 <= len(ends) < MOST
+    assert ends[0]["from"] == CAME_FROM.get(what, "state")
     assert all(equal(end, ends[0]) for end in ends), ends
