@@ -7,7 +7,9 @@ from pathlib import Path
 
 _ROOT = str(Path(__file__).resolve().parent.parent)
 # Not `-m`: that would put the working folder first on the path, and a folder `workers` there in our place.
-_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from {} import main; sys.exit(main())"
+# What is imported first keeps a password of Redis in the environment from others: the rest may take half a second.
+_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from workers import processes; processes.keep_passwords(); "
+_BOOT += "from {} import main; sys.exit(main())"
 
 
 def command_of(module: str, *arguments: str) -> list[str]:

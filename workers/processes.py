@@ -14,6 +14,7 @@ from errno import EINVAL
 
 Prctl = Callable[[int, int], bool]
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -28,6 +29,15 @@ def prctl() -> Prctl:
     except (OSError, AttributeError):  # a libc without it
         return lambda _option, _value: False
     return lambda option, value: function(option, ctypes.c_ulong(value), 0, 0, 0) == 0
+
+
+def keep_passwords(*urls: str | None) -> None:
+    """Where one of the addresses (else those of the environment) has a password, no other process of this user reads
+    this one's environment or memory from now on: no command that it runs either. What is forked is the same, a program
+    that is started is not."""
+    known = urls or tuple(os.environ.get(name) for name in ("COORD_REDIS_URL", "COORD_QUEUE_URL"))
+    if any("@" in url or "password" in url for url in known if url):
+        prctl()(PR_SET_DUMPABLE, 0)
 
 
 def start(

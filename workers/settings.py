@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from coordinator.models.errors import UsageError
 from coordinator.models.ids import shown
+from workers import processes
 
 if TYPE_CHECKING:
     from coordinator.models.config import Config
@@ -105,6 +106,7 @@ def refuse_open_redis(config: Config, allowed: bool) -> None:
 def server_url(config: Config, notify: Callable[[str], None] | None = None) -> str:
     """The address that this worker and its children use; the embedded server is started when none is configured."""
     if config.redis_url:
+        processes.keep_passwords(config.redis_url, config.queue_url)
         return config.redis_url
     from coordinator.store.embedded import ensure_running
 

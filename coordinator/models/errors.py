@@ -191,7 +191,7 @@ class Damaged(InvalidData):
 
 
 class ServerUnavailable(CoordError):
-    """Redis cannot serve. `word` is one of unreachable, login, no_permission, full, read_only, loading,
+    """Redis cannot serve. `word` is one of unreachable, login, no_permission, certificate, full, read_only, loading,
     server."""
 
     code = "unreachable"

@@ -54,7 +54,7 @@ _SHAPES = (
         any_case=True,
     ),
     _Shape(("--",), re.compile(rf"--(?:[a-z]{{1,20}}-)?(?:{_NAMES}) (?P<secret>[^\s-]\S{{2,}})")),
-    _Shape(("://",), re.compile(r"://[^\s/:@\"'<>]{0,256}:(?P<secret>[^\s/\"'<>]{1,1024})@")),
+    _Shape(("://",), re.compile(r"://[^\s/:@\"'<>]{0,256}:(?P<secret>(?!\*\*\*@)[^\s/\"'<>]{1,1024})@")),
     _Shape(("bearer ", "basic "), re.compile(r"\b(?:bearer|basic) (?P<secret>[\w.~+/=-]{12,})"), any_case=True),
     _Shape(("gh",), re.compile(r"gh[opsur]_[A-Za-z0-9]{20,}")),
     _Shape(("github_pat_",), re.compile(r"github_pat_\w{20,}")),

@@ -180,7 +180,10 @@ def _client(url: str, purpose: str, timeout_s: float) -> redis.Redis:
     try:
         return redis.Redis.from_url(url, **_options(purpose, timeout_s))
     except ValueError as error:
-        raise UsageError(f"the address {mask(url)} is malformed: {error}", hint="redis://host:6379/0") from None
+        # what Python says of an address quotes it, and where a password holds a / it is taken for a port
+        said = f": {error}" if str(error).startswith("Invalid value for") else ""
+        hint = "redis://user:password@host:6379/0, with %2F for a / in a password, %3A for :, %40 for @"
+        raise UsageError(f"the address {mask(url)} is malformed{said}", hint=hint) from None
 
 
 def _options(purpose: str, timeout_s: float) -> dict[str, Any]:
@@ -241,6 +244,22 @@ def denied(said: str, address: str) -> ServerUnavailable:
     )
 
 
+def _tls_problem(said: str) -> tuple[str, str] | None:
+    """What went wrong with TLS, from the words of OpenSSL or of the system: sentence and next step."""
+    untrusted = re.search(r"certificate verify failed: (.*?)\.? \(", said)
+    if untrusted:
+        hint = "name the authority that signed it, ?ssl_ca_certs=FILE, and the server as its certificate does"
+        return f"shows a certificate that is not trusted: {untrusted[1]}", hint
+    if "CERTIFICATE_REQUIRED" in said or "HANDSHAKE_FAILURE" in said:
+        return "asks for a certificate of ours", "add ssl_certfile=FILE&ssl_keyfile=FILE to the address"
+    if "No such file" in said or "Permission denied" in said:
+        return "needs a certificate file that cannot be read", "look at ssl_ca_certs, ssl_certfile and ssl_keyfile"
+    if any(word in said for word in ("WRONG_VERSION_NUMBER", "EOF", "reset by peer", "closed by server")):
+        hint = "does it ask for a certificate of ours (ssl_certfile, ssl_keyfile), or not speak TLS (redis://)?"
+        return "broke off what should be TLS", hint
+    return None
+
+
 def _failures() -> tuple[type[Exception], ...]:
     """What a failure of Redis is raised as. Where redis-py was never imported, it has raised nothing."""
     return OSError, ServerRefused, getattr(sys.modules.get("redis"), "RedisError", ServerRefused)
@@ -251,6 +270,9 @@ def translation(error: Exception, address: str) -> CoordError:
     said = str(error)
     if _DENIED.search(f"{type(error).__name__} {said}"):
         return denied(said, address)
+    if address.startswith("rediss://") and (problem := _tls_problem(said)) is not None:
+        sentence, hint = problem
+        return ServerUnavailable(f"Redis at {address} {sentence}", hint=hint, code="certificate")
     marks = {*said.split(" ", 1)[:1], *(one.__name__ for one in type(error).__mro__)}
     for known, word, sentence, hint in _REFUSALS:
         if not marks.isdisjoint(known):

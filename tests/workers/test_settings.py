@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from coordinator.models.config import Config
 from coordinator.models.errors import UsageError
+from tests.commands import Coord
+from tests.servers import RunningServer
+from tests.waiting import eventually
+from tests.workers.marked import ROOT, Mark
+from tests.workers.running import end
 from workers import log_lines
 from workers.children import rq_environment
 from workers.host_load import HostLoad
@@ -70,3 +80,46 @@ def test_a_log_line_is_one_line_without_secrets(capfd: pytest.CaptureFixture[str
         f"100% worker: Redis is away: {os.getpid()}",
         "100% worker: done",
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone keeps a process's memory from others of its user")
+@pytest.mark.parametrize(
+    "url, kept", [("redis://:pw@h/0", True), ("redis://h/0?password=pw", True), ("unix:///s", False)]
+)
+def test_a_process_with_a_password_keeps_its_memory_and_environment_to_itself(url: str, kept: bool) -> None:
+    program = (
+        "import ctypes, os, subprocess, sys; from workers.processes import keep_passwords\n"
+        f"keep_passwords({url!r})\n"
+        "dumpable = lambda: ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)\n"
+        "forked = os.fork()\n"
+        "if forked == 0: os._exit(dumpable())\n"
+        "print(dumpable(), os.waitpid(forked, 0)[1] >> 8, flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == (["0", "0"] if kept else ["1", "1"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="root's rights have to be taken off")
+def test_no_command_reads_the_password_out_of_a_worker(coord: Coord, new_server: Any, tmp_path: Path) -> None:
+    server: RunningServer = new_server(password="s3cret-of-redis")
+    # root may read everything; without its rights it is a user like any other
+    as_user = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+    mark = Mark()
+    environment = {**coord.environment, "COORD_REDIS_URL": server.url, "TEST_MARK": mark.value}
+    command = [*as_user, *coord.command("worker", "--project", "shop", "--team", "qa")]
+    with (tmp_path / "log").open("wb") as log:
+        worker = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        eventually(lambda: b"of team qa" in (tmp_path / "log").read_bytes(), "a worker that has begun", within_s=30)
+        found = eventually(lambda: len(pids := mark.pids()) >= 2 and pids, "a slot") or []
+        slots = [pid for pid in found if pid != worker.pid]
+        eventually(lambda: not any(readable(as_user, pid) for pid in slots), "slots that keep it to themselves")
+        assert not readable(as_user, worker.pid)
+    finally:
+        end(worker)
+        mark.end()
+
+
+def readable(as_user: list[str], pid: int) -> bool:
+    return bool(subprocess.run([*as_user, "cat", f"/proc/{pid}/environ"], capture_output=True).stdout)
