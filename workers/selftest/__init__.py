@@ -1,5 +1,7 @@
-"""The selftest: promises tried on the user's own Redis, while processes are killed, frozen and cut off.
+"""`coord selftest`: promises tried on the user's own Redis, while processes are killed, frozen and cut off.
 
-`proxy` stands between a client and the server and breaks their connection on purpose; `links` are what it carries.
-`agent` is a process that works, `history` what it writes down, `check` what all histories together prove.
+`run` is the play from beginning to end, in a `namespace` and a `folder` of its own: `cast` are its processes (`agent`
+pulls, `pushed` is a worker), `feeding` hands out work, `faults` breaks them, `proxy` stands between each and the server
+(`links` are what it carries, `addresses` where it leads). Agents write down a `history`, a `follower` reads events;
+`check` says what all of that proves, `measures` how fast it was, `judging` puts the report together.
 """
