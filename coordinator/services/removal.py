@@ -40,6 +40,7 @@ def delete_session(store: Store, session_id: str, *, request: Request) -> Record
         for key in found:
             tx.unlink(key)
         change.renews = False
+        tx.when_full = True
         return {"deleted": session_id, "keys": len(found)}
 
     answer = change_session(store, session_id, request, work, verb="session delete", closed_too=True)
@@ -52,6 +53,7 @@ def _remove_late_keys(store: Store, project: str, name: str) -> None:
     so that a new session of the same name keeps its own."""
 
     def work(tx: Transaction) -> None:
+        tx.when_full = True
         if not tx.node(name, SESSION, RECORD).exists:
             for key in removal.session_keys(store, project, name):
                 tx.unlink(key)

@@ -220,7 +220,7 @@ class ProjectStore:
         for event in tx.events:
             arguments += [event["type"], event["session"] or "", keys.channel(event["type"]), dumps(event)]
         with self.store.translated():
-            return scripts.call(self.store.wire, "commit", fixed + tx.named_keys(), arguments)
+            return scripts.call(self.store.wire, "commit", fixed + tx.named_keys(), arguments, tx.when_full)
 
     def list_(self) -> None:
         """Put the project into the list of projects. That lies outside its slot, so it cannot be part of a commit."""
@@ -232,7 +232,7 @@ class ProjectStore:
         worked could not renew while there was no server, so every lease of theirs begins anew."""
         from coordinator.store.transaction import Transaction
 
-        tx = Transaction(self, None, None, {})
+        tx = Transaction(self, None, None, {}, when_full=True)
         tx.event(
             "alert:raised",  # see store.events, which knows it again
             data={

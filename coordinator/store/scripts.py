@@ -17,17 +17,20 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent / "lua"
 SHARED = "silence.lua"
+HEAD, WHEN_FULL = "#!lua", "#!lua flags=allow-oom"
+ROOMLESS = ("renew", "look")
+"""Else all that runs would end, without its renewals, as soon as nothing more can be added."""
 
 
 @cache
 def source(name: str) -> str:
     """The text of `lua/<name>.lua`, or the joined parts of the folder `lua/<name>/`, after what all of them share.
     Starts with `#!lua`: a full or read-only server refuses before anything was written, and a cluster refuses keys of
-    another slot."""
+    another slot. What takes no room is not refused by a full one."""
     folder = _FOLDER / name
     files = sorted(folder.glob("*.lua")) if folder.is_dir() else [_FOLDER / f"{name}.lua"]
     parts = [part.read_text(encoding="utf-8") for part in (_FOLDER / SHARED, *files)]
-    return f"#!lua\nlocal LAYOUT = {LAYOUT}\n" + "".join(parts)
+    return f"{WHEN_FULL if name in ROOMLESS else HEAD}\nlocal LAYOUT = {LAYOUT}\n" + "".join(parts)
 
 
 @cache
@@ -37,10 +40,14 @@ def digest(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
-def call(wire: Wire, name: str, keys: list[str], arguments: list[Any]) -> list[str]:
-    """Run a script. Returns its answer: a list that begins with a word."""
+def call(wire: Wire, name: str, keys: list[str], arguments: list[Any], when_full: bool = False) -> list[str]:
+    """Run a script. Returns its answer: a list that begins with a word. `when_full`: also on a server that has no room
+    left, for what makes room."""
     if not wire.reads_shebang:  # the fake cannot read the head
-        return list(wire.call("EVAL", source(name).removeprefix("#!lua\n"), len(keys), *keys, *arguments))
+        return list(wire.call("EVAL", source(name).partition("\n")[2], len(keys), *keys, *arguments))
+    if when_full:
+        text = source(name).replace(HEAD, WHEN_FULL, 1)
+        return list(wire.call("EVAL", text, len(keys), *keys, *arguments))
     try:
         return list(wire.call("EVALSHA", digest(name), len(keys), *keys, *arguments))
     except Exception as error:

@@ -27,8 +27,18 @@ class Transaction(Reading):
     Put `tx.mark` wherever the commit's revision belongs: as a value (it becomes the number) or inside a string.
     """
 
-    def __init__(self, store: ProjectStore, first: Snapshot | None, actor: str | None, locks: dict[str, int]) -> None:
+    def __init__(
+        self,
+        store: ProjectStore,
+        first: Snapshot | None,
+        actor: str | None,
+        locks: dict[str, int],
+        *,
+        when_full: bool = False,
+    ) -> None:
         super().__init__(store, first)
+        self.when_full = when_full
+        """A server that has no room left carries it out all the same: set by work that makes room."""
         self.actor = actor
         self.locks = locks
         self.undecided = False

@@ -73,9 +73,9 @@ def sent_twice(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     words: list[str] = []
     really = scripts.call
 
-    def call(client: Any, name: str, keys: list[str], arguments: list[Any]) -> list[str]:
-        really(client, name, keys, arguments)
-        answer = really(client, name, keys, arguments)
+    def call(client: Any, name: str, keys: list[str], arguments: list[Any], *more: Any) -> list[str]:
+        really(client, name, keys, arguments, *more)
+        answer = really(client, name, keys, arguments, *more)
         words.append(answer[0])
         return answer
 
@@ -88,9 +88,9 @@ def before_the_next_commit(monkeypatch: pytest.MonkeyPatch, action: Callable[[],
     really = scripts.call
     waiting = [action]
 
-    def call(wire: Any, name: str, keys: list[str], arguments: list[Any]) -> list[str]:
+    def call(wire: Any, name: str, keys: list[str], arguments: list[Any], *more: Any) -> list[str]:
         if name == "commit" and waiting:
             waiting.pop()()
-        return really(wire, name, keys, arguments)
+        return really(wire, name, keys, arguments, *more)
 
     monkeypatch.setattr(scripts, "call", call)
