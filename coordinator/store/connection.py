@@ -58,6 +58,8 @@ class Store:
         self.address = address
         self.when_overdue: Callable[[Store, str], None] | None = None
         """Set by a command of a moment: called before its first answer where the project has something overdue."""
+        self.explain: Callable[[CoordError], CoordError] = lambda error: error
+        """Who knows more of the server may say it: see `connect`."""
         self._projects: dict[str, ProjectStore] = {}
 
     @cached_property
@@ -119,7 +121,7 @@ class Store:
         try:
             yield
         except _failures() as error:
-            raise translation(error, self.address) from error
+            raise self.explain(translation(error, self.address)) from error
 
     def close(self) -> None:
         """Give every connection back. The store may not be used afterwards."""
@@ -136,9 +138,11 @@ def connect(config: Config, notify: Callable[[str], None] | None = None) -> Stor
     """
     if config.redis_url:
         return store_at(config.redis_url, config.queue_url)
-    from coordinator.store.embedded import ensure_running
+    from coordinator.store.embedded import ensure_running, explain
 
-    return store_at(ensure_running(notify=notify), config.queue_url)
+    made = store_at(ensure_running(notify=notify), config.queue_url)
+    made.explain = explain
+    return made
 
 
 def store_at(url: str, queue_url: str | None = None, *, timeout_s: float | None = None) -> Store:
@@ -212,11 +216,13 @@ def _options(purpose: str, timeout_s: float) -> dict[str, Any]:
 _REFUSALS = (
     # what Redis says first or the class that redis-py made of it, taking that word off; our word, sentence, next step
     (("AuthenticationError", "LoginRefused", "NOAUTH"), "login", "refused the login", "check COORD_REDIS_URL"),
-    (("OutOfMemoryError", "OOM"), "full", "is full (maxmemory reached)", "raise maxmemory, or `coord project prune`"),
+    (("OutOfMemoryError", "OOM"), "full", "is full (maxmemory reached)", "raise maxmemory, or `coord session delete`"),
     (("MISCONF",), "full", "cannot write to its disk", "free some disk space on the server"),
     (("ReadOnlyError", "READONLY"), "read_only", "is a read-only replica", "point COORD_REDIS_URL at the primary"),
     (("BusyLoadingError", "LOADING"), "loading", "is still loading its data", "try again in a moment"),
     (("ClusterDownError", "MASTERDOWN", "NOREPLICAS"), "server", "cannot serve now", "look at the server's log"),
+    (("DENIED",), "login", "is in protected mode: no other machine may connect", "give it a password (requirepass)"),
+    (("TurnedAway",), "server", "has as many clients as it takes", "raise its maxclients, or end some of them"),
     (("BUSY",), "server", "is busy with a script that does not end", "look at the server's log"),
 )
 

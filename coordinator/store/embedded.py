@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from coordinator.models.errors import ServerUnavailable
+from coordinator.models.errors import CoordError, ServerUnavailable
 from coordinator.store.embedded_folder import (
     DATA,
     LOG,
@@ -110,6 +110,27 @@ def stop(home: Path | None = None, *, timeout_s: float = STOP_TIMEOUT_S) -> bool
         return check_folder(folder) and _stop(folder, timeout_s)
     except OSError as error:
         raise folder_problem(error, folder) from error
+
+
+def explain(error: CoordError) -> CoordError:
+    """Why this user's server cannot be reached, from its own last words when it has ended by itself; else the error."""
+    folder = state_folder()
+    try:
+        if error.word != "unreachable" or lock_is_held(folder):
+            return error
+        from coordinator.store.embedded_process import last_log_line
+
+        said = last_log_line(folder) or ""
+    except OSError:
+        return error
+    if "AOF write error" not in said:
+        return error
+    return ServerUnavailable(
+        f"the embedded server ended, since it cannot write to its disk ({folder})",
+        code="full",
+        hint="free some disk space; the next command starts it again, with everything that was acknowledged",
+        server_said=said[:200],
+    )
 
 
 def _start(folder: Path, timeout_s: float) -> str:

@@ -22,6 +22,7 @@ _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 MAX_IDLE = 32
 """Connections that are kept for later; more threads than this at once make some of theirs anew."""
+_TURNED_AWAY = ("DENIED", "ERR max number of clients")
 BUFFER_BYTES = 1 << 16
 """A section of 10,000 tasks is 8 MB: with Python's own 8 KiB a thousand calls of the system, each with a wait."""
 
@@ -35,6 +36,10 @@ class ServerRefused(Exception):
 
 class LoginRefused(ServerRefused):
     """The server refused AUTH, whatever word it had for that."""
+
+
+class TurnedAway(ServerRefused, ConnectionError):
+    """The server said why it wants no connection now, and closed it."""
 
 
 class Wire(Protocol):
@@ -183,8 +188,19 @@ class _Connection:
 
     def exchange(self, packed: bytes, count: int) -> list[Any]:
         """Send what is packed, and read so many replies. OSError when they do not come in time."""
-        self._socket.sendall(packed)
-        return [self._read() for _ in range(count)]
+        replies: list[Any] = []
+        try:
+            self._socket.sendall(packed)
+            while len(replies) < count:
+                replies.append(self._read())
+        except ConnectionError:
+            with contextlib.suppress(OSError):
+                replies = replies or [self._read()]  # it may have spoken before we did
+            if not _is_turned_away(replies):
+                raise
+        if _is_turned_away(replies):
+            raise TurnedAway(str(replies[0]))
+        return replies
 
     def close(self) -> None:
         """Close this process's copy; one that another process has stays open."""
@@ -270,6 +286,10 @@ def _accepted(reply: Any) -> Any:
     if isinstance(reply, ServerRefused):
         raise reply
     return reply
+
+
+def _is_turned_away(replies: list[Any]) -> bool:
+    return bool(replies) and isinstance(replies[0], ServerRefused) and str(replies[0]).startswith(_TURNED_AWAY)
 
 
 def _is_loading(reply: Any) -> bool:

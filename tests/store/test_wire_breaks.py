@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
+from coordinator.models.errors import ServerUnavailable
 from coordinator.store import wire as wires
-from coordinator.store.connection import REPEATS, store_at
+from coordinator.store.connection import REPEATS, Store, store_at
 from coordinator.store.wire import DirectWire, target
 from tests.servers import RunningServer
 from tests.waiting import eventually
@@ -132,3 +133,45 @@ def test_after_a_server_was_gone_without_a_word_the_second_attempt_is_on_a_new_c
     finally:
         wire.close()
         server.close()
+
+
+def refusal(url: str, work: Callable[[Store], object]) -> ServerUnavailable:
+    store = store_at(url)
+    with pytest.raises(ServerUnavailable) as refused:
+        work(store)
+    store.close()
+    return refused.value
+
+
+ONE_CALL, ONE_MULTI = Store.project_ids, lambda store: store.project("p").fetch()
+
+
+@pytest.mark.parametrize("work", [ONE_CALL, ONE_MULTI], ids=["a call", "a MULTI"])
+def test_a_server_with_as_many_clients_as_it_takes_says_so(
+    new_server: Callable[..., RunningServer], work: Callable[[Store], object]
+) -> None:
+    server = new_server(maxclients="1")
+    with server.client() as other:
+        other.ping()
+        error = refusal(server.url, work)
+    assert (error.word, "as many clients" in error.message) == ("server", True)
+
+
+@pytest.mark.parametrize("work", [ONE_CALL, ONE_MULTI], ids=["a call", "a MULTI"])
+def test_protected_mode_is_a_refused_login_and_no_lost_connection(work: Callable[[Store], object]) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def refuse() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            connection.sendall(b"-DENIED Redis is running in protected mode because protected mode is enabled\r\n")
+            connection.close()
+
+    threading.Thread(target=refuse, daemon=True).start()
+    error = refusal(f"redis://127.0.0.1:{listener.getsockname()[1]}", work)
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    assert (error.word, "protected mode" in error.message) == ("login", True)
