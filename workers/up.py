@@ -20,7 +20,8 @@ GRACE_S = 5.0
 
 
 def up(store: Store, url: str, revive: Callable[[], object] | None, signals: StopSignals | None = None) -> None:
-    """Serve every project until a signal asks to end. To be called in the main thread.
+    """Serve every project until a signal asks to end. To be called in the main thread. A server that is away is waited
+    for; ServerUnavailable when the login is refused at the start, which no waiting mends.
 
     `revive` starts the embedded server where that is what is used, and it does not answer any more.
     """
@@ -29,6 +30,7 @@ def up(store: Store, url: str, revive: Callable[[], object] | None, signals: Sto
     children = Children()
     passed_over: set[str] = set()
     look_at = 0.0
+    _refuse_wrong_login(store)
     log.info("serving the projects on %s", store.address)
     try:
         while not signals.asked:
@@ -40,6 +42,14 @@ def up(store: Store, url: str, revive: Callable[[], object] | None, signals: Sto
     finally:
         children.end(GRACE_S, signals.hurry)
         log.info("ended")
+
+
+def _refuse_wrong_login(store: Store) -> None:
+    try:
+        store.project_ids()
+    except ServerUnavailable as error:
+        if error.word == "login":
+            raise
 
 
 def _follow(
