@@ -50,6 +50,7 @@ def test_where_nothing_has_ended_it_costs_one_small_look(real_server: RunningSer
         store = real_server.store()
         session = str(sessions.create(store, project, mode="testing", request=NOW)["id"])
         claimed(store, session, lease_ms=60_000)
+        opportunity.sweep(store, session)  # the server has got to know the script
         client.config_resetstat()
         opportunity.sweep(store, session)
         calls = {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in client.info("commandstats").items()}
