@@ -94,6 +94,17 @@ def of_next_life(breaker: Mapping[str, Any] | None, now_us: int, *, replaced: bo
     return {**breaker, "probe": None, "until": instant(now_us)}
 
 
+def without(breaker: Breaker, session: str) -> Breaker | None:
+    """The breaker without what happened in a session (by its name) that is deleted; None when nothing else speaks
+    against the agent."""
+    failures = [one for one in breaker["failures"] if not one["task"].startswith(f"{session}/")]
+    if not failures:
+        return None
+    probe = breaker["probe"]
+    gone = probe is not None and probe.startswith(f"{session}/")
+    return {**breaker, "failures": failures, "probe": None if gone else probe}
+
+
 def in_words(breaker: Mapping[str, Any]) -> str:
     """`its last 5 tasks failed (the last: exit code 1)`, of one that is not closed."""
     failures = breaker["failures"]

@@ -15,6 +15,7 @@ from coordinator.rules import breaker as rules
 from coordinator.rules.breaker import BreakerState
 from coordinator.rules.policy import BREAKER, breaker_policy
 from coordinator.store.documents import RUNS
+from coordinator.store.found import Found
 from coordinator.store.keys import SHARED
 from coordinator.store.reads import Node, Read, SetMembers
 from coordinator.store.transaction import Transaction
@@ -82,6 +83,17 @@ def state_of(tx: Transaction, record: Record, held: list[str]) -> BreakerState:
 def probe(tx: Transaction, record: Record, mark: str) -> None:
     """Inside a change: a half open agent takes this task as its probe. Its record has to be guarded."""
     tx.put(SHARED, AGENTS, record["id"], {**record, "breaker": rules.probing(record["breaker"], mark)})
+
+
+def forget(tx: Transaction, found: Found, session: str) -> Found:
+    """Inside a change that deletes the session with that name: no agent's record speaks of it any more. Returns the
+    agent as it is then."""
+    before = found.value.get("breaker")
+    after = before and rules.without(before, session)
+    if equal(before, after):
+        return found
+    _put(tx, {**found.value, "breaker": after})
+    return found._replace(value={**found.value, "breaker": after})
 
 
 def tell(tx: Transaction, record: Record) -> None:

@@ -6,7 +6,7 @@ from coordinator.models import ids
 from coordinator.models.errors import Conflict
 from coordinator.models.shapes import Record
 from coordinator.models.states import SessionStatus
-from coordinator.services import agent_view, backups, projects
+from coordinator.services import agent_view, backups, breakers, projects
 from coordinator.services.agents import AGENTS
 from coordinator.services.closing import let_go
 from coordinator.services.request import CLOSED, Request, SessionChange, change_session, existing_project
@@ -35,7 +35,7 @@ def delete_session(store: Store, session_id: str, *, request: Request) -> Record
         tx.events.clear()  # it is not closed but gone, and nobody can look up what an event would speak of
         tx.end_lease(session_member(name))
         for agent, agent_found in tx.fetch(AllNodes(SHARED, AGENTS))[0].items():
-            agent_view.leave(tx, session_id, agent, agent_found)
+            agent_view.leave(tx, session_id, agent, breakers.forget(tx, agent_found, name))
         backups.drop_all(tx, name)
         for key in found:
             tx.unlink(key)

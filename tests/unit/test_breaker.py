@@ -116,3 +116,15 @@ def test_it_opens_with_the_nth_different_task_and_never_before(tasks: list[str],
         assert len(found["failures"]) <= failures
         if opened:
             return
+
+
+def test_a_deleted_session_speaks_against_nobody() -> None:
+    found = fail(None, "a/1", "ab/1", "a/2")
+    assert found["opened_at"] is not None
+    left = breaker.without(found, "a")
+    assert left is not None
+    assert ([one["task"] for one in left["failures"]], left["until"]) == (["ab/1"], found["until"])
+    assert breaker.without(left, "ab") is None
+    probing = breaker.probing(found, "a/3")
+    assert breaker.without(probing, "a") == left
+    assert breaker.without(probing, "ab") == {**probing, "failures": [found["failures"][0], found["failures"][2]]}
