@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -92,6 +93,7 @@ def worker(
         project=project,
         team=team,
         url=url,
+        queue_url=config.queue_url,
         name=name,
         slots=slots,
         capabilities=list(capability or []),
@@ -103,7 +105,7 @@ def worker(
         replace=replace,
     )
     log_lines.begin("worker")
-    store = store_at(url, timeout_s=answer_within_s(lease))
+    store = store_at(url, config.queue_url, timeout_s=answer_within_s(lease))
     try:
         supervisor.work(store, order)
     finally:
@@ -119,15 +121,17 @@ def up(allow_open_redis: AllowOpenRedis = False) -> None:
     from coordinator.store.connection import store_at
     from workers import log_lines
     from workers import up as serving
+    from workers.children import rq_environment
     from workers.settings import refuse_open_redis, server_url
 
     config = context().config
     refuse_open_redis(config, allow_open_redis)
     url = server_url(config, say)
     log_lines.begin("up")
-    store = store_at(url)
+    store = store_at(url, config.queue_url)
+    environment = partial(rq_environment, url=url, queue_url=config.queue_url)
     try:
-        serving.up(store, url, None if config.redis_url else lambda: server_url(config))
+        serving.up(store, environment, None if config.redis_url else lambda: server_url(config))
     finally:
         store.close()
     if config.redis_url is None:

@@ -32,10 +32,14 @@ def rq_worker(kind: str, name: str) -> list[str]:
     return command_of("workers.rq_worker", kind, name, str(os.getpid()))
 
 
-def rq_environment(project: str, url: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of an RQ worker process of a project, on the server at `url`."""
+def rq_environment(
+    project: str, url: str, more: Mapping[str, str] | None = None, *, queue_url: str | None = None
+) -> dict[str, str]:
+    """The environment of an RQ worker process of a project, on the server at `url`; `queue_url` is that of RQ's queues,
+    None where it is the same."""
     ours = {"COORD_PROJECT": project, "COORD_REDIS_URL": url, "RQ_KEY_PREFIX": Keys(project).rq_prefix}
-    return {**os.environ, **ours, **(more or {})}
+    queues = {"COORD_QUEUE_URL": queue_url} if queue_url else {}
+    return {**os.environ, **ours, **queues, **(more or {})}
 
 
 class Child:

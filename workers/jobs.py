@@ -83,7 +83,8 @@ def store() -> Store:
         of_agent = settings.VARIABLE in os.environ
         lease_ms = settings.WorkerSettings.from_environment().lease_ms if of_agent else settings.DEFAULT_LEASE_MS
         _stores.clear()
-        _stores[pid] = store_at(os.environ["COORD_REDIS_URL"], timeout_s=settings.answer_within_s(lease_ms))
+        url, queue_url = os.environ["COORD_REDIS_URL"], os.environ.get("COORD_QUEUE_URL")
+        _stores[pid] = store_at(url, queue_url or None, timeout_s=settings.answer_within_s(lease_ms))
     return _stores[pid]
 
 

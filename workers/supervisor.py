@@ -42,6 +42,7 @@ class WorkerOrder:
     project: str
     team: str
     url: str
+    queue_url: str | None = None
     name: str | None = None
     slots: int = 1
     capabilities: list[str] = field(default_factory=list)
@@ -108,7 +109,9 @@ class Worker:
         self.life = Life(self.store, record, self.signals.noticed)
         self.life.start()
         settings = self._settings(record["as"])
-        environment = rq_environment(self.order.project, self.order.url, settings.to_environment())
+        environment = rq_environment(
+            self.order.project, self.order.url, settings.to_environment(), queue_url=self.order.queue_url
+        )
         for number in range(1, self.order.slots + 1):
             self.children.add(f"slot {number}", rq_worker("agent", self.name), environment)
         offered = ", ".join(record["capabilities"]) or "no capabilities"

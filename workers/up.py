@@ -10,7 +10,7 @@ from collections.abc import Callable
 from coordinator.models.errors import ServerUnavailable
 from coordinator.store import bells
 from coordinator.store.connection import Store
-from workers.children import Children, StopSignals, rq_environment, rq_worker
+from workers.children import Children, StopSignals, rq_worker
 
 log = logging.getLogger(__name__)
 
@@ -19,11 +19,17 @@ PROJECTS_S = 2.0
 GRACE_S = 5.0
 
 
-def up(store: Store, url: str, revive: Callable[[], object] | None, signals: StopSignals | None = None) -> None:
+def up(
+    store: Store,
+    environment: Callable[[str], dict[str, str]],
+    revive: Callable[[], object] | None,
+    signals: StopSignals | None = None,
+) -> None:
     """Serve every project until a signal asks to end. To be called in the main thread. A server that is away is waited
     for; ServerUnavailable when the login is refused at the start, which no waiting mends.
 
-    `revive` starts the embedded server where that is what is used, and it does not answer any more.
+    `environment` makes that of a project's child. `revive` starts the embedded server where that is what is used, and
+    it does not answer any more.
     """
     signals = signals or StopSignals()
     signals.install()
@@ -35,7 +41,7 @@ def up(store: Store, url: str, revive: Callable[[], object] | None, signals: Sto
     try:
         while not signals.asked:
             if time.monotonic() >= look_at:
-                _follow(store, url, children, passed_over, revive)
+                _follow(store, environment, children, passed_over, revive)
                 look_at = time.monotonic() + PROJECTS_S
             children.look()
             signals.wait(LOOK_S)
@@ -53,7 +59,11 @@ def _refuse_wrong_login(store: Store) -> None:
 
 
 def _follow(
-    store: Store, url: str, children: Children, passed_over: set[str], revive: Callable[[], object] | None
+    store: Store,
+    environment: Callable[[str], dict[str, str]],
+    children: Children,
+    passed_over: set[str],
+    revive: Callable[[], object] | None,
 ) -> None:
     """A child for each project in the list, and none for those that have gone."""
     try:
@@ -72,7 +82,7 @@ def _follow(
     for project in new:
         if project not in passed_over:
             log.info("serving project %s", project)
-            children.add(project, rq_worker("system", project), rq_environment(project, url))
+            children.add(project, rq_worker("system", project), environment(project))
 
 
 def _may_serve(store: Store, project: str) -> bool:
