@@ -24,7 +24,7 @@ from workers import processes
 
 LINGER_S = 0.25
 """What outlives the command's leader may end by itself for so long: a `tee` that still writes, for instance."""
-QUICK_GRACE_S = 0.5
+QUICK_GRACE_S = 0.3
 """Between SIGTERM and SIGKILL where the task may pass to somebody else: all is over within a second."""
 KILL_S = 5.0
 """How long SIGKILL is repeated before the guard gives up on what another user owns."""
