@@ -175,9 +175,7 @@ class One:
             stderr=subprocess.DEVNULL,
         )
         self._pause(0.2, 1.5)
-        self.faults[
-            "SIGKILL of a recovery" if process.poll() is None else "recovery that was faster than its SIGKILL"
-        ] += 1
+        self.faults["SIGKILL of a recovery"] += process.poll() is None
         process.kill()
         process.wait()
 
