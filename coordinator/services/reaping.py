@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 
 from coordinator.models import ids
-from coordinator.models.errors import Conflict, CoordError, ServerUnavailable
-from coordinator.models.shapes import Record
+from coordinator.models.errors import Conflict, CoordError, InvalidData, ServerUnavailable
+from coordinator.models.shapes import AGENT_FIELDS, TASK_FIELDS, Record
 from coordinator.models.states import AgentStatus, SessionStatus, TaskStatus
 from coordinator.services import agents, breakers, dependencies, giving_back, grace, locks, task_records
 from coordinator.services.request import CLOSED, Request, SessionChange, change_project
@@ -20,8 +20,8 @@ from coordinator.store.transaction import Transaction
 
 CHUNK = 200
 POSTPONED = "postponed"
-BROKEN = (KeyError, TypeError, ValueError, AttributeError)
-"""What comes of a record that somebody wrote past coord, without the fields that all have."""
+OF_A_TASK = frozenset(TASK_FIELDS) - {"deferred", "failed_on"}
+OF_AN_AGENT = frozenset(AGENT_FIELDS) - {"breaker"}
 
 
 def sweep(store: Store, project: str, *, limit: int = 1000, kinds: Container[str] | None = None) -> Record:
@@ -42,11 +42,14 @@ def sweep(store: Store, project: str, *, limit: int = 1000, kinds: Container[str
         for member, deadline_ms in fresh:
             seen.add(member)
             kind = member.partition("/")[0]
-            if (kinds is not None and kind not in kinds) or (was_silent and grace.spared(project_store, member)):
+            if kinds is not None and kind not in kinds:
                 continue
             try:
+                if was_silent and grace.spared(project_store, member):
+                    continue
                 word = _act(store, project, member, deadline_ms) or kind
-                done[word] = done.get(word, 0) + (word != POSTPONED)
+                if word != POSTPONED:
+                    done[word] += 1
                 if kind == "spread":
                     seen.discard(member)  # found again as long as it has more dependants to tell
             except Conflict:
@@ -55,7 +58,7 @@ def sweep(store: Store, project: str, *, limit: int = 1000, kinds: Container[str
                 if error.word != "no_permission":
                     raise
                 done["failed"] += 1  # a login that may not delete sessions leaves those that are due to others
-            except (CoordError, *BROKEN):
+            except CoordError:
                 done["failed"] += 1  # one broken record must not keep the others waiting; `validate` names it
     return done
 
@@ -84,7 +87,9 @@ def _task(kind: str, member: str, name: str, task_id: str, deadline_ms: int) -> 
         task = task_records.find(change, task_id) if session is not None else None
         if task is None:
             tx.end_lease(member)
-        elif kind == "task":
+            return
+        _require_fields(task.record, OF_A_TASK, f"task {task_id}")
+        if kind == "task":
             _lease_over(change, task)
         elif kind == "retry":
             tx.noticed(member)
@@ -93,6 +98,14 @@ def _task(kind: str, member: str, name: str, task_id: str, deadline_ms: int) -> 
             _spread(change, task, member)
 
     return work
+
+
+def _require_fields(record: object, fields: frozenset[str], what: str) -> None:
+    """InvalidData for a record that was not written by coord; one that is not there is none."""
+    if record is not None and not (isinstance(record, dict) and fields <= record.keys()):
+        raise InvalidData(
+            f"the record of {what} is not one of coord's", hint="`coord state validate` says what it lacks"
+        )
 
 
 def _lease_over(change: SessionChange, task: task_records.HeldTask) -> None:
@@ -124,6 +137,7 @@ def _spread(change: SessionChange, task: task_records.HeldTask, member: str) -> 
 def _agent(member: str, name: str, deadline_ms: int) -> Callable[[Transaction], str | None]:
     def work(tx: Transaction) -> str | None:
         found = tx.node(SHARED, agents.AGENTS, name)
+        _require_fields(found.value if found.exists else None, OF_AN_AGENT, f"agent {name}")
         held = tx.members(tx.keys.holding(name))
         tx.passed(member, deadline_ms)
         holds_until_ms = giving_back.holds_a_lease(tx, name)

@@ -68,7 +68,7 @@ MUTANTS = [
     Mutant(dangers.a_lock_stops_its_neighbours, "(follows == '.' or follows == '[')", "true"),
     Mutant(
         dangers.an_expired_lock_stops_others,
-        "if not held[name] and tonumber(deadline) > now_ms then",
+        "if not held[name] and (tonumber(deadline) or 0) > now_ms then",
         "if not held[name] then",
     ),
     Mutant(
