@@ -48,11 +48,13 @@ def rebalance(project: str) -> None:
 
 def sweep(project: str) -> None:
     """Act on every deadline that has passed, ring again for assignments that nobody took, and place what came free."""
-    from coordinator.services import balance, reaping
+    from coordinator.services import balance, queues, reaping
 
     def work() -> None:
         done = reaping.sweep(store(), project)
         balance.ring_again(store(), project)
+        if done["agent"]:
+            queues.forget_the_dead(store(), project)
         if any(done[kind] for kind in ("task", "agent", "retry", "spread")):
             balance.rebalance_project(store(), project)
 
@@ -67,10 +69,11 @@ def sync(project: str) -> None:
 
 
 def snapshot(project: str) -> None:
-    """Keep a copy of every open session."""
-    from coordinator.services import backups
+    """Keep a copy of every open session; and take away the queues of agents that others found dead, or that ended."""
+    from coordinator.services import backups, queues
 
     _with_care("snapshot", project, lambda: backups.take_all(store(), project))
+    _with_care("snapshot", project, lambda: queues.forget_the_dead(store(), project))
 
 
 def store() -> Store:

@@ -25,6 +25,7 @@ RUN_TASK = "workers.jobs.run_task"
 BELL_TTL_S = 60
 RESULT_TTL_S = 60
 FAILURE_TTL_S = 3_600
+REGISTRIES = ("wip", "finished", "failed", "deferred", "scheduled", "canceled")
 AGAIN_S = 10
 """An assignment that nobody claims is rung for again at most once in this time."""
 
@@ -73,6 +74,29 @@ def next_for_system(store: Store, project: str) -> str | None:
     with store.translated():
         found: Any = store.raw.lindex(f"{Keys(project).rq_prefix}:queue:{SYSTEM_QUEUE}", 0)
     return found.decode() if isinstance(found, bytes) else found
+
+
+def queues(store: Store, project: str) -> list[str]:
+    """The agents that have a queue, whether anybody listens to it or not."""
+    prefix = f"{Keys(project).rq_prefix}:queue:"
+    with store.translated():
+        found: Any = store.raw.smembers(f"{Keys(project).rq_prefix}:queues")
+    names = sorted(name.decode().removeprefix(prefix) for name in found)
+    return [name for name in names if name != SYSTEM_QUEUE]
+
+
+def forget(store: Store, project: str, agent: str) -> None:
+    """Take away the queue of an agent that is gone: the bells in it, and what RQ has noted of those that it heard. Where
+    a bell of its next life goes with them, it is rung again."""
+    prefix = Keys(project).rq_prefix
+    queue = f"{prefix}:queue:{agent}"
+    with store.translated():
+        waiting: Any = store.raw.lrange(queue, 0, -1)
+        for job in waiting:
+            store.raw.unlink(f"{prefix}:job:{job.decode()}")
+        noted = [f"{prefix}:{registry}:{agent}" for registry in REGISTRIES]
+        store.raw.unlink(queue, f"{queue}:intermediate", *noted)
+        store.raw.srem(f"{prefix}:queues", queue)
 
 
 @cache
