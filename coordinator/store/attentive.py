@@ -20,6 +20,13 @@ a session may take long."""
 LOOKED_AT = 8
 
 
+def project_of(store: Store, project: str) -> ProjectStore:
+    """The store of a project: an attentive one where its store is that of a command."""
+    if store.when_overdue is None:
+        return ProjectStore(store, project)
+    return AttentiveProject(store, project, store.when_overdue)
+
+
 class AttentiveProject(ProjectStore):
     """`act` is called at most once. The look costs no round trip, and where nothing is overdue that is all."""
 

@@ -86,8 +86,8 @@ def queues(store: Store, project: str) -> list[str]:
 
 
 def forget(store: Store, project: str, agent: str) -> None:
-    """Take away the queue of an agent that is gone: the bells in it, and what RQ has noted of those that it heard. Where
-    a bell of its next life goes with them, it is rung again."""
+    """Take away the queue of an agent that is gone, with its bells and what RQ has noted of those that it heard. Where a
+    bell of its next life goes with them, it is rung again."""
     prefix = Keys(project).rq_prefix
     queue = f"{prefix}:queue:{agent}"
     with store.translated():

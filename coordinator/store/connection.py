@@ -96,17 +96,10 @@ class Store:
     def project(self, project: str) -> ProjectStore:
         """The store of one project (which need not exist yet)."""
         if project not in self._projects:
-            self._projects[project] = self._made(project)
+            from coordinator.store.attentive import project_of
+
+            self._projects[project] = project_of(self, project)
         return self._projects[project]
-
-    def _made(self, project: str) -> ProjectStore:
-        from coordinator.store.project import ProjectStore
-
-        if self.when_overdue is None:
-            return ProjectStore(self, project)
-        from coordinator.store.attentive import AttentiveProject
-
-        return AttentiveProject(self, project, self.when_overdue)
 
     def project_ids(self) -> list[str]:
         """Every project that may exist, sorted: a superset, since an id is listed before its first commit."""
