@@ -23,7 +23,7 @@ from typing import Any
 import redis
 import rq.defaults
 from rq import Queue, Worker, worker_registration
-from rq.exceptions import DeserializationError, NoSuchJobError, StopRequested
+from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.registry import clean_registries
@@ -39,17 +39,11 @@ from coordinator.store.keys import Keys
 from coordinator.store.transaction import Transaction
 from workers import jobs, log_lines, processes
 from workers.claim_watch import ClaimWatch
+from workers.rq_jobs import AGENT_JOBS, SYSTEM_JOBS, BellJob, BellQueue, refusal
 from workers.settings import WorkerSettings
 from workers.ticker import Ticker
 
 log = logging.getLogger(__name__)
-
-AGENT_JOBS: dict[str, Callable[..., None]] = {bells.RUN_TASK: jobs.run_task}
-SYSTEM_JOBS: dict[str, Callable[..., None]] = {
-    f"workers.jobs.{function.__name__}": function for function in (jobs.rebalance, jobs.sweep, jobs.sync, jobs.snapshot)
-}
-ALLOWED = AGENT_JOBS | SYSTEM_JOBS
-"""Everything that a job may name. A name that is not here is never imported, and never looked up anywhere else."""
 
 WORKER_TTL_S = 25
 """RQ waits for a bell 15 s shorter than this, and notices a dead connection 10 s after that."""
@@ -58,30 +52,6 @@ GUARD_ENDS_S = 1.0
 SYSTEM_TTL_S = 12
 SYSTEM_JOB_TTL_S = 60
 """A system worker that says nothing for so long (while it works) counts as gone, and the tickers do without it."""
-
-
-class BellJob(Job):
-    """A job that can only name one of ours. What else a job's hash may ask for (callbacks, webhooks, repetitions, other
-    jobs) is dropped when it is read, so that no part of RQ can act on it."""
-
-    def restore(self, raw_data: Any) -> Any:
-        try:
-            super().restore(raw_data)
-        except NoSuchJobError:
-            raise
-        except Exception as error:  # a hash that RQ cannot read would end every worker that meets it, again and again
-            log.exception("the job %s cannot be read", self.id)
-            raise NoSuchJobError(f"the job {self.id} cannot be read: {error}") from error
-        self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
-        self.webhooks = []
-        self.retries_left = self.repeats_left = self.rate_limit_key = self.rate_limit_concurrency = None
-        self.timeout = -1  # time limits are the guard's
-        self.result_ttl, self.failure_ttl = bells.RESULT_TTL_S, bells.FAILURE_TTL_S
-
-    @property
-    def func(self) -> Callable[..., None]:
-        """The function of the list; KeyError for any other name. RQ's own would import whatever is named."""
-        return ALLOWED[str(self.func_name)]
 
 
 class _OurWorker:
@@ -212,21 +182,6 @@ class SystemWorker(_OurWorker, SimpleWorker):
                 worker_registration.clean_worker_registry(queue)
 
 
-def refusal(job: Job, allowed: dict[str, Callable[..., None]], project: str) -> str | None:
-    """Why this job may not be run, or None. Nothing that it names is imported to find out."""
-    try:
-        name, instance, arguments, options = job.func_name, job.instance, job.args, job.kwargs
-    except DeserializationError:
-        return "its content is no JSON of a call"
-    if not isinstance(name, str) or name not in allowed:
-        return f"it names {name!r:.80}, which is none of {', '.join(sorted(allowed))}"
-    kinds: tuple[type, ...] = (str, str, str, int) if name == bells.RUN_TASK else (str,)
-    fits = isinstance(arguments, list) and tuple(map(type, arguments)) == kinds
-    if instance is not None or options or not fits:
-        return f"its arguments are not those of {name}"
-    return None if arguments[0] == project else f"it is of project {arguments[0]!r:.80}"
-
-
 def _project() -> str:
     return os.environ["COORD_PROJECT"]
 
@@ -264,6 +219,7 @@ def main() -> int:
         name=f"{name}:{os.getpid()}:{secrets.token_hex(4)}",
         connection=store.raw,
         job_class=BellJob,
+        queue_class=BellQueue,
         serializer=JSONSerializer,
         worker_ttl=WORKER_TTL_S,
         default_result_ttl=bells.RESULT_TTL_S,

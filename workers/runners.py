@@ -83,8 +83,14 @@ def command_for(
     for element in runner.argv:
         if element == "{args}":
             argv += arguments
-        else:  # in one pass: what was put in is never looked at again
-            argv.append(PLACEHOLDER.sub(lambda match: texts[match[1]], element))
+            continue
+        word = PLACEHOLDER.sub(lambda match: texts[match[1]], element)  # in one pass: what was put in is not looked at
+        if word.startswith("-") and not element.startswith("-") and not _takes_any_word(argv):
+            raise Refused(
+                f"the prompt begins with - and the program of runner {runner.name} would take it for an option",
+                hint='begin it otherwise, or write "--" before "{prompt}" in coord.toml, or stdin = "prompt"',
+            )
+        argv.append(word)
     stdin = {"task": jsontext.dumps(task) + "\n" if runner.stdin == "task" else "", "prompt": prompt, "none": ""}
     return Command(
         runner=runner,
@@ -94,6 +100,11 @@ def command_for(
         environment=runner.environment + (REDIS_URLS if runner.pass_redis_url else ()),
         cwd=runner.cwd,
     )
+
+
+def _takes_any_word(argv: list[str]) -> bool:
+    """Whether what follows is no option whatever it begins with: options have ended, or the last one wants a value."""
+    return "--" in argv or (argv[-1].startswith("-") and "=" not in argv[-1] and argv[-1] != "-")
 
 
 def verdict(command: Command, outcome: Outcome) -> Verdict:

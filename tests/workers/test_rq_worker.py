@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import pickle
 import subprocess
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from coordinator.store import bells
 from coordinator.store.keys import Keys
 from tests.workers.running import Work, slot
 from workers.children import rq_worker
-from workers.rq_worker import AGENT_JOBS, SYSTEM_JOBS, BellJob, refusal
+from workers.rq_jobs import AGENT_JOBS, SYSTEM_JOBS, BellJob, refusal
 
 CALL = ["p", "p.s", "t1", 7]
 
@@ -86,7 +87,17 @@ def test_a_job_asks_for_nothing_beside_its_function() -> None:
 
 def test_a_hash_that_rq_cannot_read_is_no_job() -> None:
     with pytest.raises(NoSuchJobError):
-        job_of(call(bells.RUN_TASK, CALL), result_ttl=b"soon")
+        job_of(call(bells.RUN_TASK, CALL), created_at=b"soon")
+
+
+def test_a_job_is_read_and_unpacked_only_as_far_as_one_of_ours_reaches() -> None:
+    bomb = zlib.compress(bytes(30_000_000))
+    job = job_of(call(bells.RUN_TASK, CALL), exc_info=bomb, result=bomb, meta=b"[" * 1_000_000, dependency_ids=b"{")
+    assert refusal(job, AGENT_JOBS, "p") is None
+    assert (job.meta, job._dependency_ids) == ({}, [])
+    for data in (bomb, b"x" * 5000):
+        with pytest.raises(NoSuchJobError, match="larger"):
+            job_of(data)
 
 
 def test_no_name_is_looked_up_outside_the_list() -> None:
@@ -112,6 +123,33 @@ def test_a_worker_fails_a_foreign_job_says_so_and_goes_on(work: Work) -> None:
     assert [job.get_status(refresh=True) for job in foreign] == ["failed", "failed"]
     assert not trace.exists()
     assert work.event_types().count("alert:raised") == 1, "one alert a minute, not one a job"
+
+
+@pytest.mark.slow
+def test_whatever_stands_in_its_queue_a_slot_lives_and_takes_the_next_task(work: Work) -> None:
+    agent = work.register()
+    prefix = Keys(work.project).rq_prefix
+    raw: Any = work.store.raw
+    poison = [
+        b"\xff\xfe",
+        b"",
+        b"a b",
+        b"../../etc",
+        b"x" * 100_000,
+        "ä\n\x1b[2J".encode(),
+        b"no-such-job",
+        b"list",
+        b"bomb",
+    ]
+    raw.lpush(f"{prefix}:job:list", b"not a hash")
+    raw.hset(f"{prefix}:job:bomb", mapping={b"data": zlib.compress(bytes(30_000_000)), b"created_at": b"x"})
+    raw.rpush(f"{prefix}:queue:ann", *poison)
+    with slot(work, agent) as process:
+        work.submit("real", "true")
+        work.place()
+        work.when("real", "completed")
+        assert process.poll() is None
+    assert "\x1b" not in (work.folder / "ann.log").read_text()
 
 
 @pytest.mark.slow

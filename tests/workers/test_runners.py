@@ -56,6 +56,31 @@ def test_placeholders_are_filled_element_by_element_and_never_split_or_filled_tw
     assert command.argv == ("say", "--id=t-1@shop.k3f9", "a b {task} $HOME", "x y", "{prompt}", "", "end")
 
 
+@pytest.mark.parametrize(
+    "words, is_refused",
+    [
+        (["find", "{prompt}"], True),
+        (["say", "--id={task}", "{prompt}"], True),
+        (["say", "-", "{prompt}"], True),
+        (["say", "now", "{prompt}{task}"], True),
+        (["say", "--", "{prompt}"], False),
+        (["say", "--message", "{prompt}"], False),
+        (["say", "--message={prompt}"], False),
+        (["say", "do: {prompt}"], False),
+    ],
+)
+def test_a_prompt_is_never_taken_for_an_option(words: list[str], is_refused: bool) -> None:
+    runners = runners_from_config({"say": {"command": words}})
+    prompt = "-delete --exec rm"
+    if is_refused:
+        with pytest.raises(Refused, match="for an option") as caught:
+            command_for(task(runner="say", prompt=prompt), runners, False)
+        assert "--" in str(caught.value.hint)
+    else:
+        assert prompt in " ".join(command_for(task(runner="say", prompt=prompt), runners, False).argv)
+    command_for(task(runner="say", prompt="plain"), runners, False)
+
+
 def test_a_plain_program_gets_the_whole_task_as_one_json_document() -> None:
     given = task(runner="lint", data={"ä": [1, {}]})
     command = command_for(given, runners_from_config({"lint": {"command": ["lint"]}}), False)
