@@ -1,23 +1,21 @@
-"""Connections to Redis: a wire and three clients from one address, and the translation of Redis's errors into ours.
+"""Connections to Redis: a wire and three clients from one address, whose errors become ours.
 
 `wire` is how records are read and changed (wire.py says why that is not redis-py), `commands` does what is rarer: both
 have short timeouts and repeat a call whose reply was lost (every script is safe to repeat). `blocking` waits in the
 server, `subscriptions` for messages without a read timeout, and RQ gets a client of its own (see bells).
-Left to others: which keys exist (keys) and what is done with them (project).
+Left to others: what an error means (server_errors), which keys exist (keys) and what is done with them (project).
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
-import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from coordinator.models.config import mask
-from coordinator.models.errors import CoordError, Damaged, ServerUnavailable, UsageError
-from coordinator.store.wire import ServerRefused
+from coordinator.models.errors import CoordError, UsageError
+from coordinator.store.server_errors import failures, translation
 
 if TYPE_CHECKING:
     import redis
@@ -113,7 +111,7 @@ class Store:
         """Inside, an error of Redis becomes ServerUnavailable or Damaged: a word, a plain sentence, the next step."""
         try:
             yield
-        except _failures() as error:
+        except failures() as error:
             raise self.explain(translation(error, self.address)) from error
 
     def close(self) -> None:
@@ -204,91 +202,3 @@ def _options(purpose: str, timeout_s: float) -> dict[str, Any]:
         options["socket_timeout"] = None
         options["health_check_interval"] = 15
     return options
-
-
-_REFUSALS = (
-    # what Redis says first or the class that redis-py made of it, taking that word off; our word, sentence, next step
-    (("AuthenticationError", "LoginRefused", "NOAUTH"), "login", "refused the login", "check COORD_REDIS_URL"),
-    (("OutOfMemoryError", "OOM"), "full", "is full (maxmemory reached)", "raise maxmemory, or `coord session delete`"),
-    (("MISCONF",), "full", "cannot write to its disk", "free some disk space on the server"),
-    (("ReadOnlyError", "READONLY"), "read_only", "is a read-only replica", "point COORD_REDIS_URL at the primary"),
-    (("BusyLoadingError", "LOADING"), "loading", "is still loading its data", "try again in a moment"),
-    (("ClusterDownError", "MASTERDOWN", "NOREPLICAS"), "server", "cannot serve now", "look at the server's log"),
-    (("DENIED",), "login", "is in protected mode: no other machine may connect", "give it a password (requirepass)"),
-    (("TurnedAway",), "server", "has as many clients as it takes", "raise its maxclients, or end some of them"),
-    (("BUSY",), "server", "is busy with a script that does not end", "look at the server's log"),
-)
-
-
-_DENIED = re.compile(r"NoPermissionError|NOPERM|ACL failure in script|The user executing the script can't")
-"""A command of a script that is denied is an error of the script, in different words on each server."""
-
-
-_OTHER_TYPE = re.compile(r"(?:\A|of pipeline caused error: )WRONGTYPE\b")
-
-
-def denied(said: str, address: str) -> ServerUnavailable:
-    """The login works and has no right to this command, key or channel: said with the roles that have it."""
-    from coordinator.store.access import roles_with
-
-    found = re.search(r"run the '([\w|-]+)'", said)
-    roles = roles_with(found[1]) if found else ()
-    what = f"run {found[1].upper()}" if found else "do that: it is not among its commands, keys or channels"
-    able = f"the roles that may: {', '.join(roles)}; " if roles else ""
-    return ServerUnavailable(
-        f"no permission: Redis at {address} does not let this login {what}",
-        hint=f"{able}`coord acl` prints the rules of each role",
-        code="no_permission",
-        server_said=said[:200],
-    )
-
-
-def _tls_problem(said: str) -> tuple[str, str] | None:
-    """What went wrong with TLS, from the words of OpenSSL or of the system: sentence and next step."""
-    untrusted = re.search(r"certificate verify failed: (.*?)\.? \(", said)
-    if untrusted:
-        hint = "name the authority that signed it, ?ssl_ca_certs=FILE, and the server as its certificate does"
-        return f"shows a certificate that is not trusted: {untrusted[1]}", hint
-    if "CERTIFICATE_REQUIRED" in said or "HANDSHAKE_FAILURE" in said:
-        return "asks for a certificate of ours", "add ssl_certfile=FILE&ssl_keyfile=FILE to the address"
-    if "No such file" in said or "Permission denied" in said:
-        return "needs a certificate file that cannot be read", "look at ssl_ca_certs, ssl_certfile and ssl_keyfile"
-    if any(word in said for word in ("WRONG_VERSION_NUMBER", "EOF", "reset by peer", "closed by server")):
-        hint = "does it ask for a certificate of ours (ssl_certfile, ssl_keyfile), or not speak TLS (redis://)?"
-        return "broke off what should be TLS", hint
-    return None
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    """What a failure of Redis is raised as. Where redis-py was never imported, it has raised nothing."""
-    return OSError, ServerRefused, getattr(sys.modules.get("redis"), "RedisError", ServerRefused)
-
-
-def translation(error: Exception, address: str) -> CoordError:
-    """An error of the wire or of redis-py as ours. Addresses are masked; the server's own words are kept as a fact."""
-    said = str(error)
-    if _DENIED.search(f"{type(error).__name__} {said}"):
-        return denied(said, address)
-    if address.startswith("rediss://") and (problem := _tls_problem(said)) is not None:
-        sentence, hint = problem
-        return ServerUnavailable(f"Redis at {address} {sentence}", hint=hint, code="certificate")
-    marks = {*said.split(" ", 1)[:1], *(one.__name__ for one in type(error).__mro__)}
-    for known, word, sentence, hint in _REFUSALS:
-        if not marks.isdisjoint(known):
-            return ServerUnavailable(f"Redis at {address} {sentence}", hint=hint, code=word, server_said=said[:200])
-    if _OTHER_TYPE.search(said):
-        return Damaged(
-            f"a key in Redis at {address} has another type than coord gave it",
-            hint="`coord session recover` mends or restores what is damaged",
-        )
-    if "TimeoutError" in marks:
-        return ServerUnavailable(
-            f"Redis at {address} did not answer in time", hint="is it overloaded, or is the network cut?"
-        )
-    if isinstance(error, OSError) or "ConnectionError" in marks:
-        return ServerUnavailable(
-            f"Redis at {address} cannot be reached", hint="is it running? see `coord server status`, COORD_REDIS_URL"
-        )
-    return ServerUnavailable(
-        f"Redis at {address} refused: {said[:200]}", code="server", hint="look at the server's log"
-    )

@@ -23,11 +23,11 @@ from coordinator.models.errors import (
 )
 from coordinator.models.jsontext import canonical, dumps
 from coordinator.store import scripts
-from coordinator.store.connection import denied
 from coordinator.store.found import Snapshot
 from coordinator.store.keys import LAYOUT, PROJECTS, Keys
 from coordinator.store.reads import AllLeases, Command, Read
 from coordinator.store.refusals import UNREADABLE, Again, refusal
+from coordinator.store.server_errors import denied
 
 if TYPE_CHECKING:
     from coordinator.store.connection import Store

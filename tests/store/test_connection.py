@@ -13,7 +13,8 @@ import redis
 
 from coordinator.models.errors import CoordError, LayoutUnknown, ServerUnavailable, UsageError
 from coordinator.store import connection
-from coordinator.store.connection import Store, store_at, translation
+from coordinator.store.connection import Store, store_at
+from coordinator.store.server_errors import translation
 from coordinator.store.transaction import Transaction
 from tests.servers import KINDS, RunningServer, _free_port
 from tests.store.changing import added, contents, put, value

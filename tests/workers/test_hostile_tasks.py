@@ -18,8 +18,9 @@ RUNNERS = {"show": {"command": ["python3", "-c", SHOW, "--", "{prompt}", "{args}
 @pytest.fixture
 def seen(work: Work, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs a task with the runner `show`, in a worker whose own environment holds what must not pass → what it saw."""
-    for name in ("LD_PRELOAD", "PYTHONSTARTUP", "AWS_SECRET_ACCESS_KEY", "COORD_LOCKS", "COORD_QUEUE_URL", "BASH_ENV"):
+    for name in ("LD_PRELOAD", "PYTHONSTARTUP", "AWS_SECRET_ACCESS_KEY", "COORD_LOCKS", "BASH_ENV"):
         monkeypatch.setenv(name, "" if name == "LD_PRELOAD" else "leaks")
+    monkeypatch.setenv("COORD_QUEUE_URL", work.url)
     agent = work.register(capabilities=("runner:show",))
 
     def run(**fields: Any) -> dict[str, Any]:
