@@ -81,19 +81,19 @@ def queues(store: Store, project: str) -> list[str]:
     prefix = f"{Keys(project).rq_prefix}:queue:"
     with store.translated():
         found: Any = store.raw.smembers(f"{Keys(project).rq_prefix}:queues")
-    names = sorted(name.decode().removeprefix(prefix) for name in found)
+    names = sorted(name.decode(errors="replace").removeprefix(prefix) for name in found)
     return [name for name in names if name != SYSTEM_QUEUE]
 
 
 def forget(store: Store, project: str, agent: str) -> None:
-    """Take away the queue of an agent that is gone, with its bells and what RQ has noted of those that it heard. Where a
-    bell of its next life goes with them, it is rung again."""
+    """Take away the queue of an agent that is gone, with its bells and what RQ has noted of those that it heard.
+    Where a bell of its next life goes with them, it is rung again."""
     prefix = Keys(project).rq_prefix
     queue = f"{prefix}:queue:{agent}"
     with store.translated():
         waiting: Any = store.raw.lrange(queue, 0, -1)
         for job in waiting:
-            store.raw.unlink(f"{prefix}:job:{job.decode()}")
+            store.raw.unlink(f"{prefix}:job:".encode() + job)
         noted = [f"{prefix}:{registry}:{agent}" for registry in REGISTRIES]
         store.raw.unlink(queue, f"{queue}:intermediate", *noted)
         store.raw.srem(f"{prefix}:queues", queue)
