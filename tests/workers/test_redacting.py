@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coordinator.models.errors import InvalidData
@@ -56,6 +56,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redacting, "EVERY_S", 0.0)
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(st.lists(st.integers(1, 400), max_size=40), st.booleans())
 def test_in_whatever_pieces_it_comes_the_same_is_stored(sizes: list[int], at_once: bool) -> None:
     log, patch = Log(), pytest.MonkeyPatch()
