@@ -108,6 +108,7 @@ def _carry_out(here: Place, work: Work, proxy: Proxy, case: Case, injected: Coun
         mark, command = once(work, "t", case.script)
         work.submit("t", *command)
         family = Watched(mark)
+        guards = owner.guards()
         try:
             with here.worker(work, lease_s=LEASE_S):
                 pass_time(random.Random(case.seed).uniform(0, LEASE_S / 3))
@@ -116,6 +117,9 @@ def _carry_out(here: Place, work: Work, proxy: Proxy, case: Case, injected: Coun
                 work.when("t", "completed")
         finally:
             mark.end()
+            _send(
+                signal.SIGCONT, guards, Counter()
+            )  # one that stayed frozen, where the case failed, would stay for ever
 
 
 def _send(number: signal.Signals, pids: Iterable[int], injected: Counter[str]) -> None:
