@@ -63,6 +63,8 @@ def register(
     """Begin a life of an agent that pulls its work; prints it with `as`, its name and incarnation.
 
     Every command that the agent gives renews it. Makes the project when there is none.
+    One that gets no work because all its last tasks failed still gets none when it registers again; with --replace it
+    gets one task to try at once.
     """
     from coordinator.services import agents
 
