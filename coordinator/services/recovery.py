@@ -30,7 +30,7 @@ from coordinator.store.reads import AllNodes, Lock
 from coordinator.store.transaction import Transaction
 
 BEFORE_RECOVER, BEFORE_RESTORE, DAMAGED = "before recover", "before restore", "damaged"
-SWEPT_AT_ONCE = 1_000
+SWEPT_AT_ONCE, MOST_SWEEPS = 1_000, 50
 TOLD = 100
 """So many ids of tasks, and flaws, are told in an event."""
 ROUNDS = 3
@@ -114,8 +114,10 @@ class Takeover:
         mended = mending.mend(self.store, self.session_id, request=Request(system=True))
         if mended:
             self._step("mend", f"{mended} index entries disagreed with the records")
-        while sum(reaping.sweep(self.store, self.project, limit=SWEPT_AT_ONCE).values()) >= SWEPT_AT_ONCE:
-            pass
+        for _ in range(MOST_SWEEPS):
+            done = reaping.sweep(self.store, self.project, limit=SWEPT_AT_ONCE)
+            if sum(done.values()) - done["failed"] < SWEPT_AT_ONCE // 2:
+                break
         return self._commit(lambda tx: self._take_over(tx, sight), self.request.wait_ms)
 
     def _take_over(self, tx: Transaction, sight: Sight) -> Record:

@@ -112,7 +112,7 @@ def test_a_monitor_sees_everything_and_changes_nothing(users: Users) -> None:
         f"task show {SID} t0", f"task why {SID} t0", "event list shop", "event follow shop --since 1 --count 2",
         f"report {SID}", f"prime {SID}", "lock list shop", "agent list shop", "shared list-tools",
         "shared get-config shop", f"wait {SID} state:planning.goal=ship", f"session export {SID}",
-        f"rebalance {SID} --dry-run", f"state history {SID}",
+        f"rebalance {SID} --dry-run", f"state history {SID}", f"session backups {SID}",
     ):  # fmt: skip
         users.may("monitor", line)
     for line in (
@@ -133,6 +133,7 @@ def test_an_agent_claims_and_completes_and_stays_in_its_project(users: Users) ->
         f"state set {SID} planning.goal y", "session create --project shop --name s2 --mode testing",
         "team ready shop qa", "event emit mine --project shop", "lock run l --project shop -- true", f"sync {SID}",
         f"session pause {SID}", f"session resume {SID}", "session close shop.s2",
+        f"session handoff {SID} --to bob", f"session recover {SID} --force", f"session backups {SID}",
     ):  # fmt: skip
         users.may("agent", line)
     for line in (
@@ -159,6 +160,7 @@ def test_an_agent_takes_what_ran_out_also_where_a_closed_session_is_due_to_be_de
         client.zadd("coord:{shop}:deadlines", {"session/old": 1})  # the first of all, and not for an agent to delete
     task = eventually(lambda: json.loads(users.may("agent", f"task next {SID} --agent ann --claim")), "bob's task")
     assert task["id"] == "t0"
+    users.may("agent", f"session recover {SID} --force")
 
 
 @pytest.mark.slow
@@ -182,6 +184,13 @@ def test_an_admin_deletes_and_moves_what_is_in_the_project(users: Users, tmp_pat
     file = tmp_path / "s1.json"
     users.may("admin", f"session export {SID} -o {file}")
     users.may("admin", f"session import {file} --as shop.copy")
+    backup = json.loads(users.may("admin", f"session recover {SID} --force"))["recovery"]["backup"]
+    users.may_not("agent", f"session recover {SID} --force --from-backup {backup}")
+    users.may("worker", f"session recover {SID} --force --from-backup {backup}")
+    with users.made.server.client() as client:
+        client.hset("coord:{shop}:doc:s1:nodes:planning", "goal", "garbage")
+    users.may_not("agent", f"session recover {SID} --force")
+    users.may("worker", f"session recover {SID} --force")
     users.may("admin", f"session delete {SID} --yes")
     users.may("admin", "project prune --project shop")
     users.may_not("admin", "project delete other --yes")
