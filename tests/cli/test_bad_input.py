@@ -155,7 +155,10 @@ def _dump(server: RunningServer) -> dict[str, object]:
         found: dict[str, object] = {}
         for key in client.keys("*"):
             name = key if isinstance(key, str) else key.decode()
-            if ":request:" not in name:
+            if name.endswith(":meta"):
+                facts = client.hgetall(key)
+                found[name] = {fact: facts[fact] for fact in facts if fact not in ("heard", "silent")}
+            elif ":request:" not in name:
                 found[name] = client.dump(key)
         return found
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 
 from coordinator.store.connection import store_at
 from coordinator.store.sentinel import primary_url
@@ -15,6 +16,7 @@ from tests.faults import certificates
 from tests.servers import RunningServer, _free_port
 from tests.store.test_cluster import address as cluster_address  # noqa: F401 - a fixture
 from tests.store.test_sentinel import pair, port_of, sentinel  # noqa: F401 - fixtures
+from tests.waiting import eventually
 from workers.selftest.proxy import Proxy
 
 NewServer = Callable[..., RunningServer]
@@ -76,6 +78,9 @@ def test_by_tls(coord: Coord, tls: str) -> None:
 
 def test_by_sentinel(coord: Coord, pair: tuple[RunningServer, RunningServer], sentinel: int) -> None:  # noqa: F811
     url = f"sentinel://127.0.0.1:{sentinel}/main/0"
+    with redis.Redis(port=sentinel, decode_responses=True) as client:  # a busy machine is no failover
+        client.execute_command("SENTINEL", "SET", "main", "down-after-milliseconds", "60000")
+        eventually(lambda: "odown" not in client.sentinel_master("main")["flags"], "a primary that is up")
     assert primary_url(url) == f"redis://127.0.0.1:{port_of(pair[0])}/0"
     report = passes(coord, url)
     assert report["left_out"] == []
