@@ -11,7 +11,6 @@ import contextlib
 from coordinator.models import ids
 from coordinator.models.errors import CoordError, ServerUnavailable
 from coordinator.services import reaping
-from coordinator.store.attentive import ACTED_ON
 from coordinator.store.connection import Store
 from coordinator.store.watching import look
 
@@ -25,7 +24,7 @@ WATCH_S = 1.5
 def bring_back(store: Store, project: str) -> None:
     """For a command that found something overdue: act on what can be done quickly, and never fail because of it."""
     with contextlib.suppress(CoordError):
-        reaping.sweep(store, project, limit=LIMIT, kinds=ACTED_ON)
+        reaping.sweep(store, project, limit=LIMIT, quick=True)
 
 
 def sweep(store: Store, session_id: str) -> float:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from coordinator.store.connection import Store
 
 ACTED_ON = ("task", "agent", "retry", "spread")
-"""What a command minds of what is overdue. Sessions and locks that have ended show as such by themselves, and to delete
-a session may take long."""
+"""What a command minds of what is overdue. Sessions and locks that have ended show as such by themselves."""
 LOOKED_AT = 8
+"""So many of the soonest deadlines are looked at. Where all of them have passed, what is minded may stand behind."""
 
 
 def project_of(store: Store, project: str) -> ProjectStore:
@@ -43,7 +43,7 @@ class AttentiveProject(ProjectStore):
         soonest = Ranked(self.keys.deadlines, 0, LOOKED_AT - 1)
         snapshot = super().fetch(*reads, soonest, request_id=request_id)
         passed = [member for deadline_ms, member in snapshot.replies.pop(soonest) if deadline_ms <= snapshot.now_ms]
-        if not any(member.startswith(ACTED_ON) for member in passed):
+        if len(passed) < LOOKED_AT and not any(member.startswith(ACTED_ON) for member in passed):
             return snapshot
         self._act(self.store, self.project)
         return super().fetch(*reads, request_id=request_id)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from coordinator.services import opportunity
+from coordinator.services.closing import close
 from coordinator.services.request import Request
-from coordinator.services.sessions import heartbeat, show
+from coordinator.services.sessions import create, heartbeat, show
+from coordinator.store.attentive import LOOKED_AT
 from coordinator.store.connection import Store
 from coordinator.store.documents import TASKS
 from coordinator.store.keys import SHARED
@@ -101,6 +104,30 @@ def test_a_broken_record_fails_no_command(coord: Coord, crew: Crew) -> None:
     client.zadd(crew.keys.deadlines, {"task/s1/broken": 1, "retry/s1/broken": 2})
     assert coord("task", "show", "shop.s1", "a").json["status"] == "pending"
     assert coord("task", "show", "shop.s1", "b").json["status"] == "pending"
+
+
+def test_sessions_that_nobody_swept_do_not_stand_in_front_of_it(coord: Coord, crew: Crew) -> None:
+    for number in range(LOOKED_AT + 1):
+        create(crew.store, "shop", mode="testing", name=f"old{number}", ttl_ms=1, request=Request())
+    client: Any = crew.store.commands
+    client.zadd(crew.keys.deadlines, {f"session/old{number}": 1 for number in range(LOOKED_AT + 1)})
+    coord("task", "list", "shop.s1")
+    assert stored(crew, TASKS, "a")["status"] == "pending"
+    passed = client.zrange(crew.keys.deadlines, 0, 0)
+    assert "session/old0" not in passed, "they were told of, and nobody need look at them again"
+
+
+def test_no_command_of_a_moment_deletes_a_session(coord: Coord, crew: Crew) -> None:
+    create(crew.store, "shop", mode="testing", name="old", request=Request())
+    close(crew.store, "shop.old", request=Request())
+    client: Any = crew.store.commands
+    client.zadd(crew.keys.deadlines, {"session/old": 1})
+    coord("task", "list", "shop.s1")
+    assert stored(crew, TASKS, "a")["status"] == "pending"
+    assert show(crew.store, "shop.old")["status"] == "completed"
+    assert client.zscore(crew.keys.deadlines, "session/old") > time.time() * 1000, "it stands in nobody's way"
+    client.zadd(crew.keys.deadlines, {"session/old": 1})
+    assert crew.sweep()["pruned"] == 1, "a sweep with time for it does"
 
 
 def test_an_agent_that_is_silent_while_its_task_runs_is_looked_at_again_when_that_ends(crew: Crew) -> None:
