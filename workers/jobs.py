@@ -69,11 +69,13 @@ def sync(project: str) -> None:
 
 
 def snapshot(project: str) -> None:
-    """Keep a copy of every open session; and take away the queues of agents that others found dead, or that ended."""
-    from coordinator.services import backups, queues
+    """Keep a copy of every open session; and take away the queues of agents that others found dead, or that ended, and
+    in time their records."""
+    from coordinator.services import backups, former_agents, queues
 
     _with_care("snapshot", project, lambda: backups.take_all(store(), project))
     _with_care("snapshot", project, lambda: queues.forget_the_dead(store(), project))
+    _with_care("snapshot", project, lambda: former_agents.forget(store(), project))
 
 
 def store() -> Store:
