@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from coordinator.models.errors import ServerUnavailable
 from coordinator.store.connection import MAX_BLOCK_S
@@ -18,6 +19,8 @@ from coordinator.store.keys import Keys
 
 if TYPE_CHECKING:
     from coordinator.store.connection import Store
+
+T = TypeVar("T")
 
 PAGE = 500
 BEGINNING = "0-0"
@@ -69,6 +72,19 @@ def sort_key(entry_id: str) -> tuple[int, int]:
     return int(revision), int(number or 0)
 
 
+def patiently(wait: Callable[[float], T], seconds: float) -> T:
+    """Wait by `wait(seconds)`, MAX_BLOCK_S at most, and through a restart of the server: one that is gone or starting
+    is waited for too, PATIENCE_S beyond that time."""
+    end = time.monotonic() + min(seconds, MAX_BLOCK_S)
+    while True:
+        try:
+            return wait(end - time.monotonic())
+        except ServerUnavailable as error:
+            if error.word not in ("unreachable", "loading") or time.monotonic() > end + PATIENCE_S:
+                raise
+        time.sleep(PAUSE_S)
+
+
 class EventStream:
     """Reads of one project's stream. Nothing here writes: events are appended by commits."""
 
@@ -116,14 +132,7 @@ class EventStream:
     def wait_patiently(self, after: str, seconds: float, limit: int = PAGE) -> list[Entry]:
         """As `wait`, for whoever waits for long: a server that is gone or starting is waited for too, PATIENCE_S beyond
         that time."""
-        end = time.monotonic() + min(seconds, MAX_BLOCK_S)
-        while True:
-            try:
-                return self.wait(after, end - time.monotonic(), limit)
-            except ServerUnavailable as error:
-                if error.word not in ("unreachable", "loading") or time.monotonic() > end + PATIENCE_S:
-                    raise
-            time.sleep(PAUSE_S)
+        return patiently(lambda left_s: self.wait(after, left_s, limit), seconds)
 
     def was_trimmed_after(self, position: str) -> str | None:
         """The id of the oldest event that is kept, when events after `position` may have been trimmed away; else None.

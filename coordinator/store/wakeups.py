@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from coordinator.store.connection import MAX_BLOCK_S, Store
+from coordinator.store.events import patiently
 from coordinator.store.keys import Keys
 
 
@@ -21,7 +22,10 @@ class Bell:
 
     def wait(self, seconds: float, about: tuple[str, ...] = ("",)) -> bool:
         """Wait for an event whose type begins with one of `about`, at most this long and never longer than MAX_BLOCK_S.
-        True when there was one."""
+        True when there was one. A server that restarts meanwhile is waited for (events.patiently)."""
+        return patiently(lambda left_s: self._wait(left_s, about), seconds)
+
+    def _wait(self, seconds: float, about: tuple[str, ...]) -> bool:
         end = time.monotonic() + min(seconds, MAX_BLOCK_S)
         while True:
             block_ms = max(1, int((end - time.monotonic()) * 1000))

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from coordinator.models.errors import ServerUnavailable
-from coordinator.services import events, sessions, waiting
+from coordinator.services import events, locks, opportunity, sessions, waiting
 from coordinator.services.request import Request
 from coordinator.store import events as stored
 from coordinator.store.connection import Store, store_at
 from tests.servers import RunningServer
+from tests.services.crew import Crew
 from tests.waiting import eventually
 from workers.selftest.proxy import Proxy
 
@@ -55,6 +56,36 @@ def test_an_event_that_comes_while_a_wait_is_cut_off_is_heard(real_server: Runni
         proxy.mend()
         waiter.join()
         assert done == [["event:deploy:done"]]
+        behind.close()
+
+
+@pytest.mark.parametrize("what", ["a lock", "a task"])
+def test_who_waits_in_line_is_not_thrown_out(
+    real_server: RunningServer, real_store: Store, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(locks, "POLL_S", 5.0)
+    monkeypatch.setattr(opportunity, "WATCH_S", 5.0)
+    crew = Crew(real_store, "shop")
+    begin(real_store)
+    crew.agent("ann")
+    token = locks.acquire(real_store, "shop", "deploy", owner="ann", request=Request())["token"]
+    with Proxy(real_server.url) as proxy:
+        behind = store_at(proxy.url)
+
+        def wait() -> str:
+            if what == "a task":
+                return str((Crew(behind, "shop").claim("ann", wait_ms=60_000) or {})["id"])
+            return str(locks.acquire(behind, "shop", "deploy", owner="bob", wait_ms=60_000, request=Request())["owner"])
+
+        waiter, done = in_background(wait)
+        eventually(lambda: waits_in(real_server), "the wait")
+        proxy.cut()
+        crew.submit("a")
+        locks.release(real_store, "shop", "deploy", token, request=Request())
+        eventually(lambda: proxy.faults["connections reset"] >= 8, "some attempts in vain")
+        proxy.mend()
+        waiter.join()
+        assert done == ["a" if what == "a task" else "bob"]
         behind.close()
 
 
