@@ -101,9 +101,8 @@ def delete_task(change: SessionChange, task_id: str) -> None:
             hint="cancel it instead, or take it out of their `after` first",
             dependants=left,
         )
-    for (
-        other
-    ) in named:  # what has ended may be retried, and must not wait for what is gone, or for a new task of its id
+    # what has ended may be retried, and must not wait for what is gone, or for a new task of its id
+    for other in named:
         other.record["after"] = [one for one in other.record["after"] if one != task_id]
         tx.srem(keys.waiting(change.name, other.id), task_id)
         task_records.store(change, other, ready=False)
