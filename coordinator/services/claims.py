@@ -67,6 +67,7 @@ def next_(
     if wait_ms is None:
         return take()
     from coordinator.services import opportunity
+    from coordinator.store.events import patiently
     from coordinator.store.wakeups import Bell
 
     deadline = time.monotonic() + wait_ms / 1000
@@ -74,7 +75,7 @@ def next_(
     bell = Bell(store, project)  # remembers where the stream ends before the first look, so nothing is missed
     while True:
         # what ends while we wait may be what we wait for: a lease, or a pause after a failed attempt
-        next_s = opportunity.sweep(store, session_id)
+        next_s = patiently(lambda _: opportunity.sweep(store, session_id), 0)
         task = take()
         if task is not None:
             return task

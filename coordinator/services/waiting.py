@@ -22,7 +22,7 @@ from coordinator.services import events, opportunity, sessions
 from coordinator.services.request import not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import TASKS
-from coordinator.store.events import Entry, EventStream
+from coordinator.store.events import Entry, EventStream, patiently
 from coordinator.store.reads import Names, Node
 
 KINDS = ("task:ID=STATUS", "event:TYPE", "phase:NAME", "session:closed", "state:PATH=VALUE")
@@ -133,7 +133,8 @@ def wait(
             left = LOOK_AGAIN_S if timeout_ms is None else timeout_ms / 1000 - (time.monotonic() - began)
             if left <= 0:
                 raise watch.in_vain("the time is over")
-            opportunity.sweep(store, session_id)  # what is waited for may be the end of what died without a word
+            # what is waited for may be the end of what died without a word
+            patiently(lambda _: opportunity.sweep(store, session_id), 0)
             page = stream.wait_patiently(position, min(left, LOOK_AGAIN_S))
             noticed = watch.hear(page) or not page
             position = page[-1].id if page else position

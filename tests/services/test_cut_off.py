@@ -119,3 +119,27 @@ def test_a_server_that_stays_away_is_not_waited_for_without_end(
         next(followed)
     assert gone.value.word == "unreachable"
     store.close()
+
+
+@pytest.mark.parametrize("what", ["a condition", "a task"])
+def test_who_waits_is_not_thrown_out_by_its_own_look_at_what_is_overdue(
+    real_store: Store, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    begin(real_store)
+    crew = Crew(real_store, "shop")
+    crew.agent("ann")
+    looks, sweep = [0], opportunity.sweep
+
+    def away_for_a_moment(store: Store, session_id: str) -> float:
+        looks[0] += 1
+        if looks[0] in (1, 2):
+            raise ServerUnavailable("gone", hint="wait", code="unreachable")
+        crew.submit("a")
+        return sweep(store, session_id)
+
+    monkeypatch.setattr(opportunity, "sweep", away_for_a_moment)
+    if what == "a task":
+        assert (crew.claim("ann", wait_ms=60_000) or {})["id"] == "a"
+    else:
+        assert waiting.wait(real_store, SESSION, ["event:task:submitted"], timeout_ms=60_000)["met"]
+    assert looks[0] == 3
