@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from coordinator.models.errors import ServerUnavailable
+from coordinator.store import scripts
 from coordinator.store.connection import MAX_BLOCK_S
 from coordinator.store.found import pairs
 from coordinator.store.keys import Keys
@@ -161,7 +162,7 @@ class EventStream:
             ("HGET", self._meta, "revision"),
         ]
         with self._store.translated():
-            *pages, revision = self._store.wire.transaction(commands)
+            *pages, revision = scripts.read(self._store.wire, commands)
         there, before, following = map(_entries, pages)
         known = sort_key(position)[0]
         if was_seen:

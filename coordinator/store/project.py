@@ -72,7 +72,7 @@ class ProjectStore:
         commands += [read.command(self.keys) for read in reads]
         try:
             with self.store.translated():
-                answers = self.store.wire.transaction(commands)
+                answers = scripts.read(self.store.wire, commands)
         except Damaged as error:
             raise self._damaged(reads) or error from error
         (seconds, micros), (revision, layout) = answers[0], answers[1]

@@ -13,13 +13,15 @@ from coordinator.store.keys import LAYOUT
 from coordinator.store.wire import is_no_script
 
 if TYPE_CHECKING:
-    from coordinator.store.wire import Wire
+    from collections.abc import Sequence
+
+    from coordinator.store.wire import Wire, Word
 
 _FOLDER = Path(__file__).parent / "lua"
 SHARED = "silence.lua"
-HEAD, WHEN_FULL = "#!lua", "#!lua flags=allow-oom"
-ROOMLESS = ("renew", "look")
-"""Else all that runs would end, without its renewals, as soon as nothing more can be added."""
+HEAD, WHEN_FULL, NO_WRITES = "#!lua", "#!lua flags=allow-oom", "#!lua flags=no-writes"
+HEADS = {"renew": WHEN_FULL, "look": WHEN_FULL, "read": NO_WRITES}
+"""What a full server carries out too; else all that runs would end, without its renewals, and nobody could look."""
 
 
 @cache
@@ -30,7 +32,7 @@ def source(name: str) -> str:
     folder = _FOLDER / name
     files = sorted(folder.glob("*.lua")) if folder.is_dir() else [_FOLDER / f"{name}.lua"]
     parts = [part.read_text(encoding="utf-8") for part in (_FOLDER / SHARED, *files)]
-    return f"{WHEN_FULL if name in ROOMLESS else HEAD}\nlocal LAYOUT = {LAYOUT}\n" + "".join(parts)
+    return f"{HEADS.get(name, HEAD)}\nlocal LAYOUT = {LAYOUT}\n" + "".join(parts)
 
 
 @cache
@@ -38,6 +40,19 @@ def digest(name: str) -> str:
     import hashlib  # late: it loads OpenSSL, which reading does without
 
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+
+
+def read(wire: Wire, commands: Sequence[Sequence[Word]]) -> list[Any]:
+    """The replies to some commands that only read, as of one moment: a MULTI, and a script where the server is full and
+    has no room to queue one."""
+    try:
+        return wire.transaction(commands)
+    except Exception as error:
+        if not str(error).startswith("OOM") and type(error).__name__ != "OutOfMemoryError":
+            raise
+    keys = sorted({str(words[1]) for words in commands if len(words) > 1})
+    arguments = [word for words in commands for word in (len(words), *words)]
+    return list(wire.call("EVAL", source("read"), len(keys), *keys, *arguments))
 
 
 def call(wire: Wire, name: str, keys: list[str], arguments: list[Any], when_full: bool = False) -> list[str]:
