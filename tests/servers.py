@@ -33,6 +33,10 @@ environment chooses another, on which then the whole suite runs."""
 
 KINDS = ("fake", "valkey-9", "redis-8", "redis-7")
 START_WITHIN_S = 20.0
+_SETPRIV = shutil.which("setpriv")
+WITH_US = [_SETPRIV, "--pdeathsig", "KILL"] if _SETPRIV else []
+"""Before a command: it ends with the thread that started it. A test process that is killed outright must not leave its
+servers, writers and workers running."""
 
 
 def missing(what: str) -> None:
@@ -216,11 +220,8 @@ def _free_port() -> int:
 
 
 def _spawn(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
-    # A test process that is killed outright must not leave its servers running.
-    setpriv = shutil.which("setpriv")
-    prefix = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
     with (folder / "log").open("ab") as log:
-        return subprocess.Popen([*prefix, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return subprocess.Popen([*WITH_US, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 def _wait_until_it_answers(server: RunningServer) -> None:

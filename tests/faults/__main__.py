@@ -24,11 +24,13 @@ LANES = 2
 def main() -> int:
     """Plan, carry out, write down."""
     options = _options()
+    soak.end_when_told()
     servers = options.server or [REAL, *(kind for kind in BINARIES if kind != REAL and BINARIES[kind]() is not None)]
     scenarios = [one for one in all_scenarios() if not options.only or one.name in options.only]
     jobs = soak.plan(scenarios, servers, options.seed, short=options.short)
-    expected_s = sum(one.long_s for one in scenarios)
-    _say(f"{len(jobs)} runs, seed {options.seed}; about {expected_s / 60 / LANES:.0f} minutes")
+    alone_s, beside_s = (sum(one.long_s for one in scenarios if one.alone is alone) for alone in (True, False))
+    length = "" if options.short else f"; about {(alone_s + beside_s / LANES) / 60:.0f} minutes"
+    _say(f"{len(jobs)} runs, seed {options.seed}{length}")
     began = time.monotonic()
     results = soak.carry_out(jobs, LANES, began + options.minutes * 60, _say)
     facts = _facts(options.seed, servers, (time.monotonic() - began) / 60)

@@ -12,6 +12,7 @@ from coordinator.services.request import Request
 from coordinator.store.events import Entry
 from tests.faults.acknowledged import Verdict, entries, verdict
 from tests.faults.following import Follower, say_the_last_word
+from tests.faults.place import pass_time
 from tests.faults.scenario import Run
 from tests.faults.worlds import World
 from tests.faults.writers import Told, Writers, writing
@@ -49,11 +50,11 @@ def crash(
         folder = run.folder / name.replace(" ", "-")
         with writing(world.url, SESSION, folder, writers, run.random.randrange(10**9), world.environment) as processes:
             for _ in range(times):
-                _wait(run.random.uniform(0.2, 1.2))
+                pass_time(run.random.uniform(0.2, 1.2))
                 aim()
                 world.kill()
                 run.faults[f"kill -9 of the server, {name}"] += 1
-                _wait(run.random.uniform(0.05, 0.2))
+                pass_time(run.random.uniform(0.05, 0.2))
                 gone_at = time.monotonic()
                 answers_at = world.come_back()
                 back_s.append(max(0.0, all_are_back(processes, gone_at) - answers_at))
@@ -70,11 +71,6 @@ def crash(
         world.close()
         if follower is not None:
             follower.abandon()
-
-
-def _wait(seconds: float) -> None:
-    """Let the writers work for a while: a fault comes at a random moment, so there is nothing to wait for."""
-    time.sleep(seconds)
 
 
 def all_are_back(processes: Writers, gone_at: float, enough: int = AFTERWARDS) -> float:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.clocks import ROOT, shifted
+from tests.servers import WITH_US
 from tests.waiting import eventually
 from tests.workers.marked import Mark, parent_of
 from workers.processes import descendants
@@ -31,9 +31,6 @@ ENDS_WITHIN_S = 60.0
 READY = b" slot(s): "
 """What a worker says when it has registered."""
 UNREACHABLE = 6
-_SETPRIV = shutil.which("setpriv")
-_WITH_US = [_SETPRIV, "--pdeathsig", "KILL"] if _SETPRIV else []
-"""A test process that is killed outright must not leave its crowd running."""
 
 
 @dataclass
@@ -74,7 +71,7 @@ class Member:
         with self.log.open("ab") as log:
             self.log_from = log.tell()
             self.process = subprocess.Popen(
-                [*_WITH_US, *self.argv],
+                [*WITH_US, *self.argv],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.servers import WITH_US
+
 _WRITE = """
 import os, sys
 block, file = os.urandom(1 << 20), os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
@@ -26,7 +28,9 @@ def loaded(folder: Path, processes: int = 6) -> Iterator[None]:
     """The disk of `folder` is busy inside the block."""
     folder.mkdir(parents=True, exist_ok=True)
     started = [
-        subprocess.Popen([sys.executable, "-c", _WRITE, str(folder / f"load-{number}")], stdout=subprocess.PIPE)
+        subprocess.Popen(
+            [*WITH_US, sys.executable, "-c", _WRITE, str(folder / f"load-{number}")], stdout=subprocess.PIPE
+        )
         for number in range(processes)
     ]
     try:

@@ -19,7 +19,7 @@ from coordinator.store import bells
 from coordinator.store.keys import Keys
 from tests.commands import Coord
 from tests.faults.scenario import Run
-from tests.servers import RunningServer, start_server
+from tests.servers import WITH_US, RunningServer, start_server
 from tests.waiting import eventually
 from tests.workers.marked import ROOT, guards_of, parent_of
 from tests.workers.running import Work, WorkerProcess, end, running
@@ -152,7 +152,7 @@ class Puller:
     def __init__(self, name: str, work: Work, url: str, lease_s: float) -> None:
         self.name = name
         self.log = work.folder / f"{name}.log"
-        argv = [sys.executable, "-m", "tests.faults.pulling", url, work.session, name, str(lease_s), work.at]
+        argv = [*WITH_US, sys.executable, "-m", "tests.faults.pulling", url, work.session, name, str(lease_s), work.at]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 

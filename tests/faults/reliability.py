@@ -60,14 +60,20 @@ def _table(results: list[Result]) -> list[str]:
 
 def _faults(results: list[Result]) -> list[str]:
     counted: dict[str, Counter[str]] = {}
+    others: dict[str, Counter[str]] = {}
     for result in results:
         counted.setdefault(result.job.scenario, Counter()).update(result.faults)
-    rows = ["| scenario | took | faults |", "|---|---|---|"]
+        others.setdefault(result.job.scenario, Counter()).update(result.also)
+    rows = ["| scenario | took | faults | what else happened |", "|---|---|---|---|"]
     for name in sorted(counted):
         seconds = sum(result.seconds for result in results if result.job.scenario == name)
-        kinds = ", ".join(f"{kind} {number:,}" for kind, number in sorted(counted[name].items()))
-        rows.append(f"| {name} | {seconds:.0f} s | {kinds or 'none: a race, not a fault'} |")
+        kinds = _kinds(counted[name]) or "none: a race, not a fault"
+        rows.append(f"| {name} | {seconds:.0f} s | {kinds} | {_kinds(others[name])} |")
     return rows
+
+
+def _kinds(counted: Counter[str]) -> str:
+    return ", ".join(f"{kind} {number:,}" for kind, number in sorted(counted.items()) if number)
 
 
 def _failure(result: Result) -> str:

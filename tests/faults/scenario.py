@@ -34,18 +34,19 @@ class Figure:
 
 
 def none_of(promise: str, of: int, found: int, *, note: str = "") -> Figure:
-    """A figure that must be 0."""
-    return Figure(promise, of, found, "0", found == 0, note=note)
+    """A figure that must be 0. Where nothing was tried it does not hold: none of nothing proves nothing."""
+    return Figure(promise, of, found, "0", of > 0 and found == 0, note=note)
 
 
 def at_most(promise: str, of: int, value: float, limit: float, unit: str, *, note: str = "") -> Figure:
-    """A figure with an upper bound."""
-    return Figure(promise, of, value, f"≤ {limit:g} {unit}", value <= limit, unit, note)
+    """A figure with an upper bound, of something that was tried."""
+    return Figure(promise, of, value, f"≤ {limit:g} {unit}", of > 0 and value <= limit, unit, note)
 
 
 @dataclass
 class Run:
-    """One run of a scenario: how much of it, and where. `faults` counts what was really injected, by kind."""
+    """One run of a scenario: how much of it, and where. `faults` counts what was really injected, by kind; `also` what
+    came of that, or else is worth telling."""
 
     size: int
     long: bool
@@ -53,6 +54,7 @@ class Run:
     folder: Path
     server: str = REAL
     faults: Counter[str] = field(default_factory=Counter)
+    also: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)

@@ -13,18 +13,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.faults.scenario import Run, Scenario, all_scenarios
 from tests.servers import CHOICE
+from tests.waiting import give_up, given_up
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 4
 """A scenario that takes so many times as long as it says has hung."""
 LEAST_S = 300.0
 CLEANING_UP_S = 60.0
+_children: list[subprocess.Popen[bytes]] = []
+"""The processes of the jobs that run now."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,14 @@ class Job:
 
 @dataclass
 class Result:
-    """What came of a job. `figures` and `faults` as the scenario gave them; `error` when it ended in another way."""
+    """What came of a job. `figures`, `faults` and `also` as the scenario gave them; `error` when it ended otherwise."""
 
     job: Job
     seconds: float
     figures: list[dict[str, Any]]
     faults: dict[str, int]
     error: str | None = None
+    also: dict[str, int] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
@@ -82,7 +86,7 @@ def carry_out(jobs: list[Job], lanes: int, end_at: float, say: Callable[[str], N
                 job = next(of, None)
             if job is None:
                 return
-            late = time.monotonic() > end_at
+            late = given_up() or time.monotonic() > end_at
             result = Result(job, 0.0, [], {}, "not begun: the time was over") if late else _one(job)
             with lock:
                 results.append(result)
@@ -116,14 +120,18 @@ def _one(job: Job) -> Result:
                 stdout=log,
                 stderr=log,
             )
+            _children.append(child)
+            if given_up():  # it was told in this very moment
+                child.terminate()
             error = _wait(child, job.limit_s)
+            _children.remove(child)
         seconds = time.monotonic() - began
         if error is None and child.returncode != 0:
             error = f"exit {child.returncode}: {(folder / 'log').read_text(errors='replace')[-2000:]}"
         if error is not None:
             return Result(job, seconds, [], {}, error)
         found = json.loads((folder / "result.json").read_text())
-        return Result(job, seconds, found["figures"], found["faults"])
+        return Result(job, seconds, found["figures"], found["faults"], also=found["also"])
 
 
 def _wait(child: subprocess.Popen[bytes], limit_s: float) -> str | None:
@@ -140,16 +148,32 @@ def _wait(child: subprocess.Popen[bytes], limit_s: float) -> str | None:
     return f"it did not end within {limit_s:.0f} s"
 
 
+def end_when_told() -> None:
+    """SIGTERM and Ctrl-C end this process as an exit does, once its threads and the jobs that it has begun have taken
+    away what is theirs."""
+
+    def end(number: int, _: object) -> None:
+        for other in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(other, signal.SIG_IGN)  # whoever asks twice must not disturb it
+        give_up()
+        for child in _children.copy():
+            child.terminate()
+        sys.exit(f"told to end by {signal.Signals(number).name}")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+
+
 def main() -> None:
     """In the process of a job: run it, and leave `result.json` in the folder."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
+    end_when_told()
     job, folder = Job(**json.loads(sys.argv[1])), Path(sys.argv[2])
     scenario = next(one for one in all_scenarios() if one.name == job.scenario)
     work = folder / "work"
     work.mkdir()
     run = Run(job.size, job.long, job.seed, work, job.server)
     figures = scenario.run(run)
-    found = {"figures": [asdict(figure) for figure in figures], "faults": dict(run.faults)}
+    found = {"figures": [asdict(figure) for figure in figures], "faults": run.faults, "also": run.also}
     (folder / "result.json").write_text(json.dumps(found))
 
 

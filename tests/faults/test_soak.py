@@ -37,6 +37,11 @@ def test_a_figure_holds_or_does_not() -> None:
     assert not at_most("x", 10, 8.1, 8, "s").holds
 
 
+def test_a_figure_of_nothing_does_not_hold() -> None:
+    assert not none_of("x", 0, 0).holds
+    assert not at_most("x", 0, 0.0, 8, "s").holds
+
+
 def test_a_run_without_a_figure_does_not_hold() -> None:
     assert not Result(JOB, 1.0, [], {}).holds
     assert not Result(JOB, 1.0, [FIGURE], {}, "it hung").holds
@@ -46,11 +51,13 @@ def test_a_run_without_a_figure_does_not_hold() -> None:
 def test_the_page_tells_what_failed_too() -> None:
     bad = {**FIGURE, "promise": "late writes", "value": 2, "holds": False}
     hung = Result(Job("hang", 5, True, 7, "valkey-9", False, 1.0), 1.0, [], {}, "it did not end within 1 s")
-    text = reliability.markdown(FACTS, [Result(JOB, 61.0, [FIGURE, bad], {"SIGKILL": 1200}), hung])
+    text = reliability.markdown(
+        FACTS, [Result(JOB, 61.0, [FIGURE, bad], {"SIGKILL": 1200}, also={"given up": 7}), hung]
+    )
     assert "| tasks lost | 20 | 0 | 0 | valkey-9 | holds |" in text
     assert "| late writes | 20 | 2 | 0 | valkey-9 | **does not hold** |" in text
     assert "- hang × 5 on valkey-9: it did not end within 1 s" in text
-    assert "SIGKILL 1,200" in text
+    assert "| kills | 61 s | SIGKILL 1,200 | given up 7 |" in text
     assert "1 of 2 figures as they must be, 1,200 faults injected" in text
 
 

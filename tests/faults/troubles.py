@@ -55,12 +55,14 @@ class Troubles:
         crowd: Crowd,
         server: RunningServer,
         faults: Counter[str],
+        also: Counter[str],
         *,
         every_s: float,
         freeze_s: float,
         roll_back: bool,
     ) -> None:
-        self.random, self.crowd, self.server, self.faults = chosen, crowd, server, faults
+        self.random, self.crowd, self.server = chosen, crowd, server
+        self.faults, self.also = faults, also
         self.every_s, self.freeze_s = every_s, freeze_s
         self.tail = Tail(server) if roll_back else None
         self.restarts = 0
@@ -93,7 +95,7 @@ class Troubles:
         for member in self.crowd.members:
             member.proxy.mend()
             self.faults["replies cut off"] += member.proxy.faults["replies dropped"]
-            self.faults["connections reset"] += member.proxy.faults["connections reset"]
+            self.also["connections reset"] += member.proxy.faults["connections reset"]
         self._client.close()
 
     def _draw(self, kind: str) -> None:
@@ -160,9 +162,11 @@ class Troubles:
     def _line(self) -> Member:
         return self.random.choice(self.crowd.members)
 
-    def _reply_dropped(self) -> None:
+    def _reply_dropped(self) -> bool:
+        """The next ones, if they come before the line is mended: the proxy counts those that it really cut off."""
         times = self.random.choice([1, 1, 1, 2, 3, 6])
         self._line().proxy.drop_next_reply(times, match=self.random.choice([b"EVAL", b"EVAL", None]))
+        return False
 
     def _delayed(self) -> None:
         member = self._line()

@@ -27,6 +27,7 @@ from coordinator.services import agents, claims, locks, state, tasks, working
 from coordinator.services.holding import Holder
 from coordinator.services.request import Request
 from coordinator.store.connection import Store, connect, store_at
+from tests.servers import WITH_US
 
 ROOT = Path(__file__).resolve().parents[2]
 PER_LIST = 100
@@ -61,7 +62,7 @@ class Writers:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **more}
         self.processes = [
             subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.writers"],
+                [*WITH_US, sys.executable, "-m", "tests.faults.writers"],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.PIPE,

@@ -17,7 +17,8 @@ from coordinator.services import agents, balance, sessions, tasks
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from tests.commands import Coord
-from tests.waiting import eventually
+from tests.servers import WITH_US
+from tests.waiting import eventually, given_up
 from tests.workers.marked import ROOT, Mark, parent_of
 from workers.children import rq_environment, rq_worker
 from workers.settings import WorkerSettings
@@ -126,8 +127,13 @@ class WorkerProcess:
         self.mark = Mark()
         self.log = folder / f"{argv[0]}-{self.mark.value}.log"
         with self.log.open("wb") as log:
-            self.process = coord.start(
-                *argv, stdout=log, stderr=log, env={**coord.environment, "TEST_MARK": self.mark.value}
+            self.process = subprocess.Popen(
+                [*WITH_US, *coord.command(*argv)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**coord.environment, "TEST_MARK": self.mark.value},
+                cwd=coord.folder,
             )
 
     @property
@@ -163,10 +169,10 @@ def running(coord: Coord, folder: Path, *argv: str) -> Iterator[WorkerProcess]:
 
 
 def end(process: subprocess.Popen[Any]) -> None:
-    """SIGTERM, and SIGKILL to one that does not mind."""
+    """SIGTERM, and SIGKILL to one that does not mind, or where nobody has the time to wait."""
     process.terminate()
     try:
-        process.wait(ENDS_WITHIN_S)
+        process.wait(0 if given_up() else ENDS_WITHIN_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -152,7 +152,8 @@ def _kill(work: Work, task_id: str, kill: Kill, pids: list[int]) -> None:
     (_, first), *_ = started(work, task_id)
     killed_at = time.time()
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it went with the supervisor that was killed before it
+            os.kill(pid, signal.SIGKILL)
     eventually(lambda: work.show(task_id)["attempts"] == 2, f"another run after {kill}", within_s=60)
     _, (again_us, second), *_ = started(work, task_id)
     kill.took_s, kill.elsewhere = again_us / 1e6 - killed_at, first != second

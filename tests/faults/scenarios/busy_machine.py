@@ -17,6 +17,7 @@ from coordinator.services import events
 from coordinator.store.reads import AllLeases
 from tests.faults.place import LEASE_S, Place, go, pass_time, place, until_file
 from tests.faults.scenario import Figure, Run, Scenario, none_of
+from tests.servers import WITH_US
 from tests.workers.running import Work
 
 WORKERS = 2
@@ -76,7 +77,7 @@ def _talking_until(work: Work, task_id: str) -> tuple[str, ...]:
 @contextlib.contextmanager
 def _busy(count: int) -> Iterator[int]:
     """So many processes that do nothing, as fast as they can."""
-    hogs = [subprocess.Popen([sys.executable, "-S", "-c", _BUSY]) for _ in range(count)]
+    hogs = [subprocess.Popen([*WITH_US, sys.executable, "-S", "-c", _BUSY]) for _ in range(count)]
     try:
         yield len(hogs)
     finally:

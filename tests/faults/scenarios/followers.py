@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from dataclasses import dataclass, field
 
 from coordinator.models.errors import ServerUnavailable
@@ -17,6 +16,7 @@ from coordinator.store.connection import Store, store_at
 from tests.commands import Coord
 from tests.faults.acknowledged import entries
 from tests.faults.following import LAST, Command, Follower, Line, Watcher, say_the_last_word
+from tests.faults.place import pass_time
 from tests.faults.scenario import Figure, Run, Scenario, none_of
 from tests.faults.writers import writing
 from tests.servers import RunningServer, start_server
@@ -86,7 +86,7 @@ class _Round:
             try:
                 with writing(self._server.url, self._session, self._folder / "told", WRITERS, self._run.seed) as them:
                     for _ in range(cuts):
-                        _wait(self._run.random.uniform(0, 0.1))
+                        pass_time(self._run.random.uniform(0, 0.1))
                         self._break(store, proxy, readers[1], found)
                     them.stop()
                 proxy.mend()
@@ -103,7 +103,8 @@ class _Round:
         found.interrupted += sum(reader.cuts for reader in readers)
         found.changes += len(read[3])
         found.wrong_changes += _breaks(read[3], state.get(store, self._session, "total.of").value)
-        self._run.faults.update({f"proxy: {kind}": number for kind, number in proxy.faults.items()})
+        for kind, number in proxy.faults.items():
+            (self._run.also if kind == "connections reset" else self._run.faults)[kind] += number
         store.close()
 
     def _readers(self, proxy: Proxy) -> tuple[Follower, Command, Follower, Watcher]:
@@ -125,13 +126,13 @@ class _Round:
             self._run.faults["kill -9 of `coord event follow`"] += command.kill()
         elif kind == "lost":
             proxy.drop_next_reply(match=dice.choice((b"XREAD", b"XRANGE")))
-            _wait(dice.uniform(0, 0.1))
+            pass_time(dice.uniform(0, 0.1))
         elif kind == "half":
             proxy.half_open()
-            _wait(LONGER_THAN_A_TIMEOUT_S if self._run.long and dice.random() < 0.05 else dice.uniform(0, 0.3))
+            pass_time(LONGER_THAN_A_TIMEOUT_S if self._run.long and dice.random() < 0.05 else dice.uniform(0, 0.3))
         else:
             proxy.cut()
-            _wait(dice.uniform(0.2, 0.8) if kind == "outage" else 0)
+            pass_time(dice.uniform(0.2, 0.8) if kind == "outage" else 0)
         proxy.mend()
 
     def _waits(self, store: Store, proxy: Proxy, number: int) -> bool:
@@ -151,7 +152,7 @@ class _Round:
 
         thread = threading.Thread(target=wait)
         thread.start()
-        _wait(self._run.random.uniform(0, 0.2))
+        pass_time(self._run.random.uniform(0, 0.2))
         proxy.cut()
         state.set_(store, self._session, name, True, request=REQUEST)
         proxy.mend()
@@ -159,11 +160,6 @@ class _Round:
         ended.set()
         thread.join()
         return is_over
-
-
-def _wait(seconds: float) -> None:
-    """Faults come at random moments, so there is nothing to wait for."""
-    time.sleep(seconds)
 
 
 def _differences(lines: list[Line], stream: list[Line]) -> list[str]:

@@ -56,7 +56,7 @@ def run(run: Run) -> list[Figure]:
 
 def _session(work: Work, agent: Agent, coord: Coord, run: Run) -> int:
     """One session from its beginning until it has gone → how many tasks it had."""
-    name = f"s{run.faults['sessions closed']}"
+    name = f"s{run.also['sessions closed']}"
     work.session = sessions.create(work.store, work.project, mode="testing", name=name, request=NOW)["id"]
     for number in range(run.size):
         _by_worker(work, agent, str(number), run)
@@ -64,7 +64,7 @@ def _session(work: Work, agent: Agent, coord: Coord, run: Run) -> int:
     finished = len(tasks.list_(work.store, work.session))
     state.set_(work.store, work.session, "planning.notes", {"a": [1]}, request=NOW)
     closing.close(work.store, work.session, force=True, request=NOW)
-    run.faults["sessions closed"] += 1
+    run.also["sessions closed"] += 1
 
     def gone() -> bool:
         return work.session not in [one["id"] for one in sessions.list_(work.store, work.project)]

@@ -68,7 +68,7 @@ def _figures(run: Run, seen: Counter[str], problems: list[str], told: int) -> li
     note = "; ".join([refused, *problems[:3]])
     circles = f"{seen['deadlock']} circles found, {told} told"
     inside, waits = seen["wrote"] + seen["fenced"], seen["wrote"] + seen["deadlock"] + seen["starved"]
-    return [
+    figures = [
         none_of("two inside one lock, or a late holder's write accepted", inside, len(problems), note=note),
         none_of(
             "waiters for locks that starved, or stood in a circle that was not found",
@@ -76,10 +76,11 @@ def _figures(run: Run, seen: Counter[str], problems: list[str], told: int) -> li
             seen["starved"],
             note=circles,
         ),
-        none_of(
-            "deadlocks told more than once", seen["deadlock"], max(0, told - seen["deadlock"] - run.faults["killed"])
-        ),
     ]
+    if seen["deadlock"]:
+        more = max(0, told - seen["deadlock"] - run.faults["killed"])
+        figures.append(none_of("deadlocks told more than once", seen["deadlock"], more))
+    return figures
 
 
 def _written_twice(store: Store, session: str, lines: list[dict[str, Any]]) -> Iterator[str]:

@@ -126,7 +126,7 @@ def _send(number: signal.Signals, pids: Iterable[int], injected: Counter[str]) -
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):  # a short sleep of the command's own
             os.kill(pid, number)
-            injected[number.name] += 1
+            injected[number.name] += number != signal.SIGCONT
 
 
 def _resumed(work: Work, owner: Agent, proxy: Proxy, family: Watched, case: Case, injected: Counter[str]) -> None:

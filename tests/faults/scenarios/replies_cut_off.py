@@ -51,6 +51,7 @@ def run(given: Run) -> list[Figure]:
     wrong = [text for one in lanes for text in one["wrong"]]
     for one in lanes:
         given.faults.update(one["faults"])
+        given.also.update(one["also"])
     calls = sum(one["calls"] for one in lanes)
     return [
         none_of(
@@ -72,7 +73,7 @@ def lane(store: Store, number: int, argument: dict[str, Any]) -> dict[str, Any]:
                 cases = list(CASES[number::LANES])  # each in turn, every time in another order
                 made.random.shuffle(cases)
             made.try_(cases.pop())
-        return {"calls": made.calls, "wrong": made.wrong, "faults": dict(made.faults)}
+        return {"calls": made.calls, "wrong": made.wrong, "faults": made.faults, "also": made.also}
 
 
 @dataclass
@@ -96,6 +97,7 @@ class Lane:
     calls: int = 0
     wrong: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
+    also: Counter[str] = field(default_factory=Counter)
     projects: int = 0
     normal: dict[tuple[Case, bool], Normal] = field(default_factory=dict)
 
@@ -135,11 +137,11 @@ class Lane:
             self.wrong.append(f"{where}: {answer.stderr}")
             return
         if is_given_up:
-            self.faults["commands given up"] += 1
+            self.also["commands given up"] += 1
             if "Traceback" in answer.stderr or not answer.error.get("hint"):
                 self.wrong.append(f"{where}: {answer.stderr}")
             if named:
-                self.faults["commands given again"] += 1
+                self.also["commands given again"] += 1
                 answer = coord(self.url, *argv)
         found = attempt.picture(answer)
         says_less = (is_given_up and not named) or not case.says_so_again
@@ -176,7 +178,7 @@ class Lane:
         """Through the proxy, spoken to by our own wire or by redis-py."""
         if self.random.random() < 0.5:
             return self.proxy.url
-        self.faults["through redis-py"] += 1
+        self.also["through redis-py"] += 1
         return self.proxy.url + ("&" if "?" in self.proxy.url else "?") + "health_check_interval=0"
 
     def _attempt(self) -> Attempt:

@@ -105,7 +105,7 @@ def _command(here: Place, work: Work, name: str, after_s: float, found: Found) -
     took_s = time.monotonic() - began
     found.slowest_s = max(found.slowest_s, took_s)
     if answer.exit_code == UNREACHABLE:
-        here.run.faults["commands that ended with exit 6"] += 1
+        here.run.also["commands that ended with exit 6"] += 1
         answer = coord.run(*argv)
     try:
         value = state.get(work.store, work.session, f"planning.n{name}").value

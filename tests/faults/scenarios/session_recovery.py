@@ -13,7 +13,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -128,7 +127,7 @@ class One:
         for number, client in enumerate(self.crew.clients):
             client.begin([self.session_id, token, number, self.random.randrange(2**32)])
         eventually(lambda: all(client.has_noted() for client in self.crew.clients), "everybody at work")
-        self._pause(0.0, 1.0)
+        pass_time(self.random.uniform(0.0, 1.0))
         dead = [ORCHESTRATOR, *self.random.sample(range(1, AGENTS + 1), self.random.randint(1, AGENTS))]
         for number in dead:
             self.crew.clients[number].signal(signal.SIGKILL)
@@ -141,10 +140,6 @@ class One:
             client.wait()
             self.notes += client.taken_notes()
         self._check()
-
-    def _pause(self, least_s: float, most_s: float) -> None:
-        until = time.monotonic() + self.random.uniform(least_s, most_s)
-        eventually(lambda: time.monotonic() >= until, "the moment")
 
     def _recover(self, *, everybody: bool) -> None:
         """By `coord session recover`: without --force where nobody is left who renews the session."""
@@ -163,9 +158,6 @@ class One:
         if answer.exit_code:
             self.found.stuck.append(f"{self.session_id}: {answer.stderr}")
 
-    def _is_interrupted(self) -> bool:
-        return bool(sessions.show(self.store, self.session_id)["status"] == "interrupted")
-
     def _killed_half_way(self, force: bool) -> None:
         argv = ["session", "recover", self.session_id, "--owner", "half", *(["--force"] if force else [])]
         process = subprocess.Popen(
@@ -174,7 +166,7 @@ class One:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self._pause(0.2, 1.5)
+        pass_time(self.random.uniform(0.2, 1.5))
         self.faults["SIGKILL of a recovery"] += process.poll() is None
         process.kill()
         process.wait()

@@ -133,6 +133,7 @@ class Round:
             crowd,
             server,
             self.given.faults,
+            self.given.also,
             every_s=0.3 if self.given.long else 0.2,
             freeze_s=12.0 if self.given.long else 1.0,
             roll_back=not self.durable,
@@ -223,10 +224,10 @@ class Round:
     def _count(self, requests: list[Asked], events: list[Record]) -> None:
         """Facts for the page: how much really was in the way."""
         ends = Counter(event["data"].get("reason") for event in events if event["type"] == "task:requeued")
-        self.given.faults["tasks taken back from who was gone"] += sum(
+        self.given.also["tasks taken back from who was gone"] += sum(
             ends[reason] for reason in ("lease_expired", "agent_lost", "agent_replaced", "agent_deregistered")
         )
-        self.given.faults["requests without an answer"] += sum(one.answer is None for one in requests)
+        self.given.also["requests without an answer"] += sum(one.answer is None for one in requests)
 
 
 def _chunks(size: int) -> list[list[Record]]:
