@@ -1,7 +1,8 @@
 """Those who follow, watch and wait are cut off and killed at random moments while others write, and go on: they miss
 nothing, see nothing twice, and see each thing as it is.
 
-Size: cuts. They come in rounds of at most PER_ROUND, each with a project of its own."""
+Size: cuts, each of which ended a connection or a process. They come in rounds of at most PER_ROUND, each with a project
+of its own."""
 
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ from workers.selftest.proxy import Proxy
 PER_ROUND = 50
 WRITERS = 2
 LONGER_THAN_A_TIMEOUT_S = 6.0
+KILLED = "kill -9 of `coord event follow`"
 REQUEST = Request()
 
 
@@ -49,7 +51,7 @@ def run(run: Run) -> list[Figure]:
             left -= PER_ROUND
     finally:
         server.close()
-    note = f"{found.events:,} events; a reader began anew {found.interrupted:,} times; {'; '.join(found.wrong[:3])}"
+    note = "; ".join([f"{found.events:,} events; a reader began anew {found.interrupted:,} times", *found.wrong[:3]])
     return [
         none_of(
             "events missed, repeated, out of order or altered for a follower cut off and resumed",
@@ -85,9 +87,12 @@ class _Round:
             readers = self._readers(proxy)
             try:
                 with writing(self._server.url, self._session, self._folder / "told", WRITERS, self._run.seed) as them:
-                    for _ in range(cuts):
+                    done = 0
+                    while done < cuts:
                         pass_time(self._run.random.uniform(0, 0.1))
+                        before = self._cut_off(proxy)
                         self._break(store, proxy, readers[1], found)
+                        done += self._cut_off(proxy) > before
                     them.stop()
                 proxy.mend()
                 state.set_(store, self._session, "total.end", LAST, request=REQUEST)
@@ -116,6 +121,10 @@ class _Round:
             Watcher(store_at(proxy.url), self._session, "total"),
         )
 
+    def _cut_off(self, proxy: Proxy) -> int:
+        """How often anybody was cut off so far: a line that was silent for a moment is none of these."""
+        return proxy.faults["connections reset"] + proxy.faults["replies dropped"] + self._run.faults[KILLED]
+
     def _break(self, store: Store, proxy: Proxy, command: Command, found: Found) -> None:
         dice = self._run.random
         kind = dice.choice(("blink", "outage", "lost", "half", "kill", "wait"))
@@ -123,7 +132,7 @@ class _Round:
             found.waits += 1
             found.in_vain += not self._waits(store, proxy, found.waits)
         elif kind == "kill":
-            self._run.faults["kill -9 of `coord event follow`"] += command.kill()
+            self._run.faults[KILLED] += command.kill()
         elif kind == "lost":
             proxy.drop_next_reply(match=dice.choice((b"XREAD", b"XRANGE")))
             pass_time(dice.uniform(0, 0.1))
