@@ -92,7 +92,7 @@ def heartbeat(agent: AgentArg, project: ProjectOpt = FROM_CONFIG, request_id: Re
     """Keep an agent alive → its new `expires_at`. Exit 4 with `lease_lost` when that life is over."""
     from coordinator.services import agents
 
-    emit(agents.heartbeat(context().store, project, agent, request=request_of(request_id)))
+    emit(agents.heartbeat(context().store, project, agent, request=request_of(request_id, agent)))
 
 
 @command(app, examples=["coord agent show lead-7 --project shop"])

@@ -18,7 +18,7 @@ _current: CommandContext | None = None
 def _bring_back(store: Store, project: str) -> None:
     from coordinator.services import opportunity
 
-    opportunity.bring_back(store, project)
+    opportunity.bring_back(store, project, agent=context().agent)
 
 
 class CommandContext:
@@ -28,6 +28,8 @@ class CommandContext:
         self.overrides = dict(overrides or {})
         self.session: str | None = None
         """The session that the command is about, where it is about one."""
+        self.agent: str | None = None
+        """The name of the agent that gives the command, where one does."""
 
     @cached_property
     def config(self) -> Config:

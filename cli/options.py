@@ -49,6 +49,7 @@ def request_of(
     from coordinator.services.request import Request
     from coordinator.store.project import WAIT_MS
 
+    context().agent = agent and agent.partition("#")[0]
     return Request(request_id, agent, locks_of(lock), WAIT_MS if wait_ms is None else wait_ms)
 
 

@@ -69,8 +69,8 @@ def next_(
     """
     from coordinator.services import claims, opportunity
 
-    store = context().store
-    opportunity.sweep(store, session)
+    store, request = context().store, request_of(request_id, agent)
+    opportunity.sweep(store, session, agent=agent.partition("#")[0])
     task = claims.next_(
         store,
         session,
@@ -78,7 +78,7 @@ def next_(
         claim=claim,
         lease_ms=claims.PULL_LEASE_MS if lease is None else lease,
         wait_ms=wait,
-        request=request_of(request_id, agent),
+        request=request,
     )
     if task is None:
         from coordinator.services import explain

@@ -54,7 +54,7 @@ def next_(
     With `claim` it is theirs and running, with its `epoch`; `last_attempt` is what the attempt before left. With
     `wait_ms`, waits for work that long and then raises WaitedInVain.
     """
-    ids.agent_reference(agent)
+    name, _ = ids.agent_reference(agent)
 
     def take() -> Record | None:
         for _ in range(LOOKS):
@@ -75,7 +75,7 @@ def next_(
     bell = Bell(store, project)  # remembers where the stream ends before the first look, so nothing is missed
     while True:
         # what ends while we wait may be what we wait for: a lease, or a pause after a failed attempt
-        next_s = patiently(lambda _: opportunity.sweep(store, session_id), 0)
+        next_s = patiently(lambda _: opportunity.sweep(store, session_id, agent=name), 0)
         task = take()
         if task is not None:
             return task

@@ -21,14 +21,16 @@ WATCH_S = 1.5
 """Whoever waits looks as often as this, so that a silence of the server is told apart from a project at rest."""
 
 
-def bring_back(store: Store, project: str) -> None:
-    """For a command that found something overdue: act on what can be done quickly, and never fail because of it."""
+def bring_back(store: Store, project: str, *, agent: str | None = None) -> None:
+    """For a command, of `agent` if it says so, that found something overdue: act on what can be done quickly, and never
+    fail because of it."""
     with contextlib.suppress(CoordError):
-        reaping.sweep(store, project, limit=LIMIT, quick=True)
+        reaping.sweep(store, project, limit=LIMIT, quick=True, spare=agent)
 
 
-def sweep(store: Store, session_id: str) -> float:
-    """Act on the passed deadlines of the session's project, if there are any: one small look when there are none.
+def sweep(store: Store, session_id: str, *, agent: str | None = None) -> float:
+    """Act on the passed deadlines of the session's project, if there are any: one small look when there are none. The
+    life of `agent`, who asks, is left alone.
 
     Returns how many seconds it is worth waiting before the next look, SOON_S to WATCH_S.
     """
@@ -37,7 +39,7 @@ def sweep(store: Store, session_id: str) -> float:
         seen = look(store.project(project))
         left_s = WATCH_S if seen.soonest_ms is None else seen.soonest_ms / 1000 - seen.now_us / 1_000_000
         if left_s <= 0:
-            reaping.sweep(store, project, limit=LIMIT)
+            reaping.sweep(store, project, limit=LIMIT, spare=agent)
     except ServerUnavailable as error:
         if error.word != "no_permission":  # a login that only reads can look all the same
             raise

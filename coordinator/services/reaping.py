@@ -26,10 +26,11 @@ OF_A_TASK = frozenset(TASK_FIELDS) - {"deferred", "failed_on"}
 OF_AN_AGENT = frozenset(AGENT_FIELDS) - {"breaker"}
 
 
-def sweep(store: Store, project: str, *, limit: int = 1000, quick: bool = False) -> Record:
+def sweep(store: Store, project: str, *, limit: int = 1000, quick: bool = False, spare: str | None = None) -> Record:
     """Act on every deadline of the project that has passed → how many of each kind: `{task, agent, session, lock,
     retry, spread, pruned, failed}`. Bounded by `limit`; call again for more. `quick`: no session is deleted, which may
-    take long."""
+    take long. `spare`: the agent that sweeps by the way is not found dead by itself, nor, with `quick`, what it holds
+    taken away: it is about to say that it lives."""
     ids.project_id(project)
     done: Record = {"task": 0, "agent": 0, "session": 0, "lock": 0, "retry": 0, "spread": 0, "pruned": 0, "failed": 0}
     project_store = store.project(project)
@@ -45,10 +46,12 @@ def sweep(store: Store, project: str, *, limit: int = 1000, quick: bool = False)
         for member, deadline_ms in fresh:
             seen.add(member)
             kind = member.partition("/")[0]
+            if member == f"agent/{spare}":
+                continue
             try:
                 if was_silent and grace.spared(project_store, member):
                     continue
-                word = _act(store, project, member, deadline_ms, quick=quick) or kind
+                word = _act(store, project, member, deadline_ms, quick=quick, spare=spare) or kind
                 if word != POSTPONED:
                     done[word] += 1
                 if kind == "spread":
@@ -64,7 +67,7 @@ def sweep(store: Store, project: str, *, limit: int = 1000, quick: bool = False)
     return done
 
 
-def _act(store: Store, project: str, member: str, deadline_ms: int, *, quick: bool) -> str | None:
+def _act(store: Store, project: str, member: str, deadline_ms: int, *, quick: bool, spare: str | None) -> str | None:
     kind, _, rest = member.partition("/")
     if kind == "session":
         return _session(store, project, member, rest, deadline_ms, quick=quick)
@@ -75,12 +78,14 @@ def _act(store: Store, project: str, member: str, deadline_ms: int, *, quick: bo
         work = _lock(member, rest, deadline_ms)
     else:
         name, _, task_id = rest.partition("/")
-        work = _task(kind, member, name, task_id, deadline_ms)
+        work = _task(kind, member, name, task_id, deadline_ms, spare if quick else None)
     return change_project(store, project, Request(system=True, wait_ms=0), work, verb=f"sweep {kind}")
 
 
-def _task(kind: str, member: str, name: str, task_id: str, deadline_ms: int) -> Callable[[Transaction], None]:
-    def work(tx: Transaction) -> None:
+def _task(
+    kind: str, member: str, name: str, task_id: str, deadline_ms: int, spare: str | None
+) -> Callable[[Transaction], str | None]:
+    def work(tx: Transaction) -> str | None:
         tx.fetch(Node(name, SESSION, RECORD), Node(name, TASKS, task_id), Leases((task_member(name, task_id),)))
         session = tx.node(name, SESSION, RECORD).value
         tx.passed(member, deadline_ms)
@@ -88,8 +93,10 @@ def _task(kind: str, member: str, name: str, task_id: str, deadline_ms: int) -> 
         task = task_records.find(change, task_id) if session is not None else None
         if task is None:
             tx.end_lease(member)
-            return
+            return None
         _require_fields(task.record, OF_A_TASK, f"task {task_id}")
+        if kind == "task" and spare is not None and (task.record["holder"] or "").partition("#")[0] == spare:
+            return POSTPONED
         if kind == "task":
             _lease_over(change, task)
         elif kind == "retry":
@@ -97,6 +104,7 @@ def _task(kind: str, member: str, name: str, task_id: str, deadline_ms: int) -> 
             _pause_over(change, task)
         else:
             _spread(change, task, member)
+        return None
 
     return work
 

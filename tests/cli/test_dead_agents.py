@@ -130,6 +130,29 @@ def test_no_command_of_a_moment_deletes_a_session(coord: Coord, crew: Crew) -> N
     assert crew.sweep()["pruned"] == 1, "a sweep with time for it does"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "agent heartbeat ann --project shop",
+        "task complete shop.s1 a --agent ann",
+        "task next shop.s1 --agent ann --claim",
+    ],
+)
+def test_an_agent_that_comes_late_is_not_found_dead_by_its_own_command(coord: Coord, crew: Crew, command: str) -> None:
+    answer = coord(*command.split())
+    assert answer.json["id" if command.startswith("task") else "agent"] in ("a", "ann")
+    assert stored(crew, "agents", "ann")["status"] != "lost"
+    crew.sound()
+
+
+def test_what_others_left_is_brought_back_by_a_late_agent_all_the_same(coord: Coord, crew: Crew) -> None:
+    crew.agent("bob", ttl_ms=1)
+    crew.wait_for_the_end_of("agent/bob")
+    coord("agent", "heartbeat", "bob", "--project", "shop")
+    assert stored(crew, TASKS, "a")["status"] == "pending"
+    assert (stored(crew, "agents", "ann")["status"], stored(crew, "agents", "bob")["status"]) == ("lost", "available")
+
+
 def test_an_agent_that_is_silent_while_its_task_runs_is_looked_at_again_when_that_ends(crew: Crew) -> None:
     crew.agent("bob", ttl_ms=1)
     crew.claimed("bob", lease_ms=60_000)

@@ -130,12 +130,12 @@ def test_who_waits_is_not_thrown_out_by_its_own_look_at_what_is_overdue(
     crew.agent("ann")
     looks, sweep = [0], opportunity.sweep
 
-    def away_for_a_moment(store: Store, session_id: str) -> float:
+    def away_for_a_moment(store: Store, session_id: str, **options: Any) -> float:
         looks[0] += 1
         if looks[0] in (1, 2):
             raise ServerUnavailable("gone", hint="wait", code="unreachable")
         crew.submit("a")
-        return sweep(store, session_id)
+        return sweep(store, session_id, **options)
 
     monkeypatch.setattr(opportunity, "sweep", away_for_a_moment)
     if what == "a task":
