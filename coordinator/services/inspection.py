@@ -192,7 +192,8 @@ def _read_shared(seen: Inspection, sections: dict[str, dict[str, str]]) -> None:
             try:
                 node = _node(text)
                 if section == AGENTS:
-                    validate_agent(node.value)
+                    if validate_agent(node.value)["id"] != name:
+                        raise InvalidData("is the record of another agent")
                     seen.agents[name] = node
             except (*UNREADABLE, CoordError):
                 seen.wrong_shared.append((section, name, _shown(text)))

@@ -22,6 +22,7 @@ CHUNK = 200
 LATER_MS = 3_600_000
 """After so long a session whose deletion was left to others is found again: it does not stand in front till then."""
 POSTPONED = "postponed"
+OF_TASKS = ("task", "retry", "spread")
 OF_A_TASK = frozenset(TASK_FIELDS) - {"deferred", "failed_on"}
 OF_AN_AGENT = frozenset(AGENT_FIELDS) - {"breaker"}
 
@@ -76,6 +77,8 @@ def _act(store: Store, project: str, member: str, deadline_ms: int, *, quick: bo
         work = _agent(member, rest, deadline_ms)
     elif kind == "lock":
         work = _lock(member, rest, deadline_ms)
+    elif kind not in OF_TASKS:
+        raise InvalidData(f"the deadline {ids.shown(member)} is not one of coord's")
     else:
         name, _, task_id = rest.partition("/")
         work = _task(kind, member, name, task_id, deadline_ms, spare if quick else None)

@@ -8,16 +8,18 @@ from typing import NamedTuple
 from coordinator.models import ids
 from coordinator.models.clock import instant_ms
 from coordinator.models.errors import Conflict, CoordError, Damaged, ReadOnly, WrongState
-from coordinator.models.shapes import Record, new_session, validate_session, validate_task
+from coordinator.models.shapes import Record, new_session, validate_agent, validate_session, validate_task
 from coordinator.models.states import SessionMode
 from coordinator.rules.lifecycle import session_ended
 from coordinator.services import sessions, transfer
+from coordinator.services.agents import AGENTS
 from coordinator.services.inspection import Flaw, Inspection, inspect
 from coordinator.services.request import Request, session_not_found, session_reads
 from coordinator.store.connection import Store
 from coordinator.store.documents import SESSION, TASKS
 from coordinator.store.events import EventStream
 from coordinator.store.found import Found, LeaseFound, LockFound, SectionFound
+from coordinator.store.keys import SHARED
 from coordinator.store.reads import AllNodes, Counts, Lock, Sections
 
 LOOKED_THROUGH = 20
@@ -82,12 +84,13 @@ def _look(store: Store, session_id: str) -> Sight:
     project, name = ids.session_id(session_id)
     record, leases = session_reads(name)
     leader, sections, tasks = Lock(sessions.leader_lock(session_id)), Sections(name), AllNodes(name, TASKS)
-    counts = Counts(store.project(project).keys.counts(name))
-    seen = store.project(project).fetch(record, leases, leader, sections, tasks, counts)
+    counts, agents = Counts(store.project(project).keys.counts(name)), AllNodes(SHARED, AGENTS)
+    seen = store.project(project).fetch(record, leases, leader, sections, tasks, counts, agents)
     held = (seen[leases][0], seen[leader])
     if not seen[record].exists and not seen[sections] and held == (None, None):
         raise session_not_found(store, session_id)
     _require_sound(session_id, seen[record], seen[sections], seen[tasks])
+    _require_agents(session_id, seen[agents])
     if not seen[tasks] and sum(seen[counts].values()) > 0:
         raise _damaged(session_id, "its tasks are gone")
     found, document = seen[record].value, transfer.export(store, session_id)
@@ -109,6 +112,17 @@ def _require_sound(session_id: str, record: Found, sections: dict[str, SectionFo
     for section, nodes in ((SESSION, True), (TASKS, tasks)):
         if nodes and section not in sections:
             raise _damaged(session_id, f"its section {section} is not listed")
+
+
+def _require_agents(session_id: str, agents: dict[str, Found]) -> None:
+    """Damaged when the record of an agent is not what its model asks for: every command that meets it would fail."""
+    for name, found in agents.items():
+        try:
+            sound = validate_agent(found.value)["id"] == name
+        except CoordError:
+            sound = False
+        if not sound:
+            raise _damaged(session_id, f"the record of agent {ids.shown(name)} is not one of coord's")
 
 
 def _damaged(session_id: str, what: str) -> Damaged:

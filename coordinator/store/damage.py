@@ -67,6 +67,15 @@ def error(project: str, where: str, what: str) -> Damaged:
     return Damaged(f"session {session_id} is damaged: {where} {what}", hint=hint, session=session_id, key=where)
 
 
+def meta_error(project: str, key: str, layout: int) -> Damaged:
+    """The error for a project whose clock or layout is no number: nothing is written to it before both are right."""
+    hint = (
+        f"set what somebody else wrote there right in Redis: in {key}, layout is {layout} and revision a number "
+        "not less than the microseconds since 1970"
+    )
+    return Damaged(f"{key} holds what coord did not write: project {project} cannot be used", hint=hint, key=key)
+
+
 def _field(read: Read, answer: Any) -> str | None:
     """The node that cannot be understood, where that can be told."""
     if isinstance(read, Node):

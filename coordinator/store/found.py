@@ -72,11 +72,19 @@ class PlaceFound(NamedTuple):
     holds: dict[str, int]
 
 
-def scored(reply: Any) -> list[tuple[str, float]]:
+FARTHEST = 2**53
+"""No score of ours is beyond it; one that somebody else made endless is taken for it."""
+
+
+def scored(reply: Any) -> list[tuple[str, int]]:
     """Members with their scores, from pairs (redis-py) or a flat list (RESP2)."""
     if reply and isinstance(reply[0], str):
         reply = zip(reply[::2], reply[1::2], strict=True)
-    return [(member, float(score)) for member, score in reply]
+    return [(member, whole(score)) for member, score in reply]
+
+
+def whole(score: Any) -> int:
+    return int(max(-FARTHEST, min(FARTHEST, float(score))))
 
 
 def _no_json(name: str) -> None:

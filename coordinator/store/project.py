@@ -76,7 +76,11 @@ class ProjectStore:
         except Damaged as error:
             raise self._damaged(reads) or error from error
         (seconds, micros), (revision, layout) = answers[0], answers[1]
-        if layout is not None and int(layout) != LAYOUT:
+        try:
+            last, known = int(revision or 0), None if layout is None else int(layout)
+        except ValueError as error:
+            raise self._damaged_meta() from error
+        if known is not None and known != LAYOUT:
             raise LayoutUnknown(
                 f"project {self.project} is kept in layout {layout}; this coord knows layout {LAYOUT}",
                 hint="use the version of coord that the other machines use",
@@ -88,7 +92,12 @@ class ProjectStore:
         except UNREADABLE as error:
             raise self._damaged(reads) or error from error
         now_us = int(seconds) * 1_000_000 + int(micros)
-        return Snapshot(now_us, int(revision or 0), None if layout is None else int(layout), remembered, replies)
+        return Snapshot(now_us, last, known, remembered, replies)
+
+    def _damaged_meta(self) -> CoordError:
+        from coordinator.store.damage import meta_error
+
+        return meta_error(self.project, self.keys.meta, LAYOUT)
 
     def _damaged(self, reads: Sequence[Read]) -> CoordError | None:
         from coordinator.store.damage import find

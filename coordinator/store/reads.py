@@ -197,7 +197,7 @@ class Expired(NamedTuple):
         return "ZRANGE", keys.deadlines, "-inf", self.before_ms, "BYSCORE", "LIMIT", 0, self.limit, "WITHSCORES"
 
     def parse(self, reply: Any) -> list[tuple[str, int]]:
-        return [(member, int(score)) for member, score in scored(reply)]
+        return scored(reply)
 
 
 class NextDeadline(NamedTuple):
@@ -210,7 +210,7 @@ class NextDeadline(NamedTuple):
         return "ZRANGE", keys.deadlines, f"({self.after_ms}", "+inf", "BYSCORE", "LIMIT", 0, 1, "WITHSCORES"
 
     def parse(self, reply: Any) -> int | None:
-        return next((int(score) for _, score in scored(reply)), None)
+        return next((score for _, score in scored(reply)), None)
 
 
 class SetMembers(NamedTuple):
@@ -267,7 +267,7 @@ class Ranked(NamedTuple):
         return "ZRANGE", self.key, self.start, self.stop, "WITHSCORES"
 
     def parse(self, reply: Any) -> list[tuple[int, str]]:
-        return [(int(score), member) for member, score in scored(reply)]
+        return [(score, member) for member, score in scored(reply)]
 
 
 class Counts(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from coordinator.store import scripts
+from coordinator.store.found import whole
 from coordinator.store.project import ProjectStore
 
 
@@ -26,4 +27,4 @@ def look(project: ProjectStore) -> Look:
         word, now_us, soonest = scripts.call(
             project.store.wire, "look", [project.keys.meta, project.keys.deadlines], []
         )
-    return Look(int(now_us), int(float(soonest)) if soonest else None, word == "SILENT")
+    return Look(int(now_us), whole(soonest) if soonest else None, word == "SILENT")

@@ -85,6 +85,10 @@ MENDED = (
     Way("what is held of another type", _other_type(lambda keys: keys.holding("bob")), True),
     Way("what is held forgotten", lambda client, keys: client.delete(keys.holding("bob")), True),
     Way("an agent that is a word", lambda client, keys: client.hset(keys.nodes("_", "agents"), "eve", "x"), True),
+    Way("an agent of nothing", lambda client, keys: client.hset(keys.nodes("_", "agents"), "eve", "5 {}"), True),
+    Way("an agent that is another's", lambda client, keys: client.hset(
+        keys.nodes("_", "agents"), "eve", str(client.hget(keys.nodes("_", "agents"), "bob"))
+    ), True),
     Way("an epic that is a word", lambda client, keys: client.hset(keys.nodes("_", "epics"), "e1", "x"), True),
 )  # fmt: skip
 """What is mended from the records, which decide."""

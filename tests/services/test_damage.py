@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,7 @@ from coordinator.services import (
     claims,
     events,
     mending,
+    reaping,
     recovery,
     sessions,
     shared,
@@ -258,3 +260,31 @@ def test_indexes_that_agree_are_left_alone(store: Store, project: str, session_i
     before = store.project(project).fetch().revision
     assert mending.mend(store, session_id, request=Request(system=True)) == 0
     assert store.project(project).fetch().revision == before
+
+
+@pytest.mark.parametrize("field", ["revision", "layout"])
+def test_a_project_whose_clock_is_no_number_is_told_to_be_damaged(store: Store, session_id: str, field: str) -> None:
+    project = session_id.partition(".")[0]
+    key = Keys(project).meta
+    right = store.commands.hget(key, field)
+    store.commands.hset(key, field, "garbage")
+    for read in (*READS, recovered):
+        error = refusal(partial(read, store, session_id))
+        assert error is not None
+        assert (error.exit_code, error.word, error.facts["key"]) == (5, "damaged", key)
+    store.commands.hset(key, field, str(right))
+    assert is_well(store, session_id)
+
+
+def test_times_that_are_none_are_no_silence_and_no_deadline(store: Store, session_id: str) -> None:
+    project = session_id.partition(".")[0]
+    keys = Keys(project)
+    for garbage in ("x", "", "inf {}"):
+        store.commands.hset(keys.meta, mapping={"heard": garbage, "at": garbage, "silent": garbage})
+        states.set_(store, session_id, "planning.goal", garbage, request=Request())
+    store.commands.zadd(keys.deadlines, {"foreign": 1, "task": 1, "agent/": 1})
+    assert reaping.sweep(store, project)["failed"] == 1
+    store.commands.zadd(keys.deadlines, {"session/gone": "inf", "task/s1/gone": "-inf"})
+    with contextlib.closing(Store(store.make, store.address, store.plain_url)) as attentive:
+        attentive.when_overdue = lambda _store, _project: None
+        assert sessions.show(attentive, session_id)["id"] == session_id

@@ -4,7 +4,7 @@
 local SILENCE_MS, RECENT_MS = 2000, 60000
 local function hear(meta, now_ms) -- the number of its key
   local seen = redis.call('HMGET', KEYS[meta], 'at', 'heard', 'silent')
-  local last = math.max(math.floor(tonumber(seen[1] or '0') / 1000), tonumber(seen[2] or '0'))
+  local last = math.max(math.floor((tonumber(seen[1] or '') or 0) / 1000), tonumber(seen[2] or '') or 0)
   local from, to = string.match(seen[3] or '', '^(%d+) (%d+)$')
   from, to = tonumber(from or '0'), tonumber(to or '0')
   local silent_ms = now_ms - last
