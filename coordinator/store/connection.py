@@ -9,6 +9,7 @@ Left to others: what an error means (server_errors), which keys exist (keys) and
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -173,12 +174,38 @@ def _client(url: str, purpose: str, timeout_s: float) -> redis.Redis:
     import redis
 
     try:
-        return redis.Redis.from_url(url, **_options(purpose, timeout_s))
-    except ValueError as error:
-        # what Python says of an address quotes it, and where a password holds a / it is taken for a port
-        said = f": {error}" if str(error).startswith("Invalid value for") else ""
+        client = redis.Redis.from_url(url, **_options(purpose, timeout_s))
+        _require_database(url)
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # says now, not when it connects, what it does not know
+        return client
+    except (ValueError, TypeError, redis.RedisError) as error:
+        said = _said(str(error))
         hint = "redis://user:password@host:6379/0, with %2F for a / in a password, %3A for :, %40 for @"
+        if said and "database" not in said:
+            hint = "see docs/security.md for TLS: rediss://host:6380/0?ssl_ca_certs=FILE"
         raise UsageError(f"the address {mask(url)} is malformed{said}", hint=hint) from None
+
+
+def _require_database(url: str) -> None:
+    """ValueError for a database that is no number: redis-py would take the first one, and look at another's data."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    database = parts.path.removeprefix("/")
+    if parts.scheme != "unix" and database and not (database.isascii() and database.isdigit()):
+        raise ValueError(_NO_DATABASE)
+
+
+_NO_DATABASE = "Invalid value for the database, which is a number"
+
+
+def _said(text: str) -> str:
+    """What redis-py says of an address, as far as it cannot quote it: a password with a / in it is taken for a port."""
+    if text.startswith(("Invalid value for", "Invalid SSL", "protocol must")):
+        return f": {text}"
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", text)
+    return f": there is no option {unknown[1]}" if unknown else ""
 
 
 def _options(purpose: str, timeout_s: float) -> dict[str, Any]:

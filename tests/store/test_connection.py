@@ -266,3 +266,27 @@ def test_an_address_that_cannot_be_used_is_an_error_of_usage(url: str, opened: C
         opened(url).commands.ping()
     assert isinstance(caught.value, UsageError)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://:secret@127.0.0.1:1/0?foo=1", "there is no option foo"),
+        ("rediss://:secret@127.0.0.1:1/0?ssl_ca_cert=/ca.pem", "there is no option ssl_ca_cert"),
+        ("redis://:secret@127.0.0.1:1/0?ssl_ca_certs=/ca.pem", "there is no option ssl_ca_certs"),
+        ("rediss://:secret@127.0.0.1:1/0?ssl_cert_reqs=bogus", "bogus"),
+        ("redis://:secret@127.0.0.1:1/shop", "the database, which is a number"),
+        ("redis://:secret@127.0.0.1:1/-3", "the database, which is a number"),
+        ("redis://:secret@127.0.0.1:1/0/1", "the database, which is a number"),
+        ("unix://:secret@/run/s?db=x", "'db'"),
+    ],
+)
+def test_an_address_with_a_part_that_means_nothing_is_refused_before_anybody_connects(
+    url: str, said: str, opened: Callable[[str], Store]
+) -> None:
+    store = opened(url)
+    for ask in (store.project_ids, lambda: store.commands):
+        with pytest.raises(UsageError) as caught:
+            ask()
+        assert said in caught.value.message
+        assert "secret" not in f"{caught.value.message} {caught.value.hint}"
