@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
@@ -46,7 +47,10 @@ def recover(
     from coordinator.services.recovery import recover as recover_session
 
     request = request_of(request_id, agent, lock, wait)
-    emit(recover_session(context().store, session, owner=owner, force=force, from_backup=from_backup, request=request))
+    taken = recover_session(
+        context().store, session, owner=owner, force=force, from_backup=from_backup, request=request
+    )
+    emit(taken, table=partial(_readable, part="recovery"))
 
 
 @command(
@@ -74,4 +78,11 @@ def handoff(
     from coordinator.services.handoffs import pass_on
 
     request = request_of(request_id, agent, lock, wait)
-    emit(pass_on(context().store, session, to, note=text_argument(note, what="the note"), request=request))
+    passed = pass_on(context().store, session, to, note=text_argument(note, what="the note"), request=request)
+    emit(passed, table=partial(_readable, part="handoff"))
+
+
+def _readable(record: dict[str, Any], part: str) -> str:
+    from cli.tables import with_part
+
+    return with_part(record, part)

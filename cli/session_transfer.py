@@ -18,7 +18,7 @@ from coordinator.models.errors import CommandFailed
 
 app = group("Sessions: one body of work each, led by one orchestrator, alive while somebody renews it.")
 
-BACKUPS = ("id", "state", "reason", "age_s", "tasks", "bytes")
+BACKUPS = ("id", "state", "reason", "age", "taken_at", "tasks", "bytes")
 
 
 def _new_session(text: str) -> str:
@@ -91,7 +91,15 @@ def backups(session: SessionArg) -> None:
     """
     from coordinator.services.backups import list_ as list_backups
 
-    emit(list_backups(context().store, session), table=BACKUPS)
+    emit(list_backups(context().store, session), table=_listed)
+
+
+def _listed(found: list[dict[str, Any]]) -> str:
+    from cli.tables import render
+    from coordinator.rules.reporting import duration
+
+    ages = (None if entry["age_s"] is None else int(entry["age_s"] * 1000) for entry in found)
+    return render([{**entry, "age": duration(age)} for entry, age in zip(found, ages, strict=True)], BACKUPS)
 
 
 def _write(file: Path, data: dict[str, Any]) -> int:

@@ -63,6 +63,25 @@ def fields(record: dict[str, Any], columns: Sequence[str] | None = None) -> str:
     return "\n".join(f"{_padded(head, first)}{' ' * GAP}{text}" for head, text in zip(heads, texts, strict=True))
 
 
+def with_part(record: dict[str, Any], part: str) -> str:
+    """A record, and below it one of its fields that is much to read: a line an entry, whole, whatever the width."""
+    inner = {name: value for name, value in record[part].items() if value not in (None, [], {})}
+    indent = max(map(width_of, inner), default=0) + 2 * GAP
+    lines = ["", clean(part.upper())]
+    for name, value in inner.items():
+        entries = value if isinstance(value, list) else [value]
+        for number, entry in enumerate(entries):
+            head = f"{' ' * GAP}{clean(name)}" if number == 0 else ""
+            lines.append(f"{_padded(head, indent)}{' ' * GAP}{_entry(entry)}")
+    return "\n".join([fields({name: value for name, value in record.items() if name != part}), *lines])
+
+
+def _entry(value: Any) -> str:
+    if not isinstance(value, dict):
+        return cell(value)
+    return "; ".join(f"{clean(name)}: {cell(inner)}" for name, inner in value.items() if inner not in (None, [], {}))
+
+
 def cell(value: Any) -> str:
     """One value on one line: text as it is, nothing as –, words of a list apart by commas, the rest as JSON."""
     if value is None or value == [] or value == {}:

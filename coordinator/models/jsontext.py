@@ -27,7 +27,7 @@ def loads(text: str, *, what: str = "the value", max_bytes: int = MAX_BYTES, max
         value = json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant, parse_int=_integer)
     except json.JSONDecodeError as error:
         raise InvalidJson(
-            f"{what} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
+            f"{what} is not JSON: {error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}",
             hint="check the quotes; in a shell, put the JSON into single quotes",
         ) from None
     except RecursionError:

@@ -21,6 +21,7 @@ from coordinator.services import transfer
 from coordinator.services.agents import AGENTS
 from coordinator.services.backup_text import digest, packed, unpacked
 from coordinator.services.request import CLOSED, Request, change_project, not_found, session_not_found, session_reads
+from coordinator.services.session_view import is_whole
 from coordinator.store.connection import Store
 from coordinator.store.damage import fetch_sound
 from coordinator.store.documents import RECORD, SESSION, TASKS
@@ -143,6 +144,8 @@ def _changed(store: Store, project: str) -> list[str]:
         session_id = f"{project}.{name}"
         by_hand = transfer.set_by_hand(session_id, snapshot[agents])
         revision = transfer.revision_of(snapshot[sections], by_hand)
+        if not is_whole(snapshot[record].value):
+            continue
         if snapshot[record].value["status"] not in CLOSED and f"{name}/{revision}" not in snapshot[entries]:
             wanted.append(session_id)
     return wanted

@@ -5,6 +5,8 @@ A closed session keeps its lease entry, whose deadline says when it is pruned; t
 
 from __future__ import annotations
 
+from typing import Any
+
 from coordinator.models.clock import instant_ms
 from coordinator.models.shapes import SESSION_FIELDS, Record
 from coordinator.rules.lifecycle import session_ended, session_liveness
@@ -28,6 +30,11 @@ def show_session(record: Record, revision: int | str, lease: LeaseFound | None, 
         "expires_at": None if lease is None or session_ended(status) else instant_ms(lease.deadline_ms),
         "revision": revision,
     }
+
+
+def is_whole(record: Any) -> bool:
+    """Whether it has what showing a session needs; somebody else than coord may have written it."""
+    return isinstance(record, dict) and record.keys() >= set(SESSION_FIELDS)
 
 
 def damaged_session(project: str, name: str) -> Record:

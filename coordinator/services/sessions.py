@@ -25,7 +25,7 @@ from coordinator.services.request import (
     session_not_found,
     session_reads,
 )
-from coordinator.services.session_view import damaged_session, renewed, show_session
+from coordinator.services.session_view import damaged_session, is_whole, renewed, show_session
 from coordinator.services.task_records import changes_of
 from coordinator.store.connection import Store
 from coordinator.store.damage import fetch_sound
@@ -132,11 +132,11 @@ def _sessions_of(project: ProjectStore) -> list[Record]:
         return []
     now_leases: dict[str, LeaseFound] = snapshot[AllLeases()]
     return [
-        damaged_session(project.project, name)
-        if read in damaged
-        else show_session(found.value, found.revision, now_leases.get(session_member(name)), snapshot.now_ms)
+        show_session(found.value, found.revision, now_leases.get(session_member(name)), snapshot.now_ms)
+        if found is not None and is_whole(found.value)
+        else damaged_session(project.project, name)
         for name, read in reads.items()
-        if read in damaged or (found := snapshot[read]).exists
+        if (found := None if read in damaged else snapshot[read]) is None or found.exists
     ]
 
 

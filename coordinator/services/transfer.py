@@ -12,7 +12,7 @@ from typing import Any
 
 from coordinator.models import ids
 from coordinator.models.clock import instant
-from coordinator.models.errors import Damaged
+from coordinator.models.errors import Damaged, InvalidJson
 from coordinator.models.jsontext import MAX_DEPTH, Json, canonical, loads
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind
@@ -79,12 +79,14 @@ def document(*, revision: int, now_us: int, **parts: Record) -> Record:
 
 
 def set_by_hand(session_id: str, agents: dict[str, Found]) -> dict[str, Found]:
-    """Those of a project's agents that are a part of this session's state."""
-    return {
-        agent: found
-        for agent, found in agents.items()
-        if session_id in found.value["set_in"] and found.value["kind"] == AgentKind.MANUAL
-    }
+    """Those of a project's agents that are a part of this session's state. One that coord did not write is of none."""
+    return {agent: found for agent, found in agents.items() if _is_set_in(session_id, found.value)}
+
+
+def _is_set_in(session_id: str, agent: Json) -> bool:
+    if not (isinstance(agent, dict) and isinstance(agent.get("set_in"), list)):
+        return False
+    return session_id in agent["set_in"] and agent.get("kind") == AgentKind.MANUAL
 
 
 def revision_of(sections: dict[str, SectionFound], by_hand: dict[str, Found]) -> int:
@@ -123,7 +125,10 @@ def checksum(data: Record) -> str:
 
 def parse(text: str) -> Record:
     """The text of an export as JSON. InvalidJson or TooLarge; what it holds is checked by the import."""
-    data: Record = loads(text, what="the export", max_bytes=MAX_EXPORT_BYTES, max_depth=MAX_DEPTH + _WRAPPING)
+    try:
+        data: Record = loads(text, what="the export", max_bytes=MAX_EXPORT_BYTES, max_depth=MAX_DEPTH + _WRAPPING)
+    except InvalidJson as error:
+        raise InvalidJson(error.message, hint="it was cut or altered: export it again, or take another copy") from None
     return data
 
 

@@ -77,7 +77,7 @@ class ProjectStore:
             raise self._damaged(reads) or error from error
         (seconds, micros), (revision, layout) = answers[0], answers[1]
         try:
-            last, known = int(revision or 0), None if layout is None else int(layout)
+            last, known = int("0" if revision is None else revision), None if layout is None else int(layout)
         except ValueError as error:
             raise self._damaged_meta() from error
         if known is not None and known != LAYOUT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,3 +150,29 @@ def test_a_closed_session_is_made_anew_from_its_snapshot(coord: Coord) -> None:
     text = coord("session", "export", "shop.s1", "--from-backup", closed["backup"]).stdout
     assert coord("session", "import", "-", "--as", "shop.s2", stdin=text).json["status"] == "active"
     assert coord("state", "get", "shop.s2", "planning.goal").json == "x"
+
+
+def test_what_is_handed_over_or_taken_is_read_whole_on_a_terminal(coord: Coord) -> None:
+    create(coord)
+    title = "A title that is wider than what a narrow terminal has room for"
+    coord("task", "submit", "shop.s1", "--id", "t1", "--title", title)
+    narrow = {"COLUMNS": "60"}
+    handed = coord("--table", "session", "handoff", "shop.s1", "--to", "bob", "--note", "Mind the taxes", env=narrow)
+    assert "HANDOFF\n" in handed.stdout
+    assert f"open     id: t1; status: pending; priority: 5; title: {title}\n" in handed.stdout
+    assert "note     Mind the taxes\n" in handed.stdout
+    taken = coord("--table", "session", "recover", "shop.s1", "--force", env=narrow)
+    assert "step: takeover; reason: it was taken by force" in taken.stdout
+    heads, row = coord("--table", "session", "backups", "shop.s1").stdout.splitlines()
+    assert heads.split() == ["ID", "STATE", "REASON", "AGE", "TAKEN", "AT", "TASKS", "BYTES"]
+    assert row.split()[4].endswith("s")
+
+
+def test_an_export_that_was_cut_is_told_to_be_cut(coord: Coord, tmp_path: Path) -> None:
+    create(coord)
+    whole = coord("session", "export", "shop.s1").stdout
+    (tmp_path / "cut.json").write_text(whole[:300])
+    error = coord.fails(5, "session", "import", str(tmp_path / "cut.json"), "--as", "shop.s2").error
+    assert error["code"] == "invalid_json"
+    assert "export it again" in error["hint"]
+    assert " at at " not in error["message"]

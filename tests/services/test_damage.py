@@ -232,9 +232,11 @@ def test_a_session_of_which_nothing_is_left_but_its_name_comes_back(
     assert is_well(store, session_id)
 
 
-def test_other_sessions_go_on_beside_a_damaged_one(store: Store, project: str, session_id: str) -> None:
+@pytest.mark.parametrize("text", ["garbage", "5 {}", '5 "a word"', "5 null", "5 [1]"])
+def test_other_sessions_go_on_beside_a_damaged_one(store: Store, project: str, session_id: str, text: str) -> None:
     other = str(sessions.create(store, project, mode="testing", name="s2", request=Request())["id"])
-    store.commands.hset(Keys(project).nodes("s1", "session"), "record", "garbage")
+    store.commands.hset(Keys(project).nodes("s1", "session"), "record", text)
+    store.commands.hset(Keys(project).nodes("_", "agents"), "foreign", "5 {}")
     states.set_(store, other, "a.b", 1, request=Request())
     listed = {session["id"]: session["status"] for session in sessions.list_(store, project)}
     assert listed == {session_id: "damaged", other: "active"}
@@ -262,12 +264,15 @@ def test_indexes_that_agree_are_left_alone(store: Store, project: str, session_i
     assert store.project(project).fetch().revision == before
 
 
+@pytest.mark.parametrize("text", ["garbage", ""])
 @pytest.mark.parametrize("field", ["revision", "layout"])
-def test_a_project_whose_clock_is_no_number_is_told_to_be_damaged(store: Store, session_id: str, field: str) -> None:
+def test_a_project_whose_clock_is_no_number_is_told_to_be_damaged(
+    store: Store, session_id: str, field: str, text: str
+) -> None:
     project = session_id.partition(".")[0]
     key = Keys(project).meta
     right = store.commands.hget(key, field)
-    store.commands.hset(key, field, "garbage")
+    store.commands.hset(key, field, text)
     for read in (*READS, recovered):
         error = refusal(partial(read, store, session_id))
         assert error is not None
