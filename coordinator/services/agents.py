@@ -22,12 +22,14 @@ from coordinator.services.request import (
     not_found,
     session_not_found,
 )
+from coordinator.store import damage
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION
 from coordinator.store.found import LeaseFound
 from coordinator.store.keys import SHARED, agent_member
 from coordinator.store.project import ProjectStore
 from coordinator.store.reads import AllLeases, AllNodes, Leases, Loads, Names, Node, SetMembers
+from coordinator.store.refusals import UNREADABLE
 from coordinator.store.transaction import Transaction
 
 AGENTS = "agents"
@@ -232,14 +234,18 @@ def read_agents(project_store: ProjectStore, *more: Any) -> tuple[Any, list[Reco
     agents = []
     for name, load in zip(known, snapshot[loads], strict=True):
         found, held = snapshot[nodes][name], snapshot[holding[name]]
-        shown = show(
-            {**found.value, "load": load or found.value["load"]},
-            found.revision,
-            snapshot[leases].get(agent_member(name)),
-            held,
-            snapshot.now_ms,
-            leases=snapshot[leases],
-        )
+        try:
+            shown = show(
+                {**found.value, "load": load or found.value["load"]},
+                found.revision,
+                snapshot[leases].get(agent_member(name)),
+                held,
+                snapshot.now_ms,
+                leases=snapshot[leases],
+            )
+        except UNREADABLE as error:
+            where = f"{project_store.keys.nodes(SHARED, AGENTS)} {ids.shown(name)}"
+            raise damage.error(project_store.project, where, "holds what coord did not write") from error
         agents.append(shown)
     return snapshot, agents
 

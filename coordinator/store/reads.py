@@ -280,7 +280,15 @@ class Counts(NamedTuple):
         return "HGETALL", self.key
 
     def parse(self, reply: Any) -> dict[str, int]:
-        return {name: int(number) for name, number in pairs(reply).items()}
+        return {name: _counted(text) for name, text in pairs(reply).items()}
+
+
+def _counted(text: str) -> int:
+    """ValueError also for what Python takes for a number and Redis does not add to: ` 5`, `1_0`, `+5`."""
+    number = int(text)
+    if str(number) != text:
+        raise ValueError("not a number as Redis writes it")
+    return number
 
 
 class Lock(NamedTuple):

@@ -73,6 +73,7 @@ MENDED = (
     Way("dependants of another type", _other_type(lambda keys: keys.dependants("s1", "b")), True),
     Way("no dependants", lambda client, keys: client.delete(keys.dependants("s1", "b")), True),
     Way("counters that are words", lambda client, keys: client.hset(keys.counts("s1"), "qa:pending", "many"), True),
+    Way("counters with a blank", lambda client, keys: client.hset(keys.counts("s1"), "zzz:pending", "5 "), True),
     Way("counters of another type", _other_type(lambda keys: keys.counts("s1")), True),
     Way("counters that are wrong", lambda client, keys: client.hset(keys.counts("s1"), "qa:pending", 77), True),
     Way("times that are none", lambda client, keys: client.hset(keys.times("s1", "planning"), "goal", "x"), True),

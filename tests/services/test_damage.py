@@ -293,3 +293,15 @@ def test_times_that_are_none_are_no_silence_and_no_deadline(store: Store, sessio
     with contextlib.closing(Store(store.make, store.address, store.plain_url)) as attentive:
         attentive.when_overdue = lambda _store, _project: None
         assert sessions.show(attentive, session_id)["id"] == session_id
+
+
+@pytest.mark.parametrize("text", ["5 {}", "5 [1]", "5 null", '5 {"id": "foreign"}'])
+def test_an_agent_that_coord_did_not_write_is_named_by_the_list_of_agents(
+    store: Store, session_id: str, text: str
+) -> None:
+    project = session_id.partition(".")[0]
+    store.commands.hset(Keys(project).nodes("_", "agents"), "foreign", text)
+    with pytest.raises(Damaged, match="'foreign' holds what coord did not write"):
+        agents.list_(store, project)
+    assert recovered(store, session_id, force=True)["recovery"]["from"] == "state"
+    assert "foreign" not in [agent["id"] for agent in agents.list_(store, project)]
