@@ -103,6 +103,6 @@ def twice(told: Iterable[Told]) -> list[int]:
 
 
 def changed(seen: Iterable[dict[str, Any]], stream: Iterable[Entry]) -> list[str]:
-    """Ids under which a follower once saw another event than there is now."""
+    """Ids under which a follower once saw another event than there is now. Its lines about what is undone have none."""
     now = {entry.id: entry.event for entry in stream}
-    return sorted({event["id"] for event in seen if now.get(event["id"], event) != event})
+    return sorted({one["id"] for one in seen if "id" in one and now.get(one["id"], one) != one})

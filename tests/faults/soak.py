@@ -74,8 +74,9 @@ def plan(scenarios: Iterable[Scenario], servers: list[str], seed: int, *, short:
 
 
 def carry_out(jobs: list[Job], lanes: int, end_at: float, say: Callable[[str], None]) -> list[Result]:
-    """All jobs: first those that may stand side by side, in `lanes`, then the others one by one. What has not begun at
-    `end_at` (of the monotonic clock) is not begun, and says so."""
+    """All jobs: the long ones that must be alone, those that may stand side by side, in `lanes`, and the short ones
+    that must be alone. What has not begun at `end_at` (of the monotonic clock) is not begun, and says so: so the time
+    is over for the short runs on other servers first."""
     results: list[Result] = []
     together = iter([job for job in jobs if not job.alone])
     lock = threading.Lock()
@@ -92,10 +93,11 @@ def carry_out(jobs: list[Job], lanes: int, end_at: float, say: Callable[[str], N
                 results.append(result)
             say(_line(result))
 
+    lane(iter([job for job in jobs if job.alone and job.long]))
     with ThreadPoolExecutor(lanes) as pool:
         for done in [pool.submit(lane, together) for _ in range(lanes)]:
             done.result()
-    lane(iter([job for job in jobs if job.alone]))
+    lane(iter([job for job in jobs if job.alone and not job.long]))
     return results
 
 

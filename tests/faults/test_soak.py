@@ -93,6 +93,14 @@ def test_a_run_that_breaks_is_told_with_its_reason_and_one_that_comes_too_late_i
     assert all(line.startswith("there-is-none × 1 on valkey-9: DOES NOT HOLD ") for line in said)
 
 
+def test_where_the_time_is_over_the_short_runs_on_other_servers_are_left_out_first() -> None:
+    scenarios = [Scenario("a", "", _nothing, 5, 50, long_s=10), Scenario("b", "", _nothing, 5, 9, True, long_s=99)]
+    jobs = soak.plan(scenarios, ["valkey-9", "redis-8"], 7, short=False)
+    results = soak.carry_out(jobs, 1, time.monotonic() - 1, lambda _: None)
+    order = [(result.job.scenario, result.job.server) for result in results]
+    assert order == [("b", "valkey-9"), ("a", "valkey-9"), ("a", "redis-8"), ("b", "redis-8")]
+
+
 def test_the_matrix_counts_what_pytest_reported_and_tells_failures() -> None:
     report = '<testsuites><testsuite tests="12" failures="1" errors="2" skipped="3"></testsuite></testsuites>'
     assert matrix.counts(report) == (6, 3, 3)

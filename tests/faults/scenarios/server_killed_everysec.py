@@ -26,14 +26,16 @@ HELD_BACK_BYTES = 20_000
 
 
 def run(run: Run) -> list[Figure]:
+    waited: list[bool] = []
     server = start_server(run.server, durable=True, appendfsync="everysec")
     with server.client() as client, loaded(run.folder / "load"):
 
         def aim() -> None:
             with contextlib.suppress(AssertionError):  # a disk that is never waited for
                 eventually(lambda: _holds_back(client), "a server that waits for its disk", within_s=5)
+                waited.append(True)
 
-        return figures(crash(run, ByHand(server), run.size, WRITERS, "everysec, disk loaded", aim))
+        return figures(crash(run, ByHand(server), run.size, WRITERS, "everysec, disk loaded", aim), len(waited))
 
 
 def _holds_back(client: redis.Redis) -> bool:
@@ -41,13 +43,21 @@ def _holds_back(client: redis.Redis) -> bool:
     return bool(facts["aof_pending_bio_fsync"]) and facts["aof_buffer_length"] > HELD_BACK_BYTES
 
 
-def figures(found: Crashes) -> list[Figure]:
+def figures(found: Crashes, waited: int) -> list[Figure]:
+    """`waited`: how many of the kills hit a server that waited for its disk."""
     lost, told = len(found.verdict.lost), len(found.told)
     promise = "acknowledged commits lost by kill -9 of the server, `appendfsync everysec`, disk loaded"
     unnoticed = found.crashes - len(alerts(found.stream))
     again = len(twice(found.told)) + len(changed(found.seen, found.stream))
     return [
-        Figure(promise, told, lost, "counted", True, note=f"in {found.crashes} kills"),
+        Figure(
+            promise,
+            told,
+            lost,
+            "counted",
+            True,
+            note=f"in {found.crashes} kills, {waited} of them while it waited for its disk",
+        ),
         none_of("of these kills, unnoticed or noticed twice", found.crashes, abs(unnoticed)),
         none_of("numbers and event ids issued twice across these kills", told + len(found.stream), again),
         none_of("values, tasks and locks that do not fit what was kept", told, len(found.verdict.problems)),
