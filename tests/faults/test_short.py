@@ -12,7 +12,7 @@ SHORT = [scenario for scenario in all_scenarios() if scenario.short]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(170)
+@pytest.mark.timeout(260)
 @pytest.mark.parametrize("scenario", SHORT, ids=lambda scenario: scenario.name)
 def test_promises_hold_under_faults(scenario: Scenario, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     seed = int(request.config.getoption("randomly_seed", default=0) or 0)
