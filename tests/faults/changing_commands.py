@@ -22,6 +22,8 @@ LOCKED = "lock acquire deploy --project PROJECT --ttl 4m"
 MERGED = "state merge SESSION planning --at 2024-02-01T00:00:00Z --data '{\"a\": 1}'"
 OLDER = MERGED.replace("2024-02", "2024-01").replace("1}", "2}")
 CLOSED = ("shared set-config PROJECT retention 0.001", A_GOAL, "session close SESSION")
+LONG_PAUSES = tuple(f"shared set-config PROJECT retry.{name} 1h" for name in ("longest", "first"))
+"""A pause after a failure that no later command finds to be over."""
 AN_EPIC = "shared update-epic PROJECT cart --title Cart"
 BATCH = """\
 {"op": "append", "path": "a.list", "value": 1}
@@ -37,7 +39,7 @@ TASKS = """\
 @dataclass(frozen=True)
 class Case:
     """One command line, the lines that come before it, and the content of FILE. `says_so_again` is false where a
-    command that is repeated finds nothing left to do, and says that."""
+    command that is repeated finds nothing left to do, and says that; some of it may have been done by a sweep."""
 
     line: str
     before: tuple[str, ...] = ()
@@ -101,7 +103,7 @@ CASES = (
     Case("""task progress SESSION t1 --agent ann --result '{"percent": 40}'""", HELD),
     Case("""task complete SESSION t1 --agent ann --epoch LAST.epoch --result '{"n": 1}' --evidence a""", HELD),
     Case("task complete SESSION t1 --agent ann", (T1, T2, ANN, CLAIM)),
-    Case("task fail SESSION t1 --agent ann --reason broken", HELD),
+    Case("task fail SESSION t1 --agent ann --reason broken", (*LONG_PAUSES, *HELD)),
     Case("task fail SESSION t1 --agent ann --reason broken", (ONLY_ATTEMPT, T2, ANN, CLAIM)),
     Case("task block SESSION t1 --agent ann --reason waits", HELD),
     Case("task unblock SESSION t1", (T1, "task block SESSION t1 --reason waits")),

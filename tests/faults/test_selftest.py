@@ -65,7 +65,7 @@ class Selftest:
 
     def nothing_is_left(self, server: RunningServer, *others: str) -> None:
         """No process, no file, and of the keys those of others."""
-        eventually(lambda: self.mark.pids() == [], "the end of every process", within_s=10)
+        eventually(lambda: self.mark.pids() == [], "the end of every process", within_s=30)
         assert list(self.folder.iterdir()) == []
         with server.client() as client:
             assert sorted(client.keys()) == sorted(others)
@@ -143,7 +143,7 @@ def test_killed_outright_it_leaves_no_process_and_the_next_one_takes_its_folder_
     selftest.await_work(server)
     process.kill()
     process.communicate(timeout=WITHIN_S)
-    eventually(lambda: selftest.mark.pids() == [], "the end of every process", within_s=10)
+    eventually(lambda: selftest.mark.pids() == [], "the end of every process", within_s=30)
     [left] = selftest.folder.iterdir()
     code, _, stderr = selftest.run(server.url, *SHORT)
     assert code == 0, stderr
@@ -166,7 +166,7 @@ def test_when_redis_goes_it_ends_with_6_and_says_what_is_left(selftest: Selftest
     assert process.returncode == 6, stderr
     error = json.loads(stderr.splitlines()[-1])["error"]
     assert error["project"] in error["hint"]
-    eventually(lambda: selftest.mark.pids() == [], "the end of every process", within_s=10)
+    eventually(lambda: selftest.mark.pids() == [], "the end of every process", within_s=30)
     assert list(selftest.folder.iterdir()) == []
     server.start_again()
     selftest.coord("--redis-url", server.url, "project", "delete", error["project"], "--yes")

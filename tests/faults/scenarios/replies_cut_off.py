@@ -198,8 +198,9 @@ def _argv(attempt: Attempt, case: Case, named: bool) -> list[str]:
 
 
 def _without_answer(picture: str) -> str:
-    """The picture of the keys alone."""
-    return picture.rpartition("\n\n")[0] if "\n\n" in picture else picture
+    """The picture of the keys alone, without the answers to made-up requests, whoever made them."""
+    keys = picture.rpartition("\n\n")[0] if "\n\n" in picture else picture
+    return "\n".join(line for line in keys.splitlines() if not line.startswith('request:<digest> "- '))
 
 
 SCENARIO = Scenario(
