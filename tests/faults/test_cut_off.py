@@ -13,6 +13,7 @@ from cli.root import root
 from coordinator.store import scripts
 from coordinator.store.connection import Store
 from tests.faults.changing_commands import CASES, Case
+from tests.faults.keyspace import canonical
 from tests.faults.one_command import Attempt, coord
 from tests.faults.scenarios import replies_cut_off
 from tests.servers import RunningServer
@@ -34,6 +35,11 @@ def changing_commands() -> Iterator[str]:
 def test_every_changing_command_has_a_case() -> None:
     missing = sorted(set(changing_commands()) - {case.command for case in CASES})
     assert not missing, f"give these a line in tests/faults/changing_commands.py: {missing}"
+
+
+@pytest.mark.parametrize("made_up", ["06942892171391142781", "0694289217139114278f"])
+def test_a_made_up_id_looks_like_any_other_also_when_it_has_digits_alone(made_up: str) -> None:
+    assert canonical([f"request:{made_up} 1795694350020534"], "shop") == "request:<digest> <revision 1>"
 
 
 def test_what_was_done_twice_looks_different(real_server: RunningServer, tmp_path: Path) -> None:
