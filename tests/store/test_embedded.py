@@ -410,9 +410,9 @@ def test_a_server_that_still_reads_its_data_is_waited_for(home: Path, monkeypatc
     assert say(home, "BGREWRITEAOF").startswith("+")
     wait_until(lambda: "aof_rewrite_in_progress:0" in say(home, "INFO persistence"))
     embedded.stop()
-    wrapped(home, monkeypatch, "--key-load-delay 10000 --loading-process-events-interval-bytes 1024")
+    wrapped(home, monkeypatch, "--key-load-delay 25000 --loading-process-events-interval-bytes 1024")
     with pytest.raises(ServerUnavailable, match="still reading its data") as caught:
-        embedded.ensure_running(timeout_s=0.5)
+        embedded.ensure_running(timeout_s=2.0)
     assert caught.value.word == "loading"
     assert embedded.status()["state"] == "loading"
     embedded.ensure_running()
