@@ -54,7 +54,7 @@ unit: $(STAMP) ## the fast tests: no server, no process
 demo: $(STAMP) ## a release check by four teams on this repository (ARGS=PATH for another)
 	$(BIN)/coord demo $(ARGS)
 
-soak: $(STAMP) ## every promise under faults, about 70 minutes; writes docs/reliability.md
+soak: $(STAMP) ## every promise under faults, about an hour; writes docs/reliability.md
 	$(BIN)/python -m tests.faults --write $(ARGS)
 
 matrix: $(STAMP) ## the whole suite on each server that is installed; writes docs/reliability.md

@@ -18,14 +18,15 @@ from tests.faults.scenario import all_scenarios
 from tests.servers import BINARIES, REAL
 
 PAGE = soak.ROOT / "docs" / "reliability.md"
-LANES = 2
+LANES = 3
+"""More than the cores: most of a scenario's time is leases that end."""
 
 
 def main() -> int:
     """Plan, carry out, write down."""
     options = _options()
     soak.end_when_told()
-    servers = options.server or [REAL, *(kind for kind in BINARIES if kind != REAL and BINARIES[kind]() is not None)]
+    servers = options.server or [REAL]
     scenarios = [one for one in all_scenarios() if not options.only or one.name in options.only]
     jobs = soak.plan(scenarios, servers, options.seed, short=options.short)
     alone_s, beside_s = (sum(one.long_s for one in scenarios if one.alone is alone) for alone in (True, False))
@@ -46,7 +47,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.partition(":")[2].strip())
     parser.add_argument("--only", action="append", choices=names, help="only this scenario; repeatable")
     parser.add_argument("--short", action="store_true", help="the sizes of make test")
-    parser.add_argument("--server", action="append", choices=list(BINARIES), help="the first at length (all installed)")
+    parser.add_argument("--server", action="append", choices=list(BINARIES), help="the first at length (valkey-9 alone)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9))
     parser.add_argument("--minutes", type=float, default=70.0, help="nothing begins after so long")
     parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="PAGE", help="write docs/reliability.md")
