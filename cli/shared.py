@@ -265,18 +265,16 @@ def get_tool(
 
 @command(app, examples=["coord shared list-teams shop"])
 def list_teams(project: ProjectArg) -> None:
-    """Teams that were described, have agents, or said that they are ready."""
-    from coordinator.services import staff
+    """Every team with its lead, agents and tasks, as `coord team list` shows them."""
+    from cli import team as of_teams
+    from coordinator.services import teams
 
-    emit(
-        staff.list_teams(context().store, project, described=context().config.teams),
-        table=("id", "lead", "members", "ready_at"),
-    )
+    emit(teams.list_(context().store, project, described=context().config.teams), table=of_teams.LISTED)
 
 
 @command(app, examples=["coord shared get-team shop engineering"])
 def get_team(project: ProjectArg, team: TeamArg) -> None:
-    """One team."""
-    from coordinator.services import staff
+    """One team, as `coord team show` shows it."""
+    from coordinator.services import teams
 
-    emit(staff.get_team(context().store, project, team, described=context().config.teams))
+    emit(teams.show(context().store, project, team, described=context().config.teams))

@@ -258,6 +258,7 @@ class Team(Record):
     limits: Data
     escalation: Word | None
     ready_at: Instant | None
+    ready_revision: Revision | None = None
     data: Data
 
 

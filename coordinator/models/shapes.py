@@ -55,7 +55,7 @@ SPRINT_FIELDS = (
 )
 LOCK_FIELDS = ("name", "owner", "token", "acquired_at", "expires_at", "waiting")
 TOOL_FIELDS = ("name", "kind", "team", "capabilities", "capacity", "in_use", "available", "project")
-TEAM_FIELDS = ("id", "lead", "members", "limits", "escalation", "ready_at", "data")
+TEAM_FIELDS = ("id", "lead", "members", "limits", "escalation", "ready_at", "ready_revision", "data")
 
 
 def new_session(session_id: str, now: str, /, **fields: Any) -> Record:
@@ -200,6 +200,7 @@ def new_team(team_id: str, /, **fields: Any) -> Record:
         "limits": {},
         "escalation": None,
         "ready_at": None,
+        "ready_revision": None,
         "data": {},
     }
     return _with(record, fields, "team")

@@ -1,17 +1,12 @@
-"""Who and what can do work in a project: registered tools, live agents seen as tools, and teams."""
+"""What can do work in a project: registered tools, and live agents seen as tools."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from coordinator.models import ids
 from coordinator.models.errors import AlreadyExists
-from coordinator.models.shapes import Record, new_team, new_tool, validate_team, validate_tool
+from coordinator.models.shapes import Record, new_tool, validate_tool
 from coordinator.models.states import AgentStatus
-from coordinator.rules import paths
 from coordinator.services import agents, projects
-from coordinator.services.reactions import react
 from coordinator.services.request import Request, change_project, existing_project, not_found
 from coordinator.services.shared import put
 from coordinator.store.connection import Store
@@ -21,9 +16,6 @@ from coordinator.store.reads import AllNodes, SetMembers
 from coordinator.store.transaction import Transaction
 
 TOOLS = "tools"
-TEAMS = "teams"
-DESCRIBED = ("lead", "members", "escalation")
-"""What coord.toml may say of a team."""
 
 
 def list_tools(
@@ -83,46 +75,3 @@ def register_tool(store: Store, project: str, name: str, *, fields: Record, requ
         return record
 
     return change_project(store, project, request, work, verb="shared register-tool", arguments=[name, fields])
-
-
-def list_teams(store: Store, project: str, *, described: Mapping[str, Mapping[str, Any]] | None = None) -> list[Record]:
-    """Teams that coord.toml describes (`described`: team → lead, members, escalation), that have agents, or that said
-    they are ready; members are the live agents too."""
-    project_store = existing_project(store, project)
-    snapshot, everybody = agents.read_agents(project_store, AllNodes(SHARED, TEAMS))
-    known: dict[str, Record] = {name: dict(node.value) for name, node in snapshot[AllNodes(SHARED, TEAMS)].items()}
-    for name, table in (described or {}).items():
-        team = known.setdefault(ids.thing_id(name, "team"), new_team(name))
-        known[name] = validate_team({**team, **{key: table[key] for key in DESCRIBED if key in table}})
-    for agent in everybody:
-        if agent["team"] and agent["status"] != AgentStatus.LOST:
-            team = known.setdefault(agent["team"], new_team(agent["team"]))
-            team["members"] = sorted({*team["members"], agent["id"]})
-    return [known[name] for name in sorted(known)]
-
-
-def get_team(
-    store: Store, project: str, team: str, *, described: Mapping[str, Mapping[str, Any]] | None = None
-) -> Record:
-    """One team. NotFound."""
-    ids.thing_id(team, "team")
-    teams = {record["id"]: record for record in list_teams(store, project, described=described)}
-    if team not in teams:
-        raise not_found("team", team, list(teams), f"`coord shared list-teams {project}` shows what there is")
-    return teams[team]
-
-
-def team_ready(store: Store, project: str, team: str, *, request: Request) -> Record:
-    """The team says that it can take work: remembered with its time, and pending work is placed at once."""
-    ids.thing_id(team, "team")
-
-    def work(tx: Transaction) -> tuple[Record, Record]:
-        found = tx.node(SHARED, TEAMS, team)
-        record: Record = {**(found.value if found.exists else new_team(team)), "ready_at": tx.now}
-        tx.put(SHARED, TEAMS, team, record)
-        tx.event("team:ready", subject=paths.render((TEAMS, team)), data={"team": team}, source="user")
-        return record, tx.events[-1]
-
-    record, event = change_project(store, project, request, work, verb="team ready", arguments=[team])
-    react(store, event)
-    return record

@@ -1,4 +1,4 @@
-"""Who and what can do work: registered tools, live agents seen as tools, teams, and a team that says it is ready."""
+"""What can do work: registered tools, and live agents seen as tools."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from coordinator.models.errors import AlreadyExists, InvalidData, InvalidId, NotFound
-from coordinator.models.shapes import TEAM_FIELDS, TOOL_FIELDS
-from coordinator.models.states import AgentKind
+from coordinator.models.errors import AlreadyExists, InvalidData, NotFound
+from coordinator.models.shapes import TOOL_FIELDS
 from coordinator.services import agents, claims, events, sessions, staff, state, tasks
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
@@ -117,41 +116,6 @@ def test_a_tool_that_breaks_its_model_is_refused(store: Store, shop: str, fields
 
 def test_what_is_not_there_is_not_found_with_the_nearest_names(store: Store, shop: str) -> None:
     tool(store, shop, "browser")
-    staff.team_ready(store, shop, "engineering", request=NOW)
     with pytest.raises(NotFound) as of_tool:
         staff.get_tool(store, shop, "browsr")
-    with pytest.raises(NotFound) as of_team:
-        staff.get_team(store, shop, "enginering")
-    assert (of_tool.value.hint, of_team.value.hint) == ("did you mean browser?", "did you mean engineering?")
-    with pytest.raises(InvalidId):
-        staff.get_team(store, shop, "../x")
-
-
-def test_teams_are_those_that_have_live_agents_or_said_that_they_are_ready(store: Store, shop: str) -> None:
-    register(store, shop, "bob", team="qa")
-    register(store, shop, "ann", team="qa")
-    register(store, shop, "gone", team="ops")
-    agents.deregister(store, shop, "gone", request=NOW)
-    ready = staff.team_ready(store, shop, "design", request=NOW)
-    found = staff.list_teams(store, shop)
-    assert [(team["id"], team["members"]) for team in found] == [("design", []), ("qa", ["ann", "bob"])]
-    assert [tuple(team) for team in found] == [TEAM_FIELDS, TEAM_FIELDS]
-    assert staff.get_team(store, shop, "design") == ready
-    assert ready["ready_at"] is not None
-
-
-def test_a_team_that_is_ready_says_so_as_a_user_and_gets_pending_work_at_once(real_store: Store, project: str) -> None:
-    session = sessions.create(real_store, project, mode="testing", request=NOW)["id"]
-    register(real_store, project, "ann", kind=AgentKind.PUSH, capabilities=["runner:default"])
-    tasks.submit(real_store, session, [{"id": "t", "title": "T", "team": "qa"}], request=NOW)
-    staff.team_ready(real_store, project, "qa", request=NOW)
-    assert tasks.show(real_store, session, "t")["assignee"] == "ann"
-    told = events.list_(real_store, project, types="team:ready")
-    assert [(one["source"], one["subject"], one["data"]) for one in told] == [("user", "teams.qa", {"team": "qa"})]
-
-
-def test_a_project_that_is_not_there_gets_no_team(store: Store, project: str) -> None:
-    with pytest.raises(NotFound):
-        staff.team_ready(store, project, "qa", request=NOW)
-    with pytest.raises(NotFound):
-        staff.list_teams(store, project)
+    assert of_tool.value.hint == "did you mean browser?"

@@ -1,0 +1,146 @@
+"""Teams of a project: who leads one, who belongs to it, whom its blockers are escalated to, whether it is ready, and
+what it has and does now.
+
+A record is made by `set_` or `ready`. What coord.toml says of a team fills in what its record does not say; live agents
+are members too. Left to others: what a team has to wait for (team_gates), escalating (escalation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from coordinator.models import ids
+from coordinator.models.errors import InvalidData
+from coordinator.models.shapes import Record, new_team, validate_team
+from coordinator.models.states import AgentStatus, TaskStatus
+from coordinator.rules import paths
+from coordinator.services import agents
+from coordinator.services.reactions import react
+from coordinator.services.request import Request, change_project, existing_project, not_found
+from coordinator.services.shared import put
+from coordinator.store.connection import Store
+from coordinator.store.keys import SHARED
+from coordinator.store.project import ProjectStore
+from coordinator.store.reads import AllLeases, AllNodes, Counts
+from coordinator.store.transaction import Transaction
+
+TEAMS = "teams"
+DESCRIBED = ("lead", "members", "escalation")
+"""What coord.toml may say of a team."""
+
+Described = Mapping[str, Mapping[str, Any]]
+
+
+def list_(store: Store, project: str, *, described: Described | None = None) -> list[Record]:
+    """Every team that has a record, agents or tasks, or that coord.toml describes, by id: its record with `agents`
+    (live ones by status), `slots`, `in_use` and `tasks` (by status, over the open sessions of the project)."""
+    project_store = existing_project(store, project)
+    records = AllNodes(SHARED, TEAMS)
+    snapshot, everybody = agents.read_agents(project_store, records)
+    known: dict[str, Record] = {name: filled(name, node.value) for name, node in snapshot[records].items()}
+    for name, table in (described or {}).items():
+        known[name] = with_described(known.get(ids.thing_id(name, "team")) or new_team(name), table)
+    tasks = _tasks_of(project_store, snapshot[AllLeases()])
+    live = [agent for agent in everybody if agent["status"] != AgentStatus.LOST]
+    names = {*known, *tasks, *(agent["team"] for agent in live if agent["team"])}
+    return [
+        _as_shown(
+            known.get(name) or new_team(name), [agent for agent in live if agent["team"] == name], tasks.get(name, {})
+        )
+        for name in sorted(names)
+    ]
+
+
+def show(store: Store, project: str, team: str, *, described: Described | None = None) -> Record:
+    """One team, as `list_` has it. NotFound."""
+    ids.thing_id(team, "team")
+    teams = {record["id"]: record for record in list_(store, project, described=described)}
+    if team not in teams:
+        raise not_found("team", team, list(teams), f"`coord team list {project}` shows what there is")
+    return teams[team]
+
+
+def set_(store: Store, project: str, team: str, *, fields: Record, request: Request) -> Record:
+    """Make a team's record, or change the fields given (lead, members, escalation, limits, data). InvalidData for one
+    that would be escalated to itself."""
+    ids.thing_id(team, "team")
+
+    def work(tx: Transaction) -> Record:
+        before = read(tx, team)
+        record = validate_team({**(before or new_team(team)), **fields})
+        if record["escalation"] == team:
+            raise InvalidData(f"team {team} cannot be escalated to itself", hint="name another team, or an agent")
+        if record != before:
+            put(tx, TEAMS, team, before, record)
+        return record
+
+    return change_project(store, project, request, work, verb="team set", arguments=[team, fields])
+
+
+def ready(store: Store, project: str, team: str, *, withdraw: bool = False, request: Request) -> Record:
+    """The team says that it can take work, and that others need not wait for it: kept with its instant and revision
+    until it is withdrawn; pending work is placed at once."""
+    ids.thing_id(team, "team")
+
+    def work(tx: Transaction) -> tuple[Record, Record | None]:
+        before = read(tx, team)
+        if withdraw:
+            record = {**(before or new_team(team)), "ready_at": None, "ready_revision": None}
+            if before is not None and before != record:
+                put(tx, TEAMS, team, before, record)
+            return record, None
+        record = {**(before or new_team(team)), "ready_at": tx.now, "ready_revision": tx.mark}
+        tx.put(SHARED, TEAMS, team, record)
+        tx.event("team:ready", subject=paths.render((TEAMS, team)), data={"team": team}, source="user")
+        return record, tx.events[-1]
+
+    record, event = change_project(store, project, request, work, verb="team ready", arguments=[team, withdraw])
+    if event is not None:
+        react(store, event)
+    return record
+
+
+def read(tx: Transaction, team: str) -> Record | None:
+    """A team's record, guarded, with every field there; None where it has none."""
+    found = tx.node(SHARED, TEAMS, team)
+    return filled(team, found.value) if found.exists else None
+
+
+def filled(team: str, stored: Any) -> Record:
+    """A stored record with the fields that came later than it; whatever else stands there is for nobody to stumble
+    over."""
+    return {**new_team(team), **(stored if isinstance(stored, dict) else {})}
+
+
+def with_described(record: Record, table: Mapping[str, Any]) -> Record:
+    """The record with what coord.toml says where the record says nothing. InvalidData for what cannot be said there."""
+    missing = {key: table[key] for key in DESCRIBED if key in table and not record[key]}
+    return validate_team({**record, **missing})
+
+
+def _tasks_of(project_store: ProjectStore, leases: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Team → status → tasks, over the project's open sessions."""
+    sessions = [member.partition("/")[2] for member in leases if member.startswith("session/")]
+    reads = [Counts(project_store.keys.counts(name)) for name in sessions]
+    snapshot = project_store.fetch(*reads)
+    found: dict[str, dict[str, int]] = {}
+    for counts in (snapshot[one] for one in reads):
+        for field, number in counts.items():
+            team, _, status = field.rpartition(":")
+            if team:
+                of_team = found.setdefault(team, {})
+                of_team[status] = of_team.get(status, 0) + number
+    return found
+
+
+def _as_shown(record: Record, live: list[Record], tasks: dict[str, int]) -> Record:
+    statuses = [agent["status"] for agent in live]
+    return {
+        **record,
+        "members": sorted({*record["members"], *(agent["id"] for agent in live)}),
+        "agents": {status.value: statuses.count(status) for status in AgentStatus if status in statuses},
+        "slots": sum(agent["slots"] for agent in live),
+        "in_use": sum(agent["in_use"] for agent in live),
+        "tasks": {status.value: tasks[status] for status in TaskStatus if status in tasks},
+    }
