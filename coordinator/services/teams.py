@@ -2,7 +2,7 @@
 what it has and does now.
 
 A record is made by `set_` or `ready`. What coord.toml says of a team fills in what its record does not say; live agents
-are members too. Left to others: what a team has to wait for (team_gates), escalating (escalation).
+are members too.
 """
 
 from __future__ import annotations
