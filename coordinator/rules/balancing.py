@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
+from coordinator.rules.admission import Admission
 from coordinator.rules.matching import Matching
 from coordinator.rules.placement_words import Crowd, counted, held_up, no_place, wanted
 
@@ -114,15 +115,15 @@ def rank(task: TaskNeed) -> tuple[int, str, str, str]:
     return (-task.priority, task.submitted_at, task.session, task.id)
 
 
-def plan(tasks: Iterable[TaskNeed], agents: Sequence[AgentOffer], now: str) -> Plan:
-    """Place pending tasks on live pushed agents. `now` is the server's instant as text.
+def plan(tasks: Iterable[TaskNeed], agents: Sequence[AgentOffer], now: str, admission: Admission | None = None) -> Plan:
+    """Place pending tasks on live pushed agents. `now` is the server's instant as text; what `admission` refuses stays.
 
     Tasks that are not pending are left alone (their slots are in the agents' `in_use`), so that a second run on what
     the first one placed places nothing more.
     """
     pending = sorted((task for task in tasks if task.status == TaskStatus.PENDING), key=rank)
     reasons: list[str | None] = [_not_ready(task, now) for task in pending]
-    placements = _place(pending, reasons, agents)
+    placements = _place(pending, reasons, agents, admission or Admission())
     left = zip(pending, reasons, strict=True)
     return Plan(
         placements, [], [Unplaced(task.session, task.id, reason) for task, reason in left if reason is not None]
@@ -137,6 +138,7 @@ def why(
     others: Iterable[TaskNeed] = (),
     statuses: Mapping[str, str] | None = None,
     blocked: str | None = None,
+    admission: Admission | None = None,
 ) -> list[str]:
     """Why `task` is not running, one sentence each; for `task why`.
 
@@ -161,7 +163,7 @@ def why(
         lines.append(_reserved(task.assignee))
     if lines:
         return lines
-    made = plan([task, *others], agents, now)
+    made = plan([task, *others], agents, now, admission)
     mine = (task.session, task.id)
     lines = [f"{one.agent} gets it next: {one.reason}" for one in made.placements if (one.session, one.task) == mine]
     return lines or [one.reason for one in made.unplaced if (one.session, one.task) == mine]
@@ -179,7 +181,9 @@ def _not_ready(task: TaskNeed, now: str) -> str | None:
     return None
 
 
-def _place(pending: Sequence[TaskNeed], reasons: list[str | None], agents: Sequence[AgentOffer]) -> list[Placement]:
+def _place(
+    pending: Sequence[TaskNeed], reasons: list[str | None], agents: Sequence[AgentOffer], admission: Admission
+) -> list[Placement]:
     """Placements for tasks sorted by rank that have no reason to wait; one that finds no place gets its reason here."""
     crowds = _crowds(agents)
     hands = _Hands(agents, list(crowds))
@@ -191,23 +195,31 @@ def _place(pending: Sequence[TaskNeed], reasons: list[str | None], agents: Seque
         for wanting, needs in numbers
     ]
     matching = Matching(fits, hands.slots, hands.used)
-    is_placed = [matching.place(number) for number in class_of]
+    is_placed = []
+    refused = {}
+    for index, (task, number) in enumerate(zip(ready, class_of, strict=True)):
+        reason = admission.refusal(task)
+        if reason is not None:
+            refused[index] = reason
+        is_placed.append(reason is None and matching.place(number))
+        if is_placed[-1]:
+            admission.admit(task)
     everyone = list(crowds.values())
     no_room = {number: no_place(*key, everyone) for key, number in numbers.items() if matching.closed[number]}
     live = [sum(everyone[group].live for group in groups) for groups in fits]
     among = [f"least loaded of {counted(live[number], 'live agent')}{wanted(*key)}" for key, number in numbers.items()]
     placements = []
-    decided = iter(zip(class_of, is_placed, strict=True))
+    decided = enumerate(zip(class_of, is_placed, strict=True))
     for index, task in enumerate(pending):
         if reasons[index] is not None:
             continue
-        number, placed = next(decided)
+        turn, (number, placed) = next(decided)
         if placed:
             agent, in_use = hands.take(matching, number, task.failed_on)
             reason = f"{among[number]} ({in_use} of {agent.slots} slots in use)"
             placements.append(Placement(task.session, task.id, agent.id, agent.incarnation, reason))
         else:
-            reasons[index] = no_room[number]
+            reasons[index] = refused[turn] if turn in refused else no_room[number]
     return placements
 
 

@@ -21,7 +21,7 @@ from coordinator.rules import lifecycle
 from coordinator.rules.balancing import AgentOffer, Placement, Plan, TaskNeed, plan
 from coordinator.rules.breaker import BreakerState
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.services import agents, breakers, task_records
+from coordinator.services import admission, agents, breakers, task_records
 from coordinator.services.request import Request, SessionChange, change_session, session_not_found
 from coordinator.store.connection import Store
 from coordinator.store.damage import fetch_sound
@@ -153,8 +153,9 @@ def _left_ms(agent: Record, now_us: int) -> int:
 
 
 def _plan(store: Store, project_store: ProjectStore, session_id: str, name: str, *, everything: bool) -> Plan:
+    keys = project_store.keys
     snapshot, everybody = agents.read_agents(
-        project_store, Node(name, SESSION, RECORD), Counts(project_store.keys.counts(name))
+        project_store, Node(name, SESSION, RECORD), Counts(keys.counts(name)), *admission.reads(keys, name)
     )
     session = snapshot[Node(name, SESSION, RECORD)].value
     if session is None:
@@ -164,11 +165,12 @@ def _plan(store: Store, project_store: ProjectStore, session_id: str, name: str,
     offers = [offer_of(agent, snapshot.now_us) for agent in everybody]
     if not everything and not any(offer.kind == AgentKind.PUSH and offer.live for offer in offers):
         return Plan()
-    counts = snapshot[Counts(project_store.keys.counts(name))]
+    counts = snapshot[Counts(keys.counts(name))]
     needs = (
         _every_need(project_store, session_id, name) if everything else _ready(project_store, session_id, name, counts)
     )
-    return plan(needs, offers, instant(snapshot.now_us))
+    allowed = admission.made(snapshot.__getitem__, keys, name, now_us=snapshot.now_us)
+    return plan(needs, offers, instant(snapshot.now_us), allowed)
 
 
 def _ready(project_store: ProjectStore, session_id: str, name: str, counts: dict[str, int]) -> list[TaskNeed]:

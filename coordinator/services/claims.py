@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from coordinator.models import ids
@@ -16,9 +15,10 @@ from coordinator.models.errors import Fenced, LimitReached, WaitedInVain, WrongS
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentStatus, TaskStatus
 from coordinator.rules import lifecycle
+from coordinator.rules.admission import Admission
 from coordinator.rules.breaker import BreakerState
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.services import breakers, task_records
+from coordinator.services import admission, breakers, ready_lines, task_records
 from coordinator.services.holding import renew_agent
 from coordinator.services.request import Request, SessionChange, change_session, not_found
 from coordinator.services.task_records import HeldTask
@@ -26,12 +26,10 @@ from coordinator.store.connection import Store
 from coordinator.store.documents import RUNS, TASKS
 from coordinator.store.found import LeaseFound
 from coordinator.store.keys import SHARED, agent_member, task_member
-from coordinator.store.reads import AllNodes, Leases, Node, Nodes, Ranked, SetMembers
+from coordinator.store.reads import AllNodes, Leases, Node, Nodes, SetMembers
 from coordinator.store.transaction import Transaction
 
 PULL_LEASE_MS = 900_000
-PAGE = 20
-"""Places of each line that are read at once."""
 FEW = 5
 """Tasks that are read at once, in the order of their places: mostly the first fits."""
 LOOKS = 8
@@ -151,10 +149,11 @@ def _look(store: Store, session_id: str, agent: str) -> Record | None:
 
 
 def _agent_reads(store: Store, session_id: str, agent: str) -> list[Any]:
-    project, _ = ids.session_id(session_id)
+    project, session = ids.session_id(session_id)
     name, _ = ids.agent_reference(agent)
     keys = store.project(project).keys
-    return [Node(SHARED, AGENTS, name), Leases((agent_member(name),)), SetMembers(keys.holding(name))]
+    of_agent = [Node(SHARED, AGENTS, name), Leases((agent_member(name),)), SetMembers(keys.holding(name))]
+    return [*of_agent, *admission.reads(keys, session)]
 
 
 def registered(change: SessionChange, agent: str) -> tuple[Record, LeaseFound]:
@@ -193,7 +192,8 @@ def _candidate(change: SessionChange, agent: Record) -> HeldTask | None:
     if dash and digits.isascii() and digits.isdigit():
         lines.append(f"@{role}")
     overtaken = False
-    in_order = _in_order(tx, [keys.ready(change.name, line) for line in lines])
+    allowed = admission.made(lambda read: tx.fetch(read)[0], keys, change.name, now_us=tx.now_us)
+    in_order = ready_lines.in_order(tx, [keys.ready(change.name, line) for line in lines])
     while few := tuple(itertools.islice(in_order, FEW)):
         # looked at without a guard: only the task that is taken may make the claim conflict
         members = tuple(task_member(change.name, task_id) for task_id in few)
@@ -201,36 +201,23 @@ def _candidate(change: SessionChange, agent: Record) -> HeldTask | None:
         for task_id, node in zip(few, nodes, strict=True):
             if not node.exists or not _is_free(node.value):
                 overtaken = True
-            elif set(node.value["needs"]) <= set(agent["capabilities"]):
+            elif set(node.value["needs"]) <= set(agent["capabilities"]) and _may_start(change, allowed, node.value):
                 return task_records.load(change, task_id)
     if overtaken:
         raise _Overtaken
     return None
 
 
+def _may_start(change: SessionChange, allowed: Admission, record: Record) -> bool:
+    if allowed.is_open:
+        return True
+    from coordinator.services.balance import need_of  # late: most projects have nothing that needs admission
+
+    return allowed.refusal(need_of(record, change.session_id)) is None
+
+
 def _breaker(tx: Transaction, agent: Record) -> BreakerState:
     return breakers.state_of(tx, agent, tx.fetch(SetMembers(tx.keys.holding(agent["id"])))[0])
-
-
-def _in_order(tx: Transaction, lines: list[str]) -> Iterator[str]:
-    """The tasks of several lines, by their keys, as if they stood in one. A line is read on when all that was read of
-    it has been given."""
-    ahead: dict[str, list[tuple[int, str]]] = {line: [] for line in lines}
-    read = dict.fromkeys(lines, 0)
-    unread = set(lines)
-    while True:
-        wanted = [line for line in lines if line in unread and not ahead[line]]
-        if wanted:
-            heads = tx.fetch(*(Ranked(line, read[line], read[line] + PAGE - 1) for line in wanted))
-            for line, head in zip(wanted, heads, strict=True):
-                ahead[line] = list(head)
-                read[line] += PAGE
-                if len(head) < PAGE:
-                    unread.discard(line)
-        first = min((line for line in lines if ahead[line]), key=lambda line: ahead[line][0], default=None)
-        if first is None:
-            return
-        yield ahead[first].pop(0)[1]
 
 
 def _is_free(task: Record) -> bool:

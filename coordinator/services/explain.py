@@ -10,7 +10,7 @@ from coordinator.models.states import AgentStatus, TaskStatus
 from coordinator.rules import breaker, lifecycle
 from coordinator.rules.balancing import why
 from coordinator.rules.breaker import BreakerState
-from coordinator.services import agents, balance
+from coordinator.services import admission, agents, balance
 from coordinator.services.request import not_found, session_not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
@@ -25,7 +25,8 @@ def why_not_running(store: Store, session_id: str, task_id: str) -> Record:
     project_store = store.project(project)
     waiting = SetMembers(project_store.keys.waiting(name, task_id))
     tasks, session = AllNodes(name, TASKS), Node(name, SESSION, RECORD)
-    snapshot, everybody = agents.read_agents(project_store, session, tasks, waiting)
+    keys = project_store.keys
+    snapshot, everybody = agents.read_agents(project_store, session, tasks, waiting, *admission.reads(keys, name))
     if not snapshot[session].exists:
         raise session_not_found(store, session_id)
     nodes = snapshot[tasks]
@@ -47,6 +48,7 @@ def why_not_running(store: Store, session_id: str, task_id: str) -> Record:
         others=others,
         statuses=statuses,
         blocked=blocker.get("reason"),
+        admission=admission.made(snapshot.__getitem__, keys, name, now_us=snapshot.now_us),
     )
     status = snapshot[session].value["status"]
     if not lifecycle.takes_claims(status) and record["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED):
