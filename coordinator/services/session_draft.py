@@ -31,6 +31,9 @@ from coordinator.store.keys import SHARED, Keys, agent_member, task_member
 from coordinator.store.reads import Leases, Node, Read, Section, SetMembers
 
 
+COORDINATION = "coordination"
+
+
 class Kind(NamedTuple):
     """A section whose nodes are records: what is theirs, and how they are written."""
 
@@ -145,12 +148,21 @@ class SessionDraft(Draft):
 
     def finish(self) -> None:
         super().finish()
+        if COORDINATION in self.tree and self.written & {(COORDINATION, None), (COORDINATION, "dependencies")}:
+            self._check_dependencies(self.tree[COORDINATION])
         if SESSION in self.tree:
             self.line = self.lines.get((SESSION, RECORD))
             self._write_goal(self.tree[SESSION].get("goal"))
         for (section, name), record in self._records.items():
             self.line = record.line
             self._write_record(KINDS[section], (*section.split("."), name), record)
+
+    def _check_dependencies(self, coordination: Json) -> None:
+        """Which team waits for which holds work back, so it has to say something that can come to an end."""
+        from coordinator.rules import team_gates
+
+        self.line = self.lines.get((COORDINATION, "dependencies"), self.line)
+        team_gates.check(coordination.get("dependencies") if isinstance(coordination, dict) else None)
 
     def _load_record(self, section: str, name: str) -> None:
         if (section, name) in self._records:
