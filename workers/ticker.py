@@ -13,6 +13,7 @@ import threading
 import time
 
 from coordinator.models.errors import CoordError, ServerUnavailable
+from coordinator.rules.team_gates import PATH as DEPENDENCIES
 from coordinator.services import reactions
 from coordinator.store import bells
 from coordinator.store.connection import Store
@@ -147,7 +148,7 @@ class Ticker:
         self._position = page[-1].id
         for entry in page:
             self._react(entry)
-        if any(entry.type in PLACE_AFTER for entry in page):
+        if any(entry.type in PLACE_AFTER or _may_end_a_wait(entry) for entry in page):
             self._place()
 
     def _place(self) -> None:
@@ -165,3 +166,9 @@ class Ticker:
                 raise
             except CoordError as error:
                 log.info("blocker:raised %s: %s", entry.id, error.message)
+
+
+def _may_end_a_wait(entry: Entry) -> bool:
+    """Whether it says that a session's teams wait for others than before, or that a team's record changed. What is told
+    of changes has the path in its text, so that most of them need not be parsed."""
+    return entry.type == "state:changed" and (f'"{DEPENDENCIES}' in entry.json or '"coordination"' in entry.json)

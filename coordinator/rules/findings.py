@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from coordinator.rules.path_text import render
 
@@ -17,6 +17,13 @@ class Lease(TypedDict):
 
     token: int
     deadline_ms: int
+
+
+class Gates(TypedDict):
+    """Which team waits for which, as `coordination.dependencies` has it, and the teams that said they are ready."""
+
+    dependencies: Any
+    ready: list[str]
 
 
 class Snapshot(TypedDict):
@@ -34,6 +41,7 @@ class Snapshot(TypedDict):
     ready: dict[str, list[str]] | None
     waiting: dict[str, list[str]] | None
     counts: dict[str, int] | None
+    gates: NotRequired[Gates | None]
 
 
 class Finding(TypedDict):

@@ -1,9 +1,9 @@
-"""Teams that wait for teams: `coordination.dependencies` of a session, `{"engineering": ["qa"]}`: engineering depends on
-qa. Pure.
+"""Teams that wait for teams: `coordination.dependencies` of a session. `{"engineering": ["qa"]}`: engineering depends
+on qa. Pure.
 
-While a team that it depends on has unfinished tasks in that session and has not said that it is ready, no task of a team
-starts there. What is set is checked when it is set; what is stored and wrong all the same, from another way in, holds
-nobody up, and `validate` names it. Only what was read is judged: how many tasks a team has left comes from the counters.
+While a team that it depends on has unfinished tasks in that session and has not said that it is ready, no task of a
+team starts there. How many tasks a team has left is told by the session's counters. What is set is checked when it is
+set; what is stored and wrong all the same, from another way in, holds nobody up, and `state validate` names it.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def closed(dependencies: Dependencies, left: Mapping[str, int], ready: Collectio
 
 
 def stall(tasks: Iterable[Mapping[str, Any]], dependencies: Dependencies, ready: Collection[str]) -> list[str] | None:
-    """Tasks and teams (`team qa`) that wait for each other in a circle, so that none of them ever starts or ends; None
+    """Tasks and teams ("team qa") that wait for each other in a circle, so that none of them ever starts or ends; None
     where there is no such circle. A task waits for what it depends on, for its subtasks, and, before it starts, for
     each team that its own team waits for; a team for its unfinished tasks."""
     open_tasks = {task["id"]: task for task in tasks if unfinished(task["status"])}

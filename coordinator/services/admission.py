@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from coordinator.rules.admission import Admission
+from coordinator.services import team_gates
 from coordinator.store.keys import Keys
 from coordinator.store.reads import Read
 
@@ -17,11 +18,11 @@ Reply = Callable[[Read], Any]
 """Gives the reply to one of the reads: of a snapshot, or of a transaction, which asks for what it does not have."""
 
 
-def reads(keys: Keys, *names: str) -> list[Read]:  # noqa: ARG001
+def reads(keys: Keys, *names: str) -> list[Read]:
     """What the admission of tasks of these sessions (by name) is made from."""
-    return []
+    return [*team_gates.reads(keys, *names)]
 
 
 def made(reply: Reply, keys: Keys, *names: str, now_us: int) -> Admission:  # noqa: ARG001
     """The admission at this moment, for tasks of these sessions."""
-    return Admission()
+    return Admission(closed=team_gates.closed(reply, keys, *names))

@@ -10,7 +10,7 @@ from coordinator.models.states import AgentStatus, TaskStatus
 from coordinator.rules import breaker, lifecycle
 from coordinator.rules.balancing import why
 from coordinator.rules.breaker import BreakerState
-from coordinator.services import admission, agents, balance
+from coordinator.services import admission, agents, balance, team_gates
 from coordinator.services.request import not_found, session_not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
@@ -53,6 +53,8 @@ def why_not_running(store: Store, session_id: str, task_id: str) -> Record:
     status = snapshot[session].value["status"]
     if not lifecycle.takes_claims(status) and record["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED):
         reasons = [f"the session is {status}: nothing new starts", *reasons]
+    if record["epoch"] is None and lifecycle.unfinished(record["status"]):
+        reasons = team_gates.with_reasons(reasons, snapshot.__getitem__, keys, name, record, nodes)
     return {
         "task": task_id,
         "status": record["status"],
@@ -68,7 +70,8 @@ def why_nothing(store: Store, session_id: str, agent: str) -> str | None:
     who, _ = ids.agent_reference(agent)
     session, node = Node(name, SESSION, RECORD), Node(SHARED, agents.AGENTS, who)
     holding = SetMembers(project_store.keys.holding(who))
-    snapshot = project_store.fetch(session, node, holding)
+    gates = team_gates.reads(project_store.keys, name)
+    snapshot = project_store.fetch(session, node, holding, *gates)
     record, held, now = snapshot[node].value, snapshot[holding], instant(snapshot.now_us)
     if not snapshot[node].exists or not snapshot[session].exists:
         return None
@@ -85,4 +88,4 @@ def why_nothing(store: Store, session_id: str, agent: str) -> str | None:
         return f"agent {who} gets no more work before {record['breaker']['probe']} is done: its last tasks failed"
     if len(held) >= record["slots"]:
         return f"agent {who} holds as much as it can: {', '.join(held[:5])}"
-    return None
+    return team_gates.closed(snapshot.__getitem__, project_store.keys, name).get((session_id, record["team"] or ""))

@@ -30,7 +30,6 @@ from coordinator.store.found import Found
 from coordinator.store.keys import SHARED, Keys, agent_member, task_member
 from coordinator.store.reads import Leases, Node, Read, Section, SetMembers
 
-
 COORDINATION = "coordination"
 
 

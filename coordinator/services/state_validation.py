@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from coordinator.models import ids
 from coordinator.rules.validation import validate as check
+from coordinator.services import team_gates
 from coordinator.services.request import CLOSED, session_not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
@@ -49,7 +50,8 @@ def _read(store: Store, session_id: str) -> Snapshot:
     lines: dict[str, Read] = {}
     waits: dict[str, Read] = {}
     while True:
-        snapshot = found.fetch(session, tasks, agents, AllLeases(), counts, *lines.values(), *waits.values())
+        gates = team_gates.reads(found.keys, name)
+        snapshot = found.fetch(session, tasks, agents, AllLeases(), counts, *gates, *lines.values(), *waits.values())
         if not snapshot[session].exists:
             raise session_not_found(store, session_id)
         records: dict[str, Any] = {task: node.value for task, node in snapshot[tasks].items()}
@@ -69,6 +71,7 @@ def _read(store: Store, session_id: str) -> Snapshot:
         "ready": None if closed else {team: snapshot[read] for team, read in lines.items()},
         "waiting": {task: members for task, members in waiting.items() if members or task in records},
         "counts": snapshot[counts],
+        "gates": None if closed else team_gates.found(snapshot.__getitem__, name),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.services import sessions, tasks
+from coordinator.services import sessions, state, tasks
 from coordinator.services.request import Request
 from coordinator.store import bells
 from coordinator.store.connection import Store
@@ -101,7 +101,9 @@ def test_a_system_worker_that_takes_no_job_is_done_without(
     assert done == []
 
 
-def test_a_ticker_hears_what_is_submitted(real_store: Store, project: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ticker_hears_what_is_submitted_and_that_teams_wait_for_others(
+    real_store: Store, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = sessions.create(real_store, project, mode="testing", name="s", request=REQUEST)["id"]
     heard = threading.Event()
     monkeypatch.setattr("workers.ticker.EVERY_S", {})
@@ -113,6 +115,10 @@ def test_a_ticker_hears_what_is_submitted(real_store: Store, project: str, monke
         heard.clear()
         tasks.submit(real_store, session, [{"id": "t", "title": "t"}], request=REQUEST)
         assert heard.wait(30)
+        for path, value in (("coordination.dependencies", {"a": ["b"]}), ("coordination", {})):
+            heard.clear()
+            state.set_(real_store, session, path, value, request=REQUEST)
+            assert heard.wait(30)
     finally:
         ticker.stop()
 

@@ -1,0 +1,66 @@
+"""Teams that wait for teams, out of the records: what `rules.team_gates` is told of a session, and what it answers.
+
+Read together with all else that a claim or a plan reads first, so that it costs no round trip of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from coordinator.models.shapes import Record
+from coordinator.rules import graph, team_gates
+from coordinator.rules.findings import Gates
+from coordinator.store.found import Found
+from coordinator.store.keys import SHARED, Keys
+from coordinator.store.reads import AllNodes, Counts, Node, Read
+
+TEAMS = "teams"
+Reply = Callable[[Read], Any]
+
+
+def reads(keys: Keys, *names: str) -> list[Read]:
+    """What says which team of these sessions waits for which."""
+    if not names:
+        return []
+    of_sessions = [read for name in names for read in (_dependencies(name), Counts(keys.counts(name)))]
+    return [AllNodes(SHARED, TEAMS), *of_sessions]
+
+
+def closed(reply: Reply, keys: Keys, *names: str) -> dict[tuple[str, str], str]:
+    """(session id, team) → why no task of that team may start in that session now."""
+    found: dict[tuple[str, str], str] = {}
+    for name in names:
+        dependencies, _ = team_gates.parsed(reply(_dependencies(name)).value)
+        if dependencies:
+            left = team_gates.unfinished_of(reply(Counts(keys.counts(name))))
+            reasons = team_gates.closed(dependencies, left, _ready(reply), keys.project)
+            found.update({(f"{keys.project}.{name}", team): reason for team, reason in reasons.items()})
+    return found
+
+
+def with_reasons(
+    reasons: list[str], reply: Reply, keys: Keys, name: str, task: Record, tasks: Mapping[str, Found]
+) -> list[str]:
+    """What else keeps a task from running, then why it waits for a team, and that it never starts where what it waits
+    for waits for it."""
+    dependencies, _ = team_gates.parsed(reply(_dependencies(name)).value)
+    waits = closed(reply, keys, name).get((f"{keys.project}.{name}", task["team"] or ""))
+    made = [*reasons, *([waits] if waits and waits not in reasons else [])]
+    circle = team_gates.stall((found.value for found in tasks.values()), dependencies, _ready(reply))
+    if dependencies and circle and {task["id"], f"team {task['team']}"} & set(circle):
+        made.append(f"these wait for each other, so none of them ever starts: {graph.shown_cycle(circle)}")
+    return made
+
+
+def found(reply: Reply, name: str) -> Gates:
+    """As it stands, for `state validate`."""
+    return {"dependencies": reply(_dependencies(name)).value, "ready": sorted(_ready(reply))}
+
+
+def _dependencies(name: str) -> Node:
+    return Node(name, team_gates.SECTION, team_gates.FIELD)
+
+
+def _ready(reply: Reply) -> set[str]:
+    return team_gates.ready_among({team: node.value for team, node in reply(AllNodes(SHARED, TEAMS)).items()})
