@@ -23,9 +23,8 @@ def why_not_running(store: Store, session_id: str, task_id: str) -> Record:
     project, name = ids.session_id(session_id)
     ids.thing_id(task_id, "task")
     project_store = store.project(project)
-    waiting = SetMembers(project_store.keys.waiting(name, task_id))
+    keys, waiting = project_store.keys, SetMembers(project_store.keys.waiting(name, task_id))
     tasks, session = AllNodes(name, TASKS), Node(name, SESSION, RECORD)
-    keys = project_store.keys
     snapshot, everybody = agents.read_agents(project_store, session, tasks, waiting, *admission.reads(keys, name))
     if not snapshot[session].exists:
         raise session_not_found(store, session_id)
