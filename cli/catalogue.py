@@ -25,6 +25,8 @@ ENTRIES: dict[str, Entry] = {
     "session": Entry("cli.session", "Sessions: who leads what, and whether they are alive.", STATE),
     "state": Entry("cli.state", "The state tree of a session: read it, change it, watch it.", STATE),
     "shared": Entry("cli.shared", "What a project shares: configuration, epics, sprints, tools, teams.", STATE),
+    "epic": Entry("cli.epic", "Epics: how one stands over all sessions, day by day.", STATE),
+    "sprint": Entry("cli.sprint", "Sprints: velocity, forecast, and the burndown.", STATE),
     "project": Entry("cli.project", "The projects on this server: list, delete, prune.", STATE),
     "task": Entry("cli.task", "Tasks: submit, take, finish, and why one is not running.", WORK),
     "agent": Entry("cli.agent", "Agents: register, keep alive, drain, list.", WORK),

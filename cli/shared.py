@@ -25,12 +25,16 @@ from cli.options import (
     request_of,
 )
 from cli.output import emit
+from coordinator.models.clock import parse_day
 from coordinator.models.errors import InvalidData
 from coordinator.models.ids import thing_id
 from coordinator.models.states import EpicStatus, SprintStatus, priority_number
 
 app = group("What a project shares: configuration, epics, sprints, tools, teams.")
 
+DayOpt = Annotated[
+    str | None, typer.Option(metavar="DAY", parser=parse_day, help="Planned, 2026-01-31 in UTC; the burndown shows it.")
+]
 EPIC_TABLE = ("id", "status", "progress", "priority", "teams", "title")
 SPRINT_TABLE = ("id", "status", "epic", "velocity", "points_done", "points_total", "goal")
 TOOL_TABLE = ("name", "kind", "team", "available", "in_use", "capacity", "capabilities", "project")
@@ -179,6 +183,7 @@ def get_sprint(project: ProjectArg, sprint: SprintArg) -> None:
     app,
     examples=[
         "coord shared update-sprint shop s-12 --status active --velocity 45 --epic checkout",
+        "coord shared update-sprint shop s-12 --starts-on 2026-01-12 --ends-on 2026-01-23",
         "coord shared update-sprint shop s-12 --completed-tasks '[\"task-001\"]'",
     ],
 )
@@ -191,6 +196,8 @@ def update_sprint(
         str | None, typer.Option("--epic", metavar="E", parser=_epic_id, help="The epic that it serves.")
     ] = None,
     goal: Annotated[str | None, typer.Option("--goal", metavar="T", help="What it is to reach.")] = None,
+    starts_on: DayOpt = None,
+    ends_on: DayOpt = None,
     completed_tasks: Annotated[
         str | None,
         typer.Option("--completed-tasks", metavar="JSON", help="Ids or whole tasks, joined by id with those there."),
@@ -209,6 +216,8 @@ def update_sprint(
         velocity=int(velocity) if velocity is not None and velocity.is_integer() else velocity,
         epic=epic,
         goal=goal,
+        starts_on=starts_on,
+        ends_on=ends_on,
         completed_tasks=json_or_none(completed_tasks, from_file, what="the completed tasks"),
         data=_object(data),
     )

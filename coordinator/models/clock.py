@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from coordinator.models.errors import InvalidData, UsageError
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?\Z")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 _UNIT_MS = {"ms": 1, "s": 1000, None: 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 MIN_TTL_MS = 100
 MAX_DURATION_MS = 10 * 365 * 86_400_000
@@ -41,6 +42,32 @@ def instant(us: int | float) -> str:
 def instant_ms(ms: int | float) -> str:
     """Milliseconds since the epoch → RFC 3339 in UTC with milliseconds."""
     return instant(int(ms) * 1000)
+
+
+def day_of(us: int | float) -> str:
+    """Microseconds since the epoch → the day in UTC, `2026-01-31`."""
+    return instant(us)[:10]
+
+
+def day_number(text: str) -> int:
+    """A day `2026-01-31` → days since the epoch. InvalidData when malformed."""
+    try:
+        if not _DAY.match(text):
+            raise ValueError
+        return (date.fromisoformat(text) - date(1970, 1, 1)).days
+    except ValueError:
+        raise InvalidData(f"{text!r} is not a day", hint="write 2026-01-31") from None
+
+
+def parse_day(text: str) -> str:
+    """The day as it was given. InvalidData when malformed."""
+    day_number(text)
+    return text
+
+
+def day_text(number: int) -> str:
+    """Days since the epoch → `2026-01-31`."""
+    return (date(1970, 1, 1) + timedelta(days=number)).isoformat()
 
 
 def parse_instant_us(text: str) -> int:

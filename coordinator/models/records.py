@@ -86,6 +86,7 @@ ThingId = Annotated[str, _rule(_thing)]
 AgentId = Annotated[str, _rule(_agent)]
 Holder = Annotated[str, _rule(_holder)]
 Instant = Annotated[str, Field(max_length=40), _rule(clock.parse_instant_us)]
+Day = Annotated[str, Field(max_length=40), _rule(clock.day_number)]
 Title = Annotated[str, Field(max_length=MAX_TITLE)]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Prompt = Annotated[str, _rule(_prompt)]
@@ -210,7 +211,8 @@ class Epic(Record):
 
 
 class Sprint(Record):
-    """A stretch of work towards an epic; its completed tasks are ids or whole tasks, joined by id."""
+    """A stretch of work towards an epic; its completed tasks are ids or whole tasks, joined by id. `…_on` are the days
+    that were planned, `…_at` when it became active and when it ended."""
 
     id: ThingId
     epic: ThingId | None
@@ -220,6 +222,8 @@ class Sprint(Record):
     completed_tasks: list[Annotated[str | Data, _rule(_completed)]]
     points_done: Number | None
     points_total: Number | None
+    starts_on: Day | None = None
+    ends_on: Day | None = None
     started_at: Instant | None
     ended_at: Instant | None
     data: Data

@@ -46,13 +46,6 @@ AGENT_FIELDS = (
 )
 AGENT_DERIVED = ("as", "in_use", "tasks", "heartbeat_at", "expires_at", "revision")
 
-EPIC_FIELDS = (
-    *("id", "title", "description", "status", "priority", "teams", "progress", "created_at", "updated_at", "data"),
-)
-SPRINT_FIELDS = (
-    *("id", "epic", "goal", "status", "velocity", "completed_tasks", "points_done", "points_total"),
-    *("started_at", "ended_at", "data"),
-)
 LOCK_FIELDS = ("name", "owner", "token", "acquired_at", "expires_at", "waiting")
 TOOL_FIELDS = ("name", "kind", "team", "capabilities", "capacity", "in_use", "available", "project")
 TEAM_FIELDS = ("id", "lead", "members", "limits", "escalation", "ready_at", "ready_revision", "data")
@@ -169,6 +162,8 @@ def new_sprint(sprint_id: str, /, **fields: Any) -> Record:
         "completed_tasks": [],
         "points_done": None,
         "points_total": None,
+        "starts_on": None,
+        "ends_on": None,
         "started_at": None,
         "ended_at": None,
         "data": {},

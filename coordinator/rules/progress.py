@@ -8,7 +8,7 @@ the next sprint or epic.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ from coordinator.models.states import EpicStatus, SprintStatus, TaskStatus
 Record = dict[str, Any]
 Records = Mapping[str, Record]
 
+FIGURES = ("tasks_done", "tasks_total", "tasks_blocked", "points_done", "points_total", "points_blocked")
+"""What a session adds to a sprint or an epic; tasks without points add none."""
 GONE = ""
 """Among the shares of an epic or sprint: what sessions that were deleted had completed."""
 
@@ -96,20 +98,19 @@ def session_of(entry: Any) -> str | None:
 
 
 def share_of(tasks: list[Record]) -> Record:
-    """What one session adds to a sprint or an epic: `{tasks_done, tasks_total, points_done, points_total}`."""
+    """What one session adds to a sprint or an epic: a record of FIGURES."""
     done = [task for task in tasks if task["status"] == TaskStatus.COMPLETED]
+    blocked = [task for task in tasks if task["status"] == TaskStatus.BLOCKED]
+    groups = {"done": done, "total": tasks, "blocked": blocked}
     return {
-        "tasks_done": len(done),
-        "tasks_total": len(tasks),
-        "points_done": _sum(task["points"] or 0 for task in done),
-        "points_total": _sum(task["points"] or 0 for task in tasks),
+        **{f"tasks_{name}": len(group) for name, group in groups.items()},
+        **{f"points_{name}": total_of(task["points"] or 0 for task in group) for name, group in groups.items()},
     }
 
 
-def added_up(shares: Mapping[str, Record]) -> Record:
+def added_up(shares: Mapping[Any, Record]) -> Record:
     """The shares of all sessions as one, in the same form."""
-    names = ("tasks_done", "tasks_total", "points_done", "points_total")
-    return {name: _sum(share[name] for share in shares.values()) for name in names}
+    return {name: total_of(share.get(name, 0) for share in shares.values()) for name in FIGURES}
 
 
 def without_the_gone(shares: Mapping[str, Record], there: set[str]) -> dict[str, Record]:
@@ -119,6 +120,7 @@ def without_the_gone(shares: Mapping[str, Record], there: set[str]) -> dict[str,
         return dict(shares)
     sums = added_up(gone)
     done = {"tasks_total": sums["tasks_done"], "points_total": sums["points_done"]}
+    done |= {"tasks_blocked": 0, "points_blocked": 0}
     return {**{name: share for name, share in shares.items() if name in there}, GONE: {**sums, **done}}
 
 
@@ -148,6 +150,9 @@ def _grouped(tasks: list[Record], group_of: Any) -> dict[str, list[Record]]:
     return groups
 
 
-def _sum(numbers: Any) -> int | float:
+def total_of(numbers: Iterable[float]) -> int | float:
+    """A sum in which a tenth is a tenth, and what is whole is an int."""
     total: int | float = sum(numbers)
-    return total if isinstance(total, int) else round(total, 6)
+    if isinstance(total, int):
+        return total
+    return int(total) if total.is_integer() else round(total, 6)

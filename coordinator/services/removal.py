@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from coordinator.models import ids
-from coordinator.models.errors import Conflict
+from coordinator.models.errors import Conflict, CoordError
 from coordinator.models.shapes import Record
 from coordinator.models.states import SessionStatus
-from coordinator.services import agent_view, backups, breakers, projects
+from coordinator.services import agent_view, backups, breakers, projects, sync
 from coordinator.services.agents import AGENTS
 from coordinator.services.closing import let_go
 from coordinator.services.request import CLOSED, Request, SessionChange, change_session, existing_project
@@ -22,8 +24,11 @@ from coordinator.store.transaction import Transaction
 
 def delete_session(store: Store, session_id: str, *, request: Request) -> Record:
     """Remove a session with all its keys, its snapshots and the output of its tasks, in one commit → `{deleted, keys}`.
-    Whoever works in it is cut off. Conflict when it changes faster than its keys are found: close it first."""
+    Whoever works in it is cut off. What it had completed counts for its sprint and epic as before: it is synced once
+    more. Conflict when it changes faster than its keys are found: close it first."""
     project, name = ids.session_id(session_id)
+    with contextlib.suppress(CoordError):  # gone already, or damaged: it has to go all the same
+        sync.sync_session(store, session_id, request=Request(system=True))
 
     def work(change: SessionChange) -> Record:
         tx = change.tx
@@ -37,6 +42,7 @@ def delete_session(store: Store, session_id: str, *, request: Request) -> Record
         for agent, agent_found in tx.fetch(AllNodes(SHARED, AGENTS))[0].items():
             agent_view.leave(tx, session_id, agent, breakers.forget(tx, agent_found, name))
         backups.drop_all(tx, name)
+        sync.leave(tx, name)
         for key in found:
             tx.unlink(key)
         change.renews = False

@@ -125,8 +125,8 @@ def get_sprint(store: Store, project: str, sprint: str) -> Record:
 
 
 def update_sprint(store: Store, project: str, sprint: str, *, fields: Record, request: Request) -> Record:
-    """Make a sprint, or change the fields given: status, velocity, epic, goal, `data` (merged), and `completed_tasks`
-    (ids or whole tasks), which are joined by id with those that are there."""
+    """Make a sprint, or change the fields given: status, velocity, epic, goal, the days planned, `data` (merged), and
+    `completed_tasks` (ids or whole tasks), which are joined by id with those that are there."""
 
     def change(tx: Transaction, before: Record | None) -> Record:
         record = before or new_sprint(sprint)
@@ -134,7 +134,11 @@ def update_sprint(store: Store, project: str, sprint: str, *, fields: Record, re
         if "completed_tasks" in fields:
             made["completed_tasks"] = joined(record["completed_tasks"], fields["completed_tasks"])
         stamp_sprint(made, tx.now)
-        return validate_sprint(made)
+        sound = validate_sprint(made)
+        if sound["starts_on"] and sound["ends_on"] and sound["ends_on"] < sound["starts_on"]:
+            what = f"sprint {sprint} would end on {sound['ends_on']}, before it starts on {sound['starts_on']}"
+            raise InvalidData(what, hint="give both days: --starts-on and --ends-on", path="ends_on")
+        return sound
 
     return _update(store, project, SPRINTS, "sprint", sprint, fields, change, request)
 

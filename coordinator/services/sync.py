@@ -14,7 +14,7 @@ from coordinator.models.errors import CoordError
 from coordinator.models.jsontext import dumps
 from coordinator.models.shapes import Record
 from coordinator.models.states import TaskStatus
-from coordinator.rules import progress
+from coordinator.rules import burndown, progress
 from coordinator.services import shared, task_records
 from coordinator.services.request import CLOSED, Request, SessionChange, change_session
 from coordinator.services.sessions import session_names
@@ -23,10 +23,14 @@ from coordinator.store.damage import fetch_sound
 from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.found import Found
 from coordinator.store.keys import SHARED
-from coordinator.store.reads import AllLeases, AllNodes, Node
+from coordinator.store.reads import AllLeases, AllNodes, Names, Node
+from coordinator.store.transaction import Transaction
 
 PROGRESS = ".progress"
 """Section of the shared document: node `sprint/<id>` or `epic/<id>` → session name → share."""
+DAYS = ".days"
+"""Section of the shared document: node `sprint/<id>/<session name>`, or of an epic → day → what that session's part
+stood at when it last changed on that day (`rules.burndown`)."""
 SUMMARY = ("id", "title", "team", "assignee", "points", "epic", "finished_at")
 MAX_WHOLE_BYTES = 256 * 1024
 """Beyond this, the oldest completed tasks of a sprint are kept as session and id alone."""
@@ -137,7 +141,29 @@ class _Shares:
             shares[name] = share
         if shares != found:
             tx.put(SHARED, PROGRESS, node, shares)
+            if shares.get(name) != found.get(name):
+                _note(tx, f"{node}/{name}", found.get(name), share)
         return progress.added_up(shares)
+
+
+def _note(tx: Transaction, node: str, before: Record | None, share: Record | None) -> None:
+    """What this session's part stands at today, for the burndown: read only where it changes."""
+    rows = tx.node(SHARED, DAYS, node).value
+    tx.put(SHARED, DAYS, node, burndown.noted(rows, tx.now_us, _figures(before), _figures(share)))
+
+
+def _figures(share: Record | None) -> Record | None:
+    return None if share is None else progress.added_up({"": share})
+
+
+def leave(tx: Transaction, name: str) -> None:
+    """Inside the change that deletes a session: what it had not completed is no part of any sprint or epic any more;
+    what it had completed stays."""
+    nodes = [node for node in tx.fetch(Names(SHARED, DAYS))[0] if node.endswith(f"/{name}")]
+    for node, found in tx.nodes(SHARED, DAYS, nodes).items():
+        rows = burndown.without_what_is_open(found.value, tx.now_us)
+        if rows is not None:
+            tx.put(SHARED, DAYS, node, rows)
 
 
 def _sprints(
