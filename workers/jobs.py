@@ -48,11 +48,11 @@ def rebalance(project: str) -> None:
 
 def sweep(project: str) -> None:
     """Act on every deadline that has passed, ring again for assignments that nobody took, and place what came free."""
-    from coordinator.services import balance, queues, reaping
+    from coordinator.services import balance, queues, reaping, ringing
 
     def work() -> None:
         done = reaping.sweep(store(), project)
-        balance.ring_again(store(), project)
+        ringing.ring_again(store(), project)
         if done["agent"]:
             queues.forget_the_dead(store(), project)
         if any(done[kind] for kind in ("task", "agent", "retry", "spread")):

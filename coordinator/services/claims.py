@@ -211,7 +211,7 @@ def _candidate(change: SessionChange, agent: Record) -> HeldTask | None:
 def _may_start(change: SessionChange, allowed: Admission, record: Record) -> bool:
     if allowed.is_open:
         return True
-    from coordinator.services.balance import need_of  # late: most projects have nothing that needs admission
+    from coordinator.services.needs import need_of  # late: most projects have nothing that needs admission
 
     return allowed.refusal(need_of(record, change.session_id)) is None
 

@@ -10,7 +10,7 @@ from coordinator.models.states import AgentStatus, TaskStatus
 from coordinator.rules import breaker, lifecycle
 from coordinator.rules.balancing import why
 from coordinator.rules.breaker import BreakerState
-from coordinator.services import admission, agents, balance, team_gates
+from coordinator.services import admission, agents, needs, team_gates
 from coordinator.services.request import not_found, session_not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
@@ -34,15 +34,15 @@ def why_not_running(store: Store, session_id: str, task_id: str) -> Record:
     record = nodes[task_id].value
     statuses = {other: found.value["status"] for other, found in nodes.items()}
     others = [
-        balance.need_of(found.value, session_id)
+        needs.need_of(found.value, session_id)
         for other, found in nodes.items()
         if other != task_id and found.value["status"] == TaskStatus.PENDING and not found.value["after"]
     ]
-    need = balance.need_of(record, session_id, tuple(snapshot[waiting]))
+    need = needs.need_of(record, session_id, tuple(snapshot[waiting]))
     blocker = record["blocked_by"] or {}
     reasons = why(
         need,
-        [balance.offer_of(agent, snapshot.now_us) for agent in everybody],
+        [needs.offer_of(agent, snapshot.now_us) for agent in everybody],
         instant(snapshot.now_us),
         others=others,
         statuses=statuses,

@@ -11,8 +11,8 @@ from coordinator.rules import balancing, breaker, graph
 from coordinator.rules.breaker import BreakerState
 from coordinator.rules.lifecycle import unfinished
 from coordinator.rules.report_facts import BlockedTask, BrokenAgent, DeferredTask, Facts, FailedTask, UnplacedTasks
-from coordinator.services import balance
 from coordinator.services.dependencies import FAILED_DEPENDENCY
+from coordinator.services.needs import need_of, offer_of
 from coordinator.services.report_reads import Measured
 from coordinator.services.request import CLOSED
 
@@ -64,10 +64,10 @@ def _placement(facts: Facts, measured: Measured) -> None:
         return
     by_id = {task["id"]: task for task in measured.tasks}
     needs = {
-        task["id"]: balance.need_of(task, measured.session_id, tuple(measured.waiting.get(task["id"], ())))
+        task["id"]: need_of(task, measured.session_id, tuple(measured.waiting.get(task["id"], ())))
         for task in measured.tasks
     }
-    offers = [balance.offer_of(agent, measured.now_us) for agent in measured.agents]
+    offers = [offer_of(agent, measured.now_us) for agent in measured.agents]
     made = balancing.plan(needs.values(), offers, measured.at)
     ready = len(made.placements)
     groups: dict[tuple[str | None, tuple[str, ...], str], UnplacedTasks] = {}

@@ -92,6 +92,14 @@ class Store:
         """For RQ alone: it wants bytes and changes its pool's timeouts."""
         return self.make("raw")
 
+    @property
+    def queue_wire(self) -> Wire:
+        """To where RQ's queues are; `raw` refuses a cluster, where they cannot be."""
+        from coordinator.store.wire import ClientWire
+
+        is_cluster = (self.plain_url or "").startswith("cluster://")
+        return ClientWire(lambda: self.raw) if self.queues_apart or is_cluster else self.wire
+
     def project(self, project: str) -> ProjectStore:
         """The store of one project (which need not exist yet)."""
         if project not in self._projects:

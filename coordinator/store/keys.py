@@ -25,7 +25,7 @@ All keys of a project carry one hash tag, so that a project fits one slot of a c
 | `coord:{P}:doc:<doc>:dependants:<task>` | set of task ids | commit | session |
 | `coord:{P}:doc:<doc>:counts` | hash `<team>:<status>` → tasks | commit | session |
 | `coord:{P}:stage:<id>:<…>` | an import's hashes before the swap | import | TTL 1 h, or renamed by the commit |
-| `coord:{P}:slot:<job>:<n>` | string: who rang this time slot | ticker | TTL |
+| `coord:{P}:slot:<job>:<n>` | string: who rang this time slot; `placed:0`: the revision up to which work was placed | ticker, balancer | TTL |
 | `coord:{P}:output:<session name>:<task>:<epoch>` | stream: chunks of a command's output | worker | TTL 30 days, shorter with the session |
 | `coord:{P}:rq:<…>` | RQ's own keys | RQ | RQ's TTLs; project |
 

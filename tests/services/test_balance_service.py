@@ -7,7 +7,20 @@ from typing import Any
 import pytest
 
 from coordinator.models.errors import Fenced, NotFound
-from coordinator.services import agents, balance, claims, explain, sessions, state, tasks, working
+from coordinator.services import (
+    agents,
+    balance,
+    claims,
+    explain,
+    placing,
+    project_plan,
+    request,
+    ringing,
+    sessions,
+    state,
+    tasks,
+    working,
+)
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from coordinator.store.keys import Keys
@@ -48,7 +61,7 @@ def test_an_assignment_is_a_lease_and_a_bell(crew: Crew) -> None:
     assert task["attempts"] == 0
     lease = crew.lease("task/s1/a")
     assert lease is not None
-    assert (lease.token, lease.ttl_ms) == (one["epoch"], balance.CLAIM_WITHIN_MS) == (one["epoch"], 30_000)
+    assert (lease.token, lease.ttl_ms) == (one["epoch"], project_plan.CLAIM_WITHIN_MS) == (one["epoch"], 30_000)
     assert queued(crew.store, crew.project, "w1") == 1
     (event,) = crew.events("task:assigned")
     assert event["data"]["reason"] == one["reason"]
@@ -133,14 +146,14 @@ def test_a_whole_project_is_placed_whatever_becomes_of_one_session(crew: Crew, m
         sessions.create(crew.store, crew.project, mode="testing", name=name, request=Request())
         tasks.submit(crew.store, f"{crew.project}.{name}", [{"id": "a"}], request=Request())
     crew.worker("w1", slots=9)
-    really = balance.rebalance
+    really = request.change_session
 
-    def rebalance(store: Store, session_id: str) -> Any:
+    def change(store: Store, session_id: str, *rest: Any, **options: Any) -> Any:
         if session_id.endswith(".s0"):
             raise NotFound("it was deleted meanwhile")
-        return really(store, session_id)
+        return really(store, session_id, *rest, **options)
 
-    monkeypatch.setattr(balance, "rebalance", rebalance)
+    monkeypatch.setattr(balance, "change_session", change)
     assert balance.rebalance_project(crew.store, crew.project) == 1
 
 
@@ -222,7 +235,7 @@ def test_what_happens_in_the_moment_of_placing_is_respected(
 
     def fill() -> None:
         sessions.create(crew.store, crew.project, mode="testing", name="s0", request=Request())
-        tasks.submit(crew.store, f"{crew.project}.s0", [{"id": "b"}], request=Request())
+        tasks.submit(crew.store, f"{crew.project}.s0", [{"id": "b", "priority": 9}], request=Request())
         balance.rebalance(crew.store, f"{crew.project}.s0")
 
     happens: dict[str, Any] = {
@@ -258,25 +271,24 @@ def test_a_repeated_rebalancing_is_the_same_one(crew: Crew) -> None:
 def test_a_plan_that_was_overtaken_and_made_anew_places_what_is_left(
     crew: Crew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(balance, "BATCH", 2)
+    monkeypatch.setattr(placing, "BATCH", 2)
     crew.submit(*({"id": f"t{number}", "priority": 9 - number} for number in range(5)))
     crew.worker("w1", slots=2)
     crew.worker("w2", slots=3)
-    really = balance._commit
+    really = project_plan.make
     plans: list[int] = []
 
-    def commit(store: Store, session_id: str, made: Any, *rest: Any) -> Any:
+    def make(*arguments: Any, **options: Any) -> Any:
+        made, basis = really(*arguments, **options)
         plans.append(len(made.placements))
-        if len(plans) > 1:
-            return really(store, session_id, made, *rest)
-        made.placements[:] = made.placements[:2]
-        placed_now, _ = really(store, session_id, made, *rest)
-        return placed_now, False  # as when the second batch met an agent that had filled up
+        if len(plans) == 1:  # when the second batch is committed, one of its tasks is another than it was
+            crew.cancel("t3")
+        return made, basis
 
-    monkeypatch.setattr(balance, "_commit", commit)
+    monkeypatch.setattr(project_plan, "make", make)
     plan = balance.rebalance(crew.store, crew.session, request=Request("r1", system=True))
-    assert sorted(one["task"] for one in plan["placements"]) == ["t0", "t1", "t2", "t3", "t4"]
-    assert plans == [5, 3]
+    assert sorted(one["task"] for one in plan["placements"]) == ["t0", "t1", "t2", "t4"]
+    assert plans == [5, 1]
     crew.sound()
 
 
@@ -292,8 +304,8 @@ def test_a_lost_bell_is_rung_again_for_what_is_not_claimed(crew: Crew) -> None:
         crew.store, crew.session, "a", who, epochs["a"], lease_ms=15_000, host="box", request=Request(system=True)
     )
     assert queued(crew.store, crew.project, "w1") == 2
-    assert balance.ring_again(crew.store, crew.project) == 1
-    assert balance.ring_again(crew.store, crew.project) == 0, "once in a while is enough"
+    assert ringing.ring_again(crew.store, crew.project) == 1
+    assert ringing.ring_again(crew.store, crew.project) == 0, "once in a while is enough"
     assert queued(crew.store, crew.project, "w1") == 3
 
 

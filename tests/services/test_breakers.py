@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.services import agents, balance, breakers, explain, report, shared, tasks
+from coordinator.services import agents, balance, breakers, explain, project_plan, report, shared, tasks
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from tests.services.crew import Crew, Task, agents_of, begin
@@ -312,18 +312,19 @@ def test_an_agent_whose_breaker_opened_since_the_plan_gets_nothing_of_it(
     pushed: Crew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agents.resume(pushed.store, pushed.project, "w1", request=Request())
-    really = balance._plan
+    really = project_plan.make
     plans = []
 
     def plan(*arguments: Any, **options: Any) -> Any:
-        plans.append(really(*arguments, **options))
+        made, basis = really(*arguments, **options)
+        plans.append(len(made.placements))
         if len(plans) == 1:
             fail_some(pushed, agent="w1")
-        return plans[-1]
+        return made, basis
 
-    monkeypatch.setattr(balance, "_plan", plan)
+    monkeypatch.setattr(project_plan, "make", plan)
     assert placed(pushed) == {}
-    assert [len(one.placements) for one in plans] == [4, 0]
+    assert plans == [4, 0]
 
 
 def test_a_task_goes_to_another_agent_than_the_one_that_it_failed_on_where_there_is_one(pushed: Crew) -> None:

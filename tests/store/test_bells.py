@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import threading
-import zlib
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ def jobs(store: Store, project: str, queue: str) -> list[dict[str, Any]]:
     for job_id in client.lrange(f"{prefix}:queue:{queue}", 0, -1):
         data = store.raw.hget(f"{prefix}:job:{job_id}", "data")
         assert isinstance(data, bytes)
-        function, _, arguments, _ = json.loads(zlib.decompress(data))
+        function, _, arguments, _ = json.loads(data)
         found.append({"id": job_id, "function": function, "arguments": arguments})
     return found
 

@@ -1,0 +1,150 @@
+"""The plan of a whole project: one for all of its sessions, since its agents are theirs together, so that the order
+among them is one order and none starves another. With it goes what it was made from, for whoever commits it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from coordinator.models.clock import instant
+from coordinator.models.states import AgentKind, TaskStatus
+from coordinator.rules import lifecycle
+from coordinator.rules.balancing import AgentOffer, Placement, Plan, plan
+from coordinator.services import admission, agents, needs
+from coordinator.services.ready_work import FIRST, Line, ReadyLines, ReadyTask, TaskKey
+from coordinator.store.damage import fetch_sound
+from coordinator.store.documents import RECORD, SESSION, TASKS
+from coordinator.store.found import LeaseFound, Snapshot
+from coordinator.store.project import ProjectStore
+from coordinator.store.reads import AllLeases, AllNodes, Counts, Node, Read, SetMembers
+
+CLAIM_WITHIN_MS = 30_000
+"""An assignment is a lease of this time on the task: an agent that does not claim it till then loses it."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a plan was made from: the revisions of the tasks that it moves and of the agents, and the project's."""
+
+    revision: int = 0
+    tasks: dict[TaskKey, int] = field(default_factory=dict)
+    agents: dict[str, int] = field(default_factory=dict)
+
+
+def make(
+    project: ProjectStore, name: str | None = None, *, everything: bool = False, without: Collection[str] = ()
+) -> tuple[Plan, Basis]:
+    """Plan the ready work of every session that takes claims, but those in `without`. Work that nobody could take is
+    not even looked at, but for that of the session with `name`, whose tasks all get their reason; with `everything`,
+    also those of its tasks that are not ready."""
+    snapshot, everybody = agents.read_agents(project)
+    offers = [needs.offer_of(agent, snapshot.now_us) for agent in everybody]
+    of_agents = {agent["id"]: agent["revision"] for agent in everybody}
+    room = _Room(offers, (), {})
+    if name is None and not room.free:
+        return Plan(), Basis(snapshot.revision, {}, of_agents)
+    leases: dict[str, LeaseFound] = snapshot[AllLeases()]
+    facts, open_sessions = _open_sessions(project, leases)
+    left_out = {*without, name} if everything else without
+    lines = [line for session, of_session in open_sessions.items() if session not in left_out for line in of_session]
+    ready = ReadyLines(project, lines, needs.need_of, first=FIRST + 2 * room.free // (len(lines) or 1))
+    others = [task for task in _assigned(project, leases) if not (everything and task.session == name)]
+    if everything and name is not None:
+        others += _all_of(project, name)
+    while True:
+        ready.read_on({line for line in ready.unread if line.session == name or room.is_open(line.team)})
+        seen = [*others, *ready.tasks]
+        gate = admission.made(facts.__getitem__, project.keys, *open_sessions, now_us=facts.now_us)
+        made = plan([task.need for task in seen], offers, instant(snapshot.now_us), gate)
+        room = _Room(offers, made.placements, {task.key: task.need.team for task in seen})
+        if not any(line.session == name or room.is_open(line.team) for line in ready.unread):
+            return made, Basis(snapshot.revision, {task.key: task.revision for task in seen}, of_agents)
+
+
+def _open_sessions(project: ProjectStore, leases: dict[str, LeaseFound]) -> tuple[Snapshot, dict[str, list[Line]]]:
+    """What the admission is made from, and the sessions that take claims, by name, with their lines. A damaged one is
+    for `session recover`; Damaged when all are, as by something that they share."""
+    names = sorted(member.partition("/")[2] for member in leases if member.startswith("session/"))
+    reads: dict[str, list[Read]] = {
+        name: [Node(name, SESSION, RECORD), Counts(project.keys.counts(name)), *admission.reads(project.keys, name)]
+        for name in names
+    }
+    snapshot, damaged = fetch_sound(project, *dict.fromkeys(read for listed in reads.values() for read in listed))
+    found = {}
+    for name, (session, counts, *more) in reads.items():
+        if damaged.isdisjoint((session, counts, *more)) and _takes_claims(snapshot[session].value):
+            pending = (team for team, _, status in map(_parted, snapshot[counts]) if status == TaskStatus.PENDING)
+            found[name] = [Line(name, team or None) for team in sorted(pending)]
+    if damaged and not found:
+        project.fetch(*damaged)
+    return snapshot, found
+
+
+def _parted(counted: str) -> tuple[str, str, str]:
+    return counted.rpartition(":")
+
+
+def _takes_claims(session: Any) -> bool:
+    return isinstance(session, dict) and lifecycle.takes_claims(str(session.get("status")))
+
+
+def _assigned(project: ProjectStore, leases: dict[str, LeaseFound]) -> list[ReadyTask]:
+    """What was assigned and not claimed yet, by the time that its lease was given for: a plan may move it."""
+    marks: dict[str, list[str]] = {}
+    for member, lease in leases.items():
+        kind, _, rest = member.partition("/")
+        if kind == "task" and lease.ttl_ms == CLAIM_WITHIN_MS:
+            session, _, task_id = rest.partition("/")
+            marks.setdefault(session, []).append(task_id)
+    found = ReadyLines(project, (), needs.need_of, first=FIRST)
+    for session, task_ids in marks.items():
+        found.read(session, task_ids)
+    return [task for task in found.tasks if task.need.status == TaskStatus.ASSIGNED]
+
+
+def pending_of(project: ProjectStore, name: str) -> list[str]:
+    """The tasks of one session that wait, sorted by id."""
+    nodes = project.fetch(AllNodes(name, TASKS))[AllNodes(name, TASKS)]
+    return [task_id for task_id, found in nodes.items() if found.value["status"] == TaskStatus.PENDING]
+
+
+def _all_of(project: ProjectStore, name: str) -> list[ReadyTask]:
+    """Every task of one session, with what it waits for."""
+    nodes = project.fetch(AllNodes(name, TASKS))[AllNodes(name, TASKS)]
+    waiting = {
+        task_id: SetMembers(project.keys.waiting(name, task_id))
+        for task_id, found in nodes.items()
+        if found.value["status"] == TaskStatus.PENDING and found.value["after"]
+    }
+    snapshot = project.fetch(*waiting.values())
+    session_id = f"{project.project}.{name}"
+    return [
+        ReadyTask(
+            needs.need_of(found.value, session_id, tuple(snapshot[waiting[task_id]]) if task_id in waiting else ()),
+            found.revision,
+        )
+        for task_id, found in nodes.items()
+    ]
+
+
+class _Room:
+    """Where a free slot is left once these placements are made; `teams` are those of the tasks."""
+
+    def __init__(
+        self, offers: Iterable[AgentOffer], placements: Iterable[Placement], teams: Mapping[TaskKey, str | None]
+    ) -> None:
+        live = {one.id: one for one in offers if one.kind == AgentKind.PUSH and one.live}
+        left = {one.id: max(0, one.slots - one.in_use) for one in live.values()}
+        self._lent: set[str | None] = set()
+        for placed in placements:
+            left[placed.agent] -= 1
+            if teams[placed.session, placed.task] is None:
+                self._lent.add(live[placed.agent].team)
+        self.free = sum(left.values())
+        self._teams = {live[agent].team for agent, slots in left.items() if slots}
+
+    def is_open(self, team: str | None) -> bool:
+        """Whether one more task of this team might find a place: by a free slot of its team, or by one elsewhere that
+        a task of no team, which was given one of its team's slots, could go to instead."""
+        return bool(self.free) and (team is None or team in self._teams or team in self._lent)

@@ -1,0 +1,118 @@
+"""The ready work of several sessions in the order of their lines, read only as far as somebody could take it.
+
+Ten thousand tasks wait for two hundred agents: reading all of them for each plan would cost more than everything else.
+So the lines are read by windows that double, and up to one rank that all of them have reached, so that no task is
+looked at before a more important one of another line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from coordinator.models.shapes import Record
+from coordinator.rules.balancing import TaskNeed
+from coordinator.store.damage import fetch_sound
+from coordinator.store.documents import TASKS
+from coordinator.store.project import ProjectStore
+from coordinator.store.reads import Nodes, Ranked, Read
+from coordinator.store.refusals import UNREADABLE
+
+FIRST = 64
+PAGE = 1_000
+"""Tasks that are read at once: a prompt may have a megabyte, and what is kept of a task is small."""
+
+TaskKey = tuple[str, str]
+"""A task of a project: its session's id and its own."""
+
+
+class Line(NamedTuple):
+    """A ready line: the session's name and the team, None for the line of everybody."""
+
+    session: str
+    team: str | None
+
+
+class ReadyTask(NamedTuple):
+    """What a plan has to know of a task, and at which revision that was read."""
+
+    need: TaskNeed
+    revision: int
+
+    @property
+    def session(self) -> str:
+        """Its session's name."""
+        return self.need.session.partition(".")[2]
+
+    @property
+    def key(self) -> TaskKey:
+        return self.need.session, self.need.id
+
+
+class ReadyLines:
+    """`tasks` are those that were read so far, `unread` the lines that go on."""
+
+    def __init__(
+        self, project: ProjectStore, lines: Collection[Line], need_of: Callable[[Record, str], TaskNeed], *, first: int
+    ) -> None:
+        self.tasks: list[ReadyTask] = []
+        self.unread: set[Line] = set(lines)
+        self._project, self._need_of, self._window = project, need_of, first
+        self._places: dict[Line, list[tuple[int, str]]] = {line: [] for line in lines}
+        self._taken = dict.fromkeys(lines, 0)
+        self._known: set[TaskKey] = set()
+
+    def read_on(self, lines: Collection[Line]) -> None:
+        """Look further down these lines, and read the tasks up to the rank that all of those have reached which go on.
+        A line or a task that is damaged is left out: it keeps its own session waiting, not the others."""
+        going = [line for line in self._places if line in lines and line in self.unread]
+        if not going:
+            return
+        reads: dict[Line, Read] = {}
+        for line in going:
+            start = len(self._places[line])
+            key = self._project.keys.ready(line.session, line.team)
+            reads[line] = Ranked(key, start, start + self._window - 1)
+        snapshot, damaged = fetch_sound(self._project, *reads.values())
+        for line, read in reads.items():
+            found = [] if read in damaged else snapshot[read]
+            self._places[line] += found
+            if len(found) < self._window:
+                self.unread.discard(line)
+        self._window *= 2
+        self._take(self._reached(line for line in going if line in self.unread))
+
+    def _reached(self, going: Iterable[Line]) -> float:
+        return min((self._places[line][-1][0] for line in going), default=float("inf"))
+
+    def _take(self, rank: float) -> None:
+        wanted: dict[str, list[str]] = {}
+        for line, places in self._places.items():
+            start = stop = self._taken[line]
+            while stop < len(places) and places[stop][0] <= rank:
+                stop += 1
+            self._taken[line] = stop
+            wanted.setdefault(line.session, []).extend(task_id for _, task_id in places[start:stop])
+        for session, task_ids in wanted.items():
+            self.read(session, task_ids)
+
+    def read(self, session: str, task_ids: Sequence[str]) -> None:
+        """Read these tasks of the session with this name."""
+        for start in range(0, len(task_ids), PAGE):
+            self._page(session, tuple(task_ids[start : start + PAGE]))
+
+    def _page(self, session: str, task_ids: tuple[str, ...]) -> None:
+        read = Nodes(session, TASKS, task_ids)
+        snapshot, damaged = fetch_sound(self._project, read)
+        session_id = f"{self._project.project}.{session}"
+        for task_id, node in zip(task_ids, [] if damaged else snapshot[read], strict=not damaged):
+            if node.exists and (session_id, task_id) not in self._known:
+                self._known.add((session_id, task_id))
+                self._keep(session_id, node.value, node.revision)
+
+    def _keep(self, session_id: str, record: Any, revision: int) -> None:
+        try:
+            need = self._need_of(record, session_id)
+        except UNREADABLE:
+            return  # not one of coord's records; `state validate` names it
+        self.tasks.append(ReadyTask(need, revision))
