@@ -79,6 +79,7 @@ def get_config(project: ProjectArg) -> None:
         "coord shared set-config shop review.required true",
         "coord shared set-config shop retry.longest 10m",
         "coord shared set-config shop breaker.failures 3",
+        "coord shared set-config shop ageing 30m",
     ],
 )
 def set_config(
@@ -93,7 +94,8 @@ def set_config(
 
     What coord itself follows: `retention` of closed sessions (30d); pauses after failed runs, `retry.first` (1s) to
     `retry.longest` (5m); agents that fail every task, `breaker.failures` (5, of different tasks; 0: off) in a row
-    `breaker.within` (10m), left alone for `breaker.cooldown` (30s), doubling to `breaker.longest` (10m).
+    `breaker.within` (10m), left alone for `breaker.cooldown` (30s), doubling to `breaker.longest` (10m); what wait
+    is worth a level of priority, `ageing` (1h), for tasks that become ready from then on.
     """
     from coordinator.services import shared
 

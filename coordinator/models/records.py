@@ -166,6 +166,7 @@ class Task(Record):
     blocked_by: Blocker | None
     data: Data
     created_at: Instant
+    ready_at: Instant | None = None
     retry_at: Instant | None
     deferred: Count = 0
     failed_on: AgentId | None = None

@@ -34,10 +34,11 @@ TASK_FIELDS = (
     *("id", "title", "prompt", "team", "status", "priority", "assignee", "holder", "epoch", "attempts"),
     *("max_attempts", "after", "needs", "resources", "outputs", "runner", "command", "timeout_s", "points"),
     *("epic", "sprint", "phase", "parent", "progress", "result", "error", "blocked_by", "data"),
-    *("created_at", "retry_at", "deferred", "failed_on", "started_at", "finished_at", "host"),
+    *("created_at", "ready_at", "retry_at", "deferred", "failed_on", "started_at", "finished_at", "host"),
 )
-"""`holder` is the `name#incarnation` whose claim the epoch is; `retry_at` ends a pause after a run; `deferred` counts
-runs in a row that did not count (a quota, a lost Redis); `failed_on` is the agent whose run of it failed last."""
+"""`holder` is the `name#incarnation` whose claim the epoch is; `ready_at` is when it was brought back from an end or a
+block; `retry_at` ends a pause after a run; `deferred` counts runs in a row that did not count (a quota, a lost Redis);
+`failed_on` is the agent whose run of it failed last."""
 TASK_DERIVED = ("lease_expires_at", "revision")
 
 AGENT_FIELDS = (
@@ -101,6 +102,7 @@ def new_task(task_id: str, now: str, /, **fields: Any) -> Record:
         "blocked_by": None,
         "data": {},
         "created_at": now,
+        "ready_at": None,
         "retry_at": None,
         "deferred": 0,
         "failed_on": None,

@@ -8,20 +8,22 @@ The store is not touched: a service commits the plan, guarded by the revisions o
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
 from coordinator.rules.admission import Admission
+from coordinator.rules.ageing import AGEING_MS, rank
 from coordinator.rules.matching import Matching
-from coordinator.rules.placement_words import Crowd, counted, held_up, no_place, wanted
+from coordinator.rules.placement_words import Crowd, counted, no_place, not_ready, wanted
 
 
 @dataclass(frozen=True, slots=True)
 class TaskNeed:
     """What placing a task depends on. Ids are unique within `session`; instants are RFC 3339 text of one width.
 
+    `ready_ms` is when it could first be taken; `path` is the number of tasks in the longest chain that waits for it.
     `waits_for` are its unmet dependencies; `retry_at` is the end of a pause after a failed attempt, or after `deferred`
     runs in a row that did not count, the last of which ended by `held_up_by`. `failed_on` is the agent whose run of it
     failed last.
@@ -32,7 +34,8 @@ class TaskNeed:
     team: str | None = None
     needs: frozenset[str] = frozenset()
     priority: int = 5
-    submitted_at: str = ""
+    ready_ms: int = 0
+    path: int = 0
     status: str = TaskStatus.PENDING
     assignee: str | None = None
     waits_for: tuple[str, ...] = ()
@@ -110,79 +113,41 @@ class Plan:
 TaskClass = tuple[str | None, frozenset[str]]  # team and needs: all that tells tasks apart when a place is sought
 
 
-def rank(task: TaskNeed) -> tuple[int, str, str, str]:
-    """Sorts the most important task first: priority, then age, then ids, so that a plan never depends on chance."""
-    return (-task.priority, task.submitted_at, task.session, task.id)
+def in_order(ageing_ms: int = AGEING_MS) -> Callable[[TaskNeed], tuple[int, int, int, str, str]]:
+    """The key that sorts what is taken first to the front: rank (priority raised by waiting), then the longest chain of
+    tasks behind it, then age, then ids, so that a plan never depends on chance."""
+
+    def key(task: TaskNeed) -> tuple[int, int, int, str, str]:
+        return (rank(task.ready_ms, task.priority, ageing_ms), -task.path, task.ready_ms, task.session, task.id)
+
+    return key
 
 
-def plan(tasks: Iterable[TaskNeed], agents: Sequence[AgentOffer], now: str, admission: Admission | None = None) -> Plan:
-    """Place pending tasks on live pushed agents. `now` is the server's instant as text; what `admission` refuses stays.
+def plan(
+    tasks: Iterable[TaskNeed],
+    agents: Sequence[AgentOffer],
+    now: str,
+    admission: Admission | None = None,
+    *,
+    ageing_ms: int = AGEING_MS,
+) -> Plan:
+    """Place pending tasks on live pushed agents. `now` is the server's instant as text.
 
+    `admission` is asked in order of rank about each task that agents have room for, and told of each that is placed.
     Tasks that are not pending are left alone (their slots are in the agents' `in_use`), so that a second run on what
     the first one placed places nothing more.
     """
-    pending = sorted((task for task in tasks if task.status == TaskStatus.PENDING), key=rank)
-    reasons: list[str | None] = [_not_ready(task, now) for task in pending]
-    placements = _place(pending, reasons, agents, admission or Admission())
+    pending = sorted((task for task in tasks if task.status == TaskStatus.PENDING), key=in_order(ageing_ms))
+    reasons: list[str | None] = [not_ready(task, now) for task in pending]
+    placements = _place(pending, reasons, agents, None if admission is None or admission.is_open else admission)
     left = zip(pending, reasons, strict=True)
     return Plan(
         placements, [], [Unplaced(task.session, task.id, reason) for task, reason in left if reason is not None]
     )
 
 
-def why(
-    task: TaskNeed,
-    agents: Sequence[AgentOffer],
-    now: str,
-    *,
-    others: Iterable[TaskNeed] = (),
-    statuses: Mapping[str, str] | None = None,
-    blocked: str | None = None,
-    admission: Admission | None = None,
-) -> list[str]:
-    """Why `task` is not running, one sentence each; for `task why`.
-
-    `others` are the tasks that compete for the same agents, `statuses` those of its dependencies by id, `blocked` the
-    recorded reason of a blocked task.
-    """
-    if task.status == TaskStatus.RUNNING:
-        return [f"it is running on {task.assignee}"]
-    if task.status == TaskStatus.ASSIGNED:
-        return [f"it is assigned to {task.assignee}, who has not claimed it yet"]
-    if task.status == TaskStatus.BLOCKED:
-        return [f"it is blocked: {blocked or 'no reason was given'}"]
-    if task.status != TaskStatus.PENDING:
-        return [f"it has ended: {TaskStatus(task.status)}"]
-    lines = []
-    if task.waits_for:
-        known = statuses or {}
-        lines += [f"it waits for {one} ({known.get(one, 'unknown')})" for one in task.waits_for]
-    if task.retry_at is not None and task.retry_at > now:
-        lines.append(_backing_off(task))
-    if task.assignee is not None:
-        lines.append(_reserved(task.assignee))
-    if lines:
-        return lines
-    made = plan([task, *others], agents, now, admission)
-    mine = (task.session, task.id)
-    lines = [f"{one.agent} gets it next: {one.reason}" for one in made.placements if (one.session, one.task) == mine]
-    return lines or [one.reason for one in made.unplaced if (one.session, one.task) == mine]
-
-
-def _not_ready(task: TaskNeed, now: str) -> str | None:
-    """Why this pending task is no candidate, whatever agents there are; None for a candidate."""
-    if task.waits_for:
-        more = f" and {counted(len(task.waits_for) - 3, 'other')}" if len(task.waits_for) > 3 else ""
-        return f"waits for {', '.join(task.waits_for[:3])}{more}"
-    if task.retry_at is not None and task.retry_at > now:
-        return _backing_off(task)
-    if task.assignee is not None:
-        return _reserved(task.assignee)
-    return None
-
-
 def _place(
-    pending: Sequence[TaskNeed], reasons: list[str | None], agents: Sequence[AgentOffer], admission: Admission
+    pending: Sequence[TaskNeed], reasons: list[str | None], agents: Sequence[AgentOffer], admission: Admission | None
 ) -> list[Placement]:
     """Placements for tasks sorted by rank that have no reason to wait; one that finds no place gets its reason here."""
     crowds = _crowds(agents)
@@ -196,30 +161,31 @@ def _place(
     ]
     matching = Matching(fits, hands.slots, hands.used)
     is_placed = []
-    refused = {}
-    for index, (task, number) in enumerate(zip(ready, class_of, strict=True)):
-        reason = admission.refusal(task)
-        if reason is not None:
-            refused[index] = reason
-        is_placed.append(reason is None and matching.place(number))
-        if is_placed[-1]:
+    refusals: dict[int, str] = {}
+    for place, (task, number) in enumerate(zip(ready, class_of, strict=True)):
+        refused = None if admission is None or matching.closed[number] else admission.refusal(task)
+        if refused is not None:
+            refusals[place] = refused
+        placed = refused is None and matching.place(number)
+        is_placed.append(placed)
+        if placed and admission is not None:
             admission.admit(task)
     everyone = list(crowds.values())
     no_room = {number: no_place(*key, everyone) for key, number in numbers.items() if matching.closed[number]}
     live = [sum(everyone[group].live for group in groups) for groups in fits]
     among = [f"least loaded of {counted(live[number], 'live agent')}{wanted(*key)}" for key, number in numbers.items()]
     placements = []
-    decided = enumerate(zip(class_of, is_placed, strict=True))
+    decided = iter(zip(range(len(ready)), class_of, is_placed, strict=True))
     for index, task in enumerate(pending):
         if reasons[index] is not None:
             continue
-        turn, (number, placed) = next(decided)
+        place, number, placed = next(decided)
         if placed:
             agent, in_use = hands.take(matching, number, task.failed_on)
             reason = f"{among[number]} ({in_use} of {agent.slots} slots in use)"
             placements.append(Placement(task.session, task.id, agent.id, agent.incarnation, reason))
         else:
-            reasons[index] = refused[turn] if turn in refused else no_room[number]
+            reasons[index] = refusals.get(place) or no_room[number]
     return placements
 
 
@@ -285,14 +251,3 @@ class _Hands:
     def _offer(self, group: int, agent: AgentOffer, in_use: int) -> None:
         if in_use < agent.slots:
             heapq.heappush(self._heaps[group], ((in_use + 1) / agent.slots, agent.id, in_use, agent))
-
-
-def _backing_off(task: TaskNeed) -> str:
-    if task.deferred:
-        runs = "its last run" if task.deferred == 1 else f"each of its last {task.deferred} runs"
-        return f"{runs} {held_up(task.held_up_by)}, which does not count; it may start again at {task.retry_at}"
-    return f"its last attempt failed; it may start again at {task.retry_at}"
-
-
-def _reserved(assignee: str) -> str:
-    return f"it is reserved for {assignee}, who takes it with `coord task next`"

@@ -1,9 +1,13 @@
-"""Why a kind of task finds no agent, in one sentence. Pure; the numbers come from the balancer's groups of agents."""
+"""Why a task is not placed, in one sentence. Pure; the numbers come from the balancer's groups of agents."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from coordinator.rules.balancing import TaskNeed
 
 RUNNER = "runner:"
 """What the name of a capability begins with that says where a task can run, not who can do it."""
@@ -39,7 +43,7 @@ def no_place(team: str | None, needs: frozenset[str], crowds: Sequence[Crowd]) -
         used = sum(crowd.used for crowd in able)
         return f"{_all_agents(live, whose)} busy ({used} of {slots} slots in use)"
     if live:
-        return f"{_all_slots(free, whose)} to tasks that come first (by priority, then age)"
+        return f"{_all_slots(free, whose)} to tasks that come first (by priority and waiting time)"
     if not of_team:
         return "no agent is registered" if team is None else f"no agent of team {team} is registered"
     subject = "no live agent" if team is None else f"no live agent of team {team}"
@@ -51,6 +55,29 @@ def no_place(team: str | None, needs: frozenset[str], crowds: Sequence[Crowd]) -
     by_themselves = frozenset(need for need in needs if not need.startswith(RUNNER))
     pulling = sorted(name for crowd in of_team if by_themselves <= crowd.capabilities for name in crowd.pulling)
     return "; ".join([subject, *_kept_away(able, pulling)])
+
+
+def not_ready(task: TaskNeed, now: str) -> str | None:
+    """Why this pending task is no candidate, whatever agents there are; None for a candidate."""
+    if task.waits_for:
+        more = f" and {counted(len(task.waits_for) - 3, 'other')}" if len(task.waits_for) > 3 else ""
+        return f"waits for {', '.join(task.waits_for[:3])}{more}"
+    if task.retry_at is not None and task.retry_at > now:
+        return backing_off(task)
+    if task.assignee is not None:
+        return reserved(task.assignee)
+    return None
+
+
+def backing_off(task: TaskNeed) -> str:
+    if task.deferred:
+        runs = "its last run" if task.deferred == 1 else f"each of its last {task.deferred} runs"
+        return f"{runs} {held_up(task.held_up_by)}, which does not count; it may start again at {task.retry_at}"
+    return f"its last attempt failed; it may start again at {task.retry_at}"
+
+
+def reserved(assignee: str) -> str:
+    return f"it is reserved for {assignee}, who takes it with `coord task next`"
 
 
 def wanted(team: str | None, needs: frozenset[str]) -> str:

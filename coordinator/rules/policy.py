@@ -1,4 +1,5 @@
-"""A project's settings for what happens after runs: `retry` (pauses) and `breaker` (agents that fail every task). Pure.
+"""A project's settings: `retry` and `breaker` for what happens after runs (pauses, agents that fail every task),
+`ageing` for the order of work (how long a wait is worth a level of priority). Pure.
 
 What is set is checked when it is set. What is stored and wrong all the same, from another way in, is passed over: no
 run may end badly because of a setting.
@@ -12,11 +13,13 @@ from typing import Any, NamedTuple
 from coordinator.models.clock import duration_ms
 from coordinator.models.errors import CoordError, InvalidData
 from coordinator.models.ids import shown
+from coordinator.rules.ageing import AGEING_MS
 from coordinator.rules.lifecycle import BACKOFF_FIRST_MS, BACKOFF_LONGEST_MS
 
-RETRY, BREAKER = "retry", "breaker"
+RETRY, BREAKER, AGEING = "retry", "breaker", "ageing"
 MOST_FAILURES = 1000
 SHORTEST_MS = 10
+SHORTEST_AGEING_MS, LONGEST_AGEING_MS = 1_000, 30 * 86_400_000
 
 
 class RetryPolicy(NamedTuple):
@@ -45,6 +48,8 @@ def check(name: str, value: Any) -> None:
     elif name == BREAKER:
         breaker = BreakerPolicy(**_read(BREAKER, value, _BREAKER))
         _ordered(BREAKER, "cooldown", "longest", (breaker.cooldown_ms, breaker.longest_ms))
+    elif name == AGEING and value is not None:
+        _ageing(value)
 
 
 def retry_policy(value: Any) -> RetryPolicy:
@@ -67,6 +72,22 @@ def breaker_policy(value: Any) -> BreakerPolicy:
     except CoordError:
         return BreakerPolicy()
     return BreakerPolicy(**_read(BREAKER, value, _BREAKER))
+
+
+def ageing_ms(value: Any) -> int:
+    """As `retry_policy`, for `ageing`."""
+    try:
+        return AGEING_MS if value is None else _ageing(value)
+    except CoordError:
+        return AGEING_MS
+
+
+def _ageing(value: Any) -> int:
+    ms = _duration(AGEING, value)
+    if not SHORTEST_AGEING_MS <= ms <= LONGEST_AGEING_MS:
+        what = f"{_given(value)} is not from 1 s to 30 days"
+        raise _wrong(AGEING, what, "so long a wait is worth a level of priority; 1h is the default")
+    return ms
 
 
 def _duration(path: str, value: Any) -> int:

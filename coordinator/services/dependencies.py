@@ -11,7 +11,7 @@ import copy
 
 from coordinator.models.shapes import Record, new_blocker
 from coordinator.models.states import TaskStatus
-from coordinator.services import task_records
+from coordinator.services import ageing, task_records
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
 from coordinator.store.documents import TASKS
@@ -83,7 +83,7 @@ def _tell_one(change: SessionChange, record: Record, node: Found, *, waits: bool
         if _blames(dependant, dependency):
             node = _restore(change, record, node)
             changed = 1
-        return _arrive(change, dependency, node, key) if waits else changed
+        return _arrive(change, record, node, key) if waits else changed
     if not waits:
         node = _wait_again(change, dependency, node, key)
         changed = 1
@@ -100,12 +100,13 @@ def _blames(dependant: Record, dependency: str) -> bool:
     return blocker.get("kind") == FAILED_DEPENDENCY and dependency in blocker["tasks"]
 
 
-def _arrive(change: SessionChange, dependency: str, node: Found, key: str) -> int:
-    tx, dependant = change.tx, node.value
+def _arrive(change: SessionChange, record: Record, node: Found, key: str) -> int:
+    tx, dependency, dependant = change.tx, record["id"], node.value
     tx.guard(change.name, TASKS, dependant["id"], node.revision)
     if task_records.may_stand_in_line(dependant):
         ready = task_records.ready_key(tx.keys, change.name, dependant)
-        tx.arrive(key, dependency, ready, dependant["id"], task_records.rank(dependant))
+        place = ageing.place(tx, dependant, ageing.became_ready(dependant, [record]))
+        tx.arrive(key, dependency, ready, dependant["id"], place)
     else:
         tx.srem(key, dependency)
     return 1

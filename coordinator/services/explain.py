@@ -7,10 +7,11 @@ from coordinator.models import ids
 from coordinator.models.clock import instant
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentStatus, TaskStatus
-from coordinator.rules import breaker, lifecycle
-from coordinator.rules.balancing import why
+from coordinator.rules import breaker, graph, lifecycle
 from coordinator.rules.breaker import BreakerState
-from coordinator.services import admission, agents, needs, team_gates
+from coordinator.rules.policy import ageing_ms
+from coordinator.rules.why import why
+from coordinator.services import admission, ageing, agents, needs, team_gates
 from coordinator.services.request import not_found, session_not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
@@ -25,29 +26,29 @@ def why_not_running(store: Store, session_id: str, task_id: str) -> Record:
     project_store = store.project(project)
     keys, waiting = project_store.keys, SetMembers(project_store.keys.waiting(name, task_id))
     tasks, session = AllNodes(name, TASKS), Node(name, SESSION, RECORD)
-    snapshot, everybody = agents.read_agents(project_store, session, tasks, waiting, *admission.reads(keys, name))
+    of_plan = (ageing.POLICY, *admission.reads(keys, name))
+    snapshot, everybody = agents.read_agents(project_store, session, tasks, waiting, *of_plan)
     if not snapshot[session].exists:
         raise session_not_found(store, session_id)
     nodes = snapshot[tasks]
     if task_id not in nodes:
         raise not_found("task", task_id, list(nodes), f"`coord task list {session_id}` shows what there is")
-    record = nodes[task_id].value
-    statuses = {other: found.value["status"] for other, found in nodes.items()}
+    record, statuses = nodes[task_id].value, {other: found.value["status"] for other, found in nodes.items()}
     others = [
-        needs.need_of(found.value, session_id)
+        needs.need_of(found.value, session_id, ready_ms=ageing.ready_ms(found.value, nodes))
         for other, found in nodes.items()
-        if other != task_id and found.value["status"] == TaskStatus.PENDING and not found.value["after"]
+        if other != task_id and found.value["status"] == TaskStatus.PENDING and not graph.unmet(found.value, statuses)
     ]
-    need = needs.need_of(record, session_id, tuple(snapshot[waiting]))
-    blocker = record["blocked_by"] or {}
+    need = needs.need_of(record, session_id, tuple(snapshot[waiting]), ready_ms=ageing.ready_ms(record, nodes))
     reasons = why(
         need,
         [needs.offer_of(agent, snapshot.now_us) for agent in everybody],
         instant(snapshot.now_us),
         others=others,
         statuses=statuses,
-        blocked=blocker.get("reason"),
+        blocked=(record["blocked_by"] or {}).get("reason"),
         admission=admission.made(snapshot.__getitem__, keys, name, now_us=snapshot.now_us),
+        ageing_ms=ageing_ms(snapshot[ageing.POLICY].value),
     )
     status = snapshot[session].value["status"]
     if not lifecycle.takes_claims(status) and record["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED):

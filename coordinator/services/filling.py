@@ -10,7 +10,7 @@ from coordinator.models.jsontext import dumps
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, TaskStatus
 from coordinator.rules import graph
-from coordinator.services import agent_view, task_records
+from coordinator.services import ageing, agent_view, task_records
 from coordinator.services.agents import AGENTS
 from coordinator.services.transfer_content import Content
 from coordinator.store.documents import RUNS, SECTION_LIST
@@ -89,7 +89,8 @@ def write_indexes(tx: Transaction, name: str, tasks: dict[str, Record]) -> None:
         for dependency in unmet:
             tx.sadd(keys.waiting(name, task_id), dependency)
         if not unmet and task_records.may_stand_in_line(task):
-            tx.zadd(task_records.ready_key(keys, name, task), task_id, task_records.rank(task))
+            since = ageing.became_ready(task, [tasks[one] for one in task["after"] if one in tasks])
+            tx.zadd(task_records.ready_key(keys, name, task), task_id, ageing.place(tx, task, since))
     for field, number in counts.items():
         tx.add(keys.counts(name), field, number)
 

@@ -12,7 +12,7 @@ from coordinator.models.clock import parse_instant_us
 from coordinator.models.states import TaskStatus
 from coordinator.rules import graph
 from coordinator.rules.lifecycle import terminal
-from coordinator.services import task_records
+from coordinator.services import ageing, task_records
 from coordinator.services.request import Request, SessionChange, change_session
 from coordinator.services.retrying import retry_member
 from coordinator.store.connection import Store
@@ -80,7 +80,8 @@ def _mend_ready(change: SessionChange, tasks: dict[str, Record]) -> int:
         ranks = expected.setdefault(task_records.line(task), {})
         expected.setdefault(task["team"] or "", {})
         if task_records.may_stand_in_line(task) and not graph.unmet(task, statuses):
-            ranks[name] = task_records.rank(task)
+            known = [tasks[one] for one in task["after"] if one in tasks]
+            ranks[name] = ageing.place(change.tx, task, ageing.became_ready(task, known))
     reads: dict[str, Read] = {line: SortedSetHead(change.tx.keys.ready(change.name, line)) for line in expected}
     found = dict(zip(reads, change.tx.fetch(*reads.values()), strict=True))
     wrong = 0

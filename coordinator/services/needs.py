@@ -7,13 +7,16 @@ from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus
 from coordinator.rules.balancing import AgentOffer, TaskNeed
 from coordinator.rules.breaker import BreakerState
+from coordinator.services import ageing
 
 DEFAULT_RUNNER = "runner:default"
 
 
-def need_of(record: Record, session_id: str, waits_for: tuple[str, ...] = ()) -> TaskNeed:
-    """A task as the balancer sees it. Where it can run is a need like any other: its runner, or a command line, or a
-    worker that has a default runner."""
+def need_of(
+    record: Record, session_id: str, waits_for: tuple[str, ...] = (), *, ready_ms: int | None = None
+) -> TaskNeed:
+    """A task as the balancer sees it; `ready_ms` where it depended on others. Where it can run is a need like any:
+    its runner, or a command line, or a worker that has a default runner."""
     runner = f"runner:{record['runner']}" if record["runner"] else None
     runner = runner or ("runner:argv" if record["command"] else DEFAULT_RUNNER)
     return TaskNeed(
@@ -22,7 +25,7 @@ def need_of(record: Record, session_id: str, waits_for: tuple[str, ...] = ()) ->
         team=record["team"],
         needs=frozenset((*record["needs"], runner)),
         priority=record["priority"],
-        submitted_at=record["created_at"],
+        ready_ms=ageing.ready_ms(record) if ready_ms is None else ready_ms,
         status=record["status"],
         assignee=record["assignee"],
         waits_for=waits_for,

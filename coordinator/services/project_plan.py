@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator.models.clock import instant
+from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, TaskStatus
 from coordinator.rules import lifecycle
-from coordinator.rules.balancing import AgentOffer, Placement, Plan, plan
-from coordinator.services import admission, agents, needs
-from coordinator.services.ready_work import FIRST, Line, ReadyLines, ReadyTask, TaskKey
+from coordinator.rules.ageing import AGEING_MS, ready_ms_of
+from coordinator.rules.balancing import AgentOffer, Placement, Plan, TaskNeed, plan
+from coordinator.rules.policy import ageing_ms
+from coordinator.services import admission, ageing, agents, needs
+from coordinator.services.ready_work import FIRST, Line, NeedOf, ReadyLines, ReadyTask, TaskKey
 from coordinator.store.damage import fetch_sound
 from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.found import LeaseFound, Snapshot
@@ -38,7 +41,7 @@ def make(
     """Plan the ready work of every session that takes claims, but those in `without`. Work that nobody could take is
     not even looked at, but for that of the session with `name`, whose tasks all get their reason; with `everything`,
     also those of its tasks that are not ready."""
-    snapshot, everybody = agents.read_agents(project)
+    snapshot, everybody = agents.read_agents(project, ageing.POLICY)
     offers = [needs.offer_of(agent, snapshot.now_us) for agent in everybody]
     of_agents = {agent["id"]: agent["revision"] for agent in everybody}
     room = _Room(offers, (), {})
@@ -48,7 +51,9 @@ def make(
     facts, open_sessions = _open_sessions(project, leases)
     left_out = {*without, name} if everything else without
     lines = [line for session, of_session in open_sessions.items() if session not in left_out for line in of_session]
-    ready = ReadyLines(project, lines, needs.need_of, first=FIRST + 2 * room.free // (len(lines) or 1))
+    policy_ms = ageing_ms(snapshot[ageing.POLICY].value)
+    need_of = _need_by_place(policy_ms)
+    ready = ReadyLines(project, lines, need_of, first=FIRST + 2 * room.free // (len(lines) or 1))
     others = [task for task in _assigned(project, leases) if not (everything and task.session == name)]
     if everything and name is not None:
         others += _all_of(project, name)
@@ -56,7 +61,7 @@ def make(
         ready.read_on({line for line in ready.unread if line.session == name or room.is_open(line.team)})
         seen = [*others, *ready.tasks]
         gate = admission.made(facts.__getitem__, project.keys, *open_sessions, now_us=facts.now_us)
-        made = plan([task.need for task in seen], offers, instant(snapshot.now_us), gate)
+        made = plan([task.need for task in seen], offers, instant(snapshot.now_us), gate, ageing_ms=policy_ms)
         room = _Room(offers, made.placements, {task.key: task.need.team for task in seen})
         if not any(line.session == name or room.is_open(line.team) for line in ready.unread):
             return made, Basis(snapshot.revision, {task.key: task.revision for task in seen}, of_agents)
@@ -97,10 +102,20 @@ def _assigned(project: ProjectStore, leases: dict[str, LeaseFound]) -> list[Read
         if kind == "task" and lease.ttl_ms == CLAIM_WITHIN_MS:
             session, _, task_id = rest.partition("/")
             marks.setdefault(session, []).append(task_id)
-    found = ReadyLines(project, (), needs.need_of, first=FIRST)
+    found = ReadyLines(project, (), _need_by_place(AGEING_MS), first=FIRST)
     for session, task_ids in marks.items():
-        found.read(session, task_ids)
+        found.read(session, dict.fromkeys(task_ids))
     return [task for task in found.tasks if task.need.status == TaskStatus.ASSIGNED]
+
+
+def _need_by_place(policy_ms: int) -> NeedOf:
+    """The place in its line says since when a task is ready, also where it depended on others."""
+
+    def need_of(record: Record, session_id: str, place: int | None) -> TaskNeed:
+        ready_ms = None if place is None else ready_ms_of(place, record["priority"], policy_ms)
+        return needs.need_of(record, session_id, ready_ms=ready_ms)
+
+    return need_of
 
 
 def pending_of(project: ProjectStore, name: str) -> list[str]:
@@ -121,7 +136,12 @@ def _all_of(project: ProjectStore, name: str) -> list[ReadyTask]:
     session_id = f"{project.project}.{name}"
     return [
         ReadyTask(
-            needs.need_of(found.value, session_id, tuple(snapshot[waiting[task_id]]) if task_id in waiting else ()),
+            needs.need_of(
+                found.value,
+                session_id,
+                tuple(snapshot[waiting[task_id]]) if task_id in waiting else (),
+                ready_ms=ageing.ready_ms(found.value, nodes),
+            ),
             found.revision,
         )
         for task_id, found in nodes.items()

@@ -7,7 +7,7 @@ looked at before a more important one of another line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from coordinator.models.shapes import Record
@@ -49,12 +49,14 @@ class ReadyTask(NamedTuple):
         return self.need.session, self.need.id
 
 
+NeedOf = Callable[[Record, str, int | None], TaskNeed]
+"""A record, its session's id and its place in a ready line, if it stands in one → what a plan knows of it."""
+
+
 class ReadyLines:
     """`tasks` are those that were read so far, `unread` the lines that go on."""
 
-    def __init__(
-        self, project: ProjectStore, lines: Collection[Line], need_of: Callable[[Record, str], TaskNeed], *, first: int
-    ) -> None:
+    def __init__(self, project: ProjectStore, lines: Collection[Line], need_of: NeedOf, *, first: int) -> None:
         self.tasks: list[ReadyTask] = []
         self.unread: set[Line] = set(lines)
         self._project, self._need_of, self._window = project, need_of, first
@@ -86,33 +88,34 @@ class ReadyLines:
         return min((self._places[line][-1][0] for line in going), default=float("inf"))
 
     def _take(self, rank: float) -> None:
-        wanted: dict[str, list[str]] = {}
+        wanted: dict[str, dict[str, int | None]] = {}
         for line, places in self._places.items():
             start = stop = self._taken[line]
             while stop < len(places) and places[stop][0] <= rank:
                 stop += 1
             self._taken[line] = stop
-            wanted.setdefault(line.session, []).extend(task_id for _, task_id in places[start:stop])
-        for session, task_ids in wanted.items():
-            self.read(session, task_ids)
+            wanted.setdefault(line.session, {}).update((task_id, place) for place, task_id in places[start:stop])
+        for session, task_places in wanted.items():
+            self.read(session, task_places)
 
-    def read(self, session: str, task_ids: Sequence[str]) -> None:
-        """Read these tasks of the session with this name."""
+    def read(self, session: str, places: Mapping[str, int | None]) -> None:
+        """Read these tasks of the session with this name; their places where they stand in a line."""
+        task_ids = tuple(places)
         for start in range(0, len(task_ids), PAGE):
-            self._page(session, tuple(task_ids[start : start + PAGE]))
+            self._page(session, task_ids[start : start + PAGE], places)
 
-    def _page(self, session: str, task_ids: tuple[str, ...]) -> None:
+    def _page(self, session: str, task_ids: tuple[str, ...], places: Mapping[str, int | None]) -> None:
         read = Nodes(session, TASKS, task_ids)
         snapshot, damaged = fetch_sound(self._project, read)
         session_id = f"{self._project.project}.{session}"
         for task_id, node in zip(task_ids, [] if damaged else snapshot[read], strict=not damaged):
             if node.exists and (session_id, task_id) not in self._known:
                 self._known.add((session_id, task_id))
-                self._keep(session_id, node.value, node.revision)
+                self._keep(session_id, node.value, node.revision, places[task_id])
 
-    def _keep(self, session_id: str, record: Any, revision: int) -> None:
+    def _keep(self, session_id: str, record: Any, revision: int, place: int | None) -> None:
         try:
-            need = self._need_of(record, session_id)
+            need = self._need_of(record, session_id, place)
         except UNREADABLE:
             return  # not one of coord's records; `state validate` names it
         self.tasks.append(ReadyTask(need, revision))

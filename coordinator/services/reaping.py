@@ -23,7 +23,7 @@ LATER_MS = 3_600_000
 """After so long a session whose deletion was left to others is found again: it does not stand in front till then."""
 POSTPONED = "postponed"
 OF_TASKS = ("task", "retry", "spread")
-OF_A_TASK = frozenset(TASK_FIELDS) - {"deferred", "failed_on"}
+OF_A_TASK = frozenset(TASK_FIELDS) - {"ready_at", "deferred", "failed_on"}
 OF_AN_AGENT = frozenset(AGENT_FIELDS) - {"breaker"}
 
 

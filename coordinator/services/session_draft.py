@@ -238,7 +238,9 @@ def reads_for(session_id: str, path: Path, *, timed: bool = False) -> list[Read]
         return [] if where.section in KINDS else [section, Node(name, SECTION_TIMES, where.section)]
     if where.section == TASKS:
         waiting = SetMembers(Keys(project).waiting(name, where.field))
-        return [Node(name, TASKS, where.field), Leases((task_member(name, where.field),)), waiting]
+        from coordinator.services import ageing
+
+        return [Node(name, TASKS, where.field), Leases((task_member(name, where.field),)), waiting, ageing.POLICY]
     if where.section == AGENTS:
         return [Node(SHARED, "agents", where.field), Leases((agent_member(where.field),))]
     of_section = (Node(name, SECTION_TIMES, where.section),) if timed else ()

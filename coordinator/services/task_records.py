@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from coordinator.models import ids
-from coordinator.models.clock import parse_instant_us
 from coordinator.models.jsontext import canonical, equal
 from coordinator.models.shapes import Record, with_data_shown
-from coordinator.models.states import HIGHEST_PRIORITY, TaskStatus
+from coordinator.models.states import TaskStatus
+from coordinator.services import ageing
 from coordinator.services.request import SessionChange, not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RUNS, TASKS
@@ -62,6 +62,7 @@ def reads_of(store: Store, session_id: str, task_id: str) -> list[Read]:
         Node(name, RUNS, task_id),
         SetMembers(keys.waiting(name, task_id)),
         SetMembers(keys.dependants(name, task_id)),
+        ageing.POLICY,
     ]
 
 
@@ -106,12 +107,6 @@ def task_not_found(change: SessionChange, task_id: str) -> Exception:
 
     there = change.tx.fetch(AllNodes(change.name, TASKS))[0]
     return not_found("task", task_id, list(there), f"`coord task list {change.session_id}` shows what there is")
-
-
-def rank(record: Record) -> int:
-    """Its place in a ready line, lowest first: priority, then age."""
-    priority: int = record["priority"]
-    return (HIGHEST_PRIORITY - priority) * 10**13 + parse_instant_us(record["created_at"]) // 1000
 
 
 def line(record: Record) -> str:
@@ -160,7 +155,8 @@ def _line_up(change: SessionChange, task: HeldTask, ready: bool) -> None:
     if task.before is not None and (not ready or line(task.before) != line(task.record)):
         tx.zrem(keys.ready(change.name, line(task.before)), task.id)
     if ready:
-        tx.zadd(keys.ready(change.name, line(task.record)), task.id, rank(task.record))
+        place = ageing.place_again(change, task.record, task.before)
+        tx.zadd(keys.ready(change.name, line(task.record)), task.id, place)
 
 
 def _hold(change: SessionChange, task: HeldTask, lease_ms: int | None, holder: str | None) -> int | None:

@@ -13,7 +13,7 @@ from coordinator.models.shapes import TASK_FIELDS, Record, as_given, new_blocker
 from coordinator.models.states import TaskStatus
 from coordinator.rules import graph, lifecycle
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.services import dependencies, task_records
+from coordinator.services import ageing, dependencies, task_records
 from coordinator.services.dependencies import FAILED_DEPENDENCY
 from coordinator.services.request import Request, SessionChange, change_session, not_found, session_not_found
 from coordinator.services.task_records import HeldTask
@@ -24,7 +24,7 @@ from coordinator.store.reads import AllLeases, AllNodes, Leases, Node, Nodes, Se
 
 SETTABLE = frozenset(TASK_FIELDS) - {
     *("status", "assignee", "holder", "epoch", "attempts", "progress", "result", "error", "blocked_by"),
-    *("created_at", "retry_at", "deferred", "failed_on", "started_at", "finished_at", "host"),
+    *("created_at", "ready_at", "retry_at", "deferred", "failed_on", "started_at", "finished_at", "host"),
 }
 """Fields that a submission may give; the rest belongs to the task's life."""
 
@@ -62,7 +62,7 @@ def submit(store: Store, session_id: str, specs: Sequence[Record], *, request: R
         return [_add(change, new_task(spec["id"], tx.now, **_own(spec)), statuses) for spec in named]
 
     name, arguments = ids.session_id(session_id)[1], [[*map(_plain, specs)], given_ids]
-    first = (Nodes(name, TASKS, tuple(wanted)), Nodes(name, TASKS, tuple(outside)))
+    first = (Nodes(name, TASKS, tuple(wanted)), Nodes(name, TASKS, tuple(outside)), ageing.POLICY)
     return change_session(store, session_id, request, work, verb="task submit", arguments=arguments, first=first)
 
 

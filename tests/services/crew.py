@@ -7,7 +7,9 @@ from typing import Any
 
 from coordinator.models.clock import parse_instant_us
 from coordinator.models.states import AgentKind, TaskStatus
+from coordinator.rules import ageing
 from coordinator.services import agents, claims, reaping, sessions, state_validation, tasks, working
+from coordinator.services.ageing import became_ready
 from coordinator.services.holding import Holder
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
@@ -222,7 +224,8 @@ def _ready(records: dict[str, Task]) -> dict[str, list[tuple[str, float]]]:
         rests = (record["status"] == TaskStatus.PENDING or is_for) and record["epoch"] is None
         if rests and record["retry_at"] is None and not _unmet(record, records):
             line = f"@{record['assignee']}" if record["assignee"] else record["team"] or ""
-            place = (9 - record["priority"]) * 10**13 + parse_instant_us(record["created_at"]) // 1000
+            since = became_ready(record, [records[one] for one in record["after"]])
+            place = ageing.score(parse_instant_us(since) // 1000, record["priority"])
             lines.setdefault(line, []).append((task_id, float(place)))
     return {line: sorted(entries, key=lambda entry: (entry[1], entry[0])) for line, entries in lines.items()}
 

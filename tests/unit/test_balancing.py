@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.rules.balancing import AgentOffer, Plan, TaskNeed, plan, rank, why
+from coordinator.rules.ageing import AGEING_MS
+from coordinator.rules.balancing import AgentOffer, Plan, TaskNeed, in_order, plan
+from coordinator.rules.why import why
 
 NOW = "2026-01-31T12:00:00.000Z"
 LATER = "2026-01-31T12:00:01.000Z"
@@ -43,7 +45,8 @@ def needs(draw: st.DrawFn, most: int) -> list[TaskNeed]:
                 draw(st.none() | TEAMS),
                 draw(SKILLS),
                 draw(st.integers(0, 9)),
-                f"2026-01-31T11:00:0{draw(st.integers(0, 3))}.000Z",
+                draw(st.integers(0, 3)) * AGEING_MS,
+                draw(st.integers(0, 2)),
                 status,
                 None if status == "pending" and draw(st.integers(0, 9)) else "ann",
                 ("other",) if draw(st.integers(0, 9)) == 0 else (),
@@ -83,7 +86,7 @@ def contested(draw: st.DrawFn, tasks: int, agents: int) -> tuple[list[TaskNeed],
 def candidates(tasks: Sequence[TaskNeed]) -> list[TaskNeed]:
     """Those that nothing but agents keeps waiting, most important first."""
     free = [t for t in tasks if t.status == "pending" and not t.assignee and not t.waits_for]
-    return sorted((t for t in free if t.retry_at is None or t.retry_at <= NOW), key=rank)
+    return sorted((t for t in free if t.retry_at is None or t.retry_at <= NOW), key=in_order())
 
 
 def can_do(agent: AgentOffer, task: TaskNeed) -> bool:
@@ -206,7 +209,7 @@ def test_the_emptier_kind_of_agent_is_preferred() -> None:
 
 
 def test_age_decides_between_equal_priorities() -> None:
-    tasks = [task("young", submitted_at=LATER), task("old", submitted_at=NOW), task("urgent", priority=9)]
+    tasks = [task("young", ready_ms=2), task("old", ready_ms=1), task("urgent", priority=9, ready_ms=3)]
     made = plan(tasks, [agent("a", slots=2)], LATER)
     assert [one.task for one in made.placements] == ["urgent", "old"]
     assert [one.task for one in made.unplaced] == ["young"]
@@ -290,7 +293,7 @@ def test_what_was_not_placed_says_why(case: str) -> None:
 def test_whoever_comes_too_late_is_told_that_others_come_first() -> None:
     made = plan([task("a", priority=9), task("b", priority=9), task("c")], [agent("x", slots=2)], NOW)
     assert made.unplaced[0].reason == (
-        "all 2 free slots of the live agents of team qa go to tasks that come first (by priority, then age)"
+        "all 2 free slots of the live agents of team qa go to tasks that come first (by priority and waiting time)"
     )
 
 

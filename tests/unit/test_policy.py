@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -47,6 +48,10 @@ def test_what_is_not_ours_is_the_users_own() -> None:
         ("breaker", {"failures": "5"}, "config.breaker.failures"),
         ("breaker", {"failures": 10**30}, "config.breaker.failures"),
         ("breaker", {"cooldown": "1h"}, "config.breaker.longest"),
+        ("ageing", "soon", "config.ageing"),
+        ("ageing", "100ms", "config.ageing"),
+        ("ageing", "31d", "config.ageing"),
+        ("ageing", {"level": "1h"}, "config.ageing"),
     ],
 )
 def test_what_says_nothing_is_refused_with_its_place_and_followed_as_if_it_were_not_there(
@@ -56,5 +61,6 @@ def test_what_says_nothing_is_refused_with_its_place_and_followed_as_if_it_were_
         policy.check(name, value)
     assert refused.value.facts["path"] == path
     assert refused.value.hint
-    followed = policy.retry_policy if name == "retry" else policy.breaker_policy
+    policies = {"retry": policy.retry_policy, "breaker": policy.breaker_policy, "ageing": policy.ageing_ms}
+    followed: Callable[[Any], object] = policies[name]
     assert followed(value) == followed(None)
