@@ -31,6 +31,7 @@ ENTRIES: dict[str, Entry] = {
     "task": Entry("cli.task", "Tasks: submit, take, finish, and why one is not running.", WORK),
     "agent": Entry("cli.agent", "Agents: register, keep alive, drain, list.", WORK),
     "team": Entry("cli.team", "Teams: who leads them, what they do, and whether they are ready.", WORK),
+    "message": Entry("cli.message", "Messages between agents and teams: send, read, acknowledge.", WORK),
     "event": Entry("cli.event", "Events: emit, list, follow.", WORK),
     "lock": Entry("cli.lock", "Locks with fencing tokens, also around a command.", WORK),
     "wait": Entry("cli.wait", "Wait until a task, an event, a value or a session is so.", WORK, single=True),

@@ -27,7 +27,7 @@ def wait(
         list[str],
         typer.Argument(
             metavar="CONDITION",
-            help="task:ID=STATUS, event:TYPE, phase:NAME, session:closed or state:PATH=VALUE.",
+            help="task:ID=STATUS, event:TYPE, phase:NAME, session:closed, state:PATH=VALUE or message:AGENT.",
         ),
     ],
     any_: Annotated[bool, typer.Option("--any/--all", help="Until one of them is so, or all of them were.")] = False,
@@ -35,7 +35,8 @@ def wait(
 ) -> None:
     """Wait until all conditions were met, or any. Exit 7 when the time is over, or the session was closed before.
 
-    An event counts when it comes after the call began. Waiting does not renew the session.
+    An event counts when it comes after the call began; `message:AGENT` is an unread message to that agent or its team.
+    Waiting does not renew the session.
     """
     from coordinator.services.waiting import wait as wait_until
 

@@ -48,6 +48,7 @@ RESERVED = frozenset(
         "resource": "allocated released exhausted",
         "task": "submitted assigned started progress failed blocked unblocked requeued cancelled",
         "agent": "registered resumed lost drained",
+        "message": "sent acknowledged",
         "alert": "raised",
         "coord": "trimmed rolled_back",
     }.items()

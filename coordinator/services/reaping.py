@@ -23,17 +23,17 @@ LATER_MS = 3_600_000
 """After so long a session whose deletion was left to others is found again: it does not stand in front till then."""
 POSTPONED = "postponed"
 OF_TASKS = ("task", "retry", "spread")
+KINDS = (*OF_TASKS, "agent", "session", "lock", "message", "pruned", "failed")
 OF_A_TASK = frozenset(TASK_FIELDS) - {"ready_at", "deferred", "failed_on"}
 OF_AN_AGENT = frozenset(AGENT_FIELDS) - {"breaker"}
 
 
 def sweep(store: Store, project: str, *, limit: int = 1000, quick: bool = False, spare: str | None = None) -> Record:
-    """Act on every deadline of the project that has passed → how many of each kind: `{task, agent, session, lock,
-    retry, spread, pruned, failed}`. Bounded by `limit`; call again for more. `quick`: no session is deleted, which may
-    take long. `spare`: the agent that sweeps by the way is not found dead by itself, nor, with `quick`, what it holds
-    taken away: it is about to say that it lives."""
+    """Act on every deadline of the project that has passed → how many of each of KINDS. Bounded by `limit`; call again
+    for more. `quick`: no session is deleted, which may take long. `spare`: the agent that sweeps by the way is not
+    found dead by itself, nor, with `quick`, what it holds taken away: it is about to say that it lives."""
     ids.project_id(project)
-    done: Record = {"task": 0, "agent": 0, "session": 0, "lock": 0, "retry": 0, "spread": 0, "pruned": 0, "failed": 0}
+    done: Record = dict.fromkeys(KINDS, 0)
     project_store = store.project(project)
     was_silent = grace.begin(project_store)
     seen: set[str] = set()
@@ -77,6 +77,10 @@ def _act(store: Store, project: str, member: str, deadline_ms: int, *, quick: bo
         work = _agent(member, rest, deadline_ms)
     elif kind == "lock":
         work = _lock(member, rest, deadline_ms)
+    elif kind == "message":
+        from coordinator.services import messages  # late: most sweeps find none
+
+        work = messages.expire(member, rest, deadline_ms)
     elif kind not in OF_TASKS:
         raise InvalidData(f"the deadline {ids.shown(member)} is not one of coord's")
     else:

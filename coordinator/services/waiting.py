@@ -25,7 +25,7 @@ from coordinator.store.documents import TASKS
 from coordinator.store.events import Entry, EventStream, patiently
 from coordinator.store.reads import Names, Node
 
-KINDS = ("task:ID=STATUS", "event:TYPE", "phase:NAME", "session:closed", "state:PATH=VALUE")
+KINDS = ("task:ID=STATUS", "event:TYPE", "phase:NAME", "session:closed", "state:PATH=VALUE", "message:AGENT")
 LOOK_AGAIN_S = 2.0
 """The records are looked at this often even when nothing was said: an interruption, for one, is said by nobody."""
 _PHASE_EVENT = "workflow:phase_completed"
@@ -33,7 +33,8 @@ _PHASE_EVENT = "workflow:phase_completed"
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing to wait for. `name` is a task, an event type (a glob), a phase, a session's status or a path."""
+    """One thing to wait for. `name` is a task, an event type (a glob), a phase, a session's status, a path or an agent
+    that has mail."""
 
     text: str
     kind: str
@@ -91,6 +92,7 @@ _PARSERS: dict[str, Callable[[str, str], Condition]] = {
     "event": lambda text, rest: Condition(text, "event", rest),
     "phase": lambda text, rest: Condition(text, "phase", rest),
     "session": _session,
+    "message": lambda text, rest: Condition(text, "message", ids.thing_id(rest, "agent")),
     "state": _state,
 }
 
@@ -202,6 +204,7 @@ class _Watch:
                 (condition.kind == "session" and (condition.name == status or (condition.name == "closed" and closed)))
                 or (condition.kind == "task" and statuses[condition.name] == condition.value)
                 or (condition.kind == "state" and self._holds(condition))
+                or (condition.kind == "message" and self._has_mail(condition.name))
             ):
                 self._met.add(condition.text)
         return closed
@@ -217,6 +220,11 @@ class _Watch:
                 there = self._store.project(project).fetch(Names(name, TASKS))[Names(name, TASKS)]
                 raise not_found("task", task_id, there, f"`coord task list {self._session_id}` shows what there is")
         return {task_id: snapshot[read].value["status"] for task_id, read in reads.items()}
+
+    def _has_mail(self, agent: str) -> bool:
+        from coordinator.services import messages
+
+        return bool(messages.unread_of(self._store.project(self._session_id.partition(".")[0]), agent))
 
     def _holds(self, condition: Condition) -> bool:
         from coordinator.services import state

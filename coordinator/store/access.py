@@ -21,7 +21,10 @@ ABOUT = {
     ADMIN: "also deletes the project; every key of it",
 }
 
-_RECORDS = ("meta", "events", "leases", "deadlines", "locks", "locks:named", "lines", "alive:*", "holding:*", "doc:*")
+_RECORDS = (
+    *("meta", "events", "leases", "deadlines", "locks", "locks:named", "lines"),
+    *("alive:*", "holding:*", "inbox:*", "unread:*", "thread:*", "doc:*"),
+)
 _CONNECT = "ping select client|setname client|info command cluster|slots multi exec discard watch unwatch"
 _READ = (
     "time exists get mget hget hmget hgetall hkeys hlen scard sismember smembers zrange zscore "

@@ -29,6 +29,8 @@ ORPHANS = ".orphans"
 CONFLICTS = ".conflicts"
 """Per number: a value that lost against one with a later time; `last` is the highest number given, `=<hash>` the number
 of a write that may come again."""
+MESSAGES = ".messages"
+"""Of the project, per id: a message between agents and teams, with who has acknowledged it."""
 SECTION_TIMES = ".times"
 """Per section: when it was last set, merged or deleted as a whole, where nothing else tells; outlasts the section."""
 SECTION_LIST = ".sections"

@@ -17,6 +17,9 @@ All keys of a project carry one hash tag, so that a project fits one slot of a c
 | `coord:{P}:lines` | hash `<since> <waiter> <lock>` → `<deadline_ms> {owner, holds}` | who waits for a lock | with the wait, or the next taker; project |
 | `coord:{P}:alive:<agent>` | string: last measured load as JSON | renew | TTL of the agent |
 | `coord:{P}:holding:<agent>` | set of `<session name>/<task>` | commit | empties itself |
+| `coord:{P}:inbox:<box>` | sorted set message → when it came, in µs; box: `agent/<id>`, `team/<id>` | commit | empties itself |
+| `coord:{P}:unread:<box>` | set of messages that nobody has acknowledged | commit | empties itself |
+| `coord:{P}:thread:<id>` | set of the messages of a thread | commit | empties itself |
 | `coord:{P}:doc:<doc>:sections` | hash section → `<structure> <changed> [json]` | commit | session, project |
 | `coord:{P}:doc:<doc>:nodes:<section>` | hash field → `<revision> <json>` | commit | session, project |
 | `coord:{P}:doc:<doc>:times:<section>` | hash field → leaf times as JSON | commit | session, project |
@@ -33,7 +36,7 @@ Of a task that has ended there stay, until its session goes, its fields in `node
 `dependants`; and its `output` for 30 days.
 
 Members of `leases` and `deadlines`: `session/<name>`, `agent/<id>`, `task/<session name>/<task>`; of
-`deadlines` alone: `lock/<name>`, and `retry/…` and `spread/…` with a task.
+`deadlines` alone: `lock/<name>`, `message/<id>`, and `retry/…`, `spread/…`, `escalate/…` and `subtree/…` with a task.
 """
 
 from __future__ import annotations
@@ -56,6 +59,8 @@ KEY_PATTERNS: tuple[tuple[str, str], ...] = (
     (r"coord:\{[^}]+\}:deadlines", "zset"),
     (r"coord:\{[^}]+\}:alive:.+", "string, ttl"),
     (r"coord:\{[^}]+\}:holding:.+", "set"),
+    (r"coord:\{[^}]+\}:inbox:.+", "zset"),
+    (r"coord:\{[^}]+\}:(unread|thread):.+", "set"),
     (r"coord:\{[^}]+\}:doc:[^:]+:(sections|counts|(nodes|times):.*)", "hash"),
     (r"coord:\{[^}]+\}:doc:[^:]+:ready:.*", "zset"),
     (r"coord:\{[^}]+\}:doc:[^:]+:(waiting|dependants):.+", "set"),
@@ -121,6 +126,15 @@ class Keys(NamedTuple):
 
     def holding(self, agent: str) -> str:
         return f"coord:{{{self.project}}}:holding:{agent}"
+
+    def inbox(self, box: str) -> str:
+        return f"coord:{{{self.project}}}:inbox:{box}"
+
+    def unread(self, box: str) -> str:
+        return f"coord:{{{self.project}}}:unread:{box}"
+
+    def thread(self, thread: str) -> str:
+        return f"coord:{{{self.project}}}:thread:{thread}"
 
     def sections(self, doc: str) -> str:
         return f"coord:{{{self.project}}}:doc:{doc}:sections"

@@ -28,6 +28,7 @@ SAMPLES = (
     "coord:{shop}:alive:ann", "coord:{shop}:holding:ann", "coord:{shop}:slot:sweep:7", "coord:{shop}:output:s1:t1:9",
     "coord:{shop}:doc:s1:sections", "coord:{shop}:doc:s1:counts", "coord:{shop}:doc:s1:nodes:a",
     "coord:{shop}:doc:s1:times:a", "coord:{shop}:doc:s1:ready:qa", "coord:{shop}:doc:s1:waiting:t1",
+    "coord:{shop}:inbox:agent/ann", "coord:{shop}:unread:team/qa", "coord:{shop}:thread:m1",
     "coord:{shop}:stage:x:0", "coord:{shop}:rq:queue:ann",
 )  # fmt: skip
 
