@@ -32,6 +32,7 @@ ENTRIES: dict[str, Entry] = {
     "agent": Entry("cli.agent", "Agents: register, keep alive, drain, list.", WORK),
     "team": Entry("cli.team", "Teams: who leads them, what they do, and whether they are ready.", WORK),
     "message": Entry("cli.message", "Messages between agents and teams: send, read, acknowledge.", WORK),
+    "workflow": Entry("cli.workflow", "Workflows: phases of tasks, run from a file to the end.", WORK),
     "event": Entry("cli.event", "Events: emit, list, follow.", WORK),
     "lock": Entry("cli.lock", "Locks with fencing tokens, also around a command.", WORK),
     "wait": Entry("cli.wait", "Wait until a task, an event, a value or a session is so.", WORK, single=True),

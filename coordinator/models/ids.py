@@ -42,6 +42,11 @@ def thing_id(text: str, kind: str) -> str:
     return checked
 
 
+def is_thing_id(text: str) -> bool:
+    """Whether `thing_id` takes it."""
+    return ".." not in text and bool(_THING.match(text))
+
+
 def agent_reference(text: str) -> tuple[str, int | None]:
     """`name` or `name#incarnation` as (name, incarnation or None); InvalidId otherwise."""
     name, mark, incarnation = text.partition("#")

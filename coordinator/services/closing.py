@@ -126,7 +126,7 @@ def end_holds(tx: Transaction, session_id: str, reason: str, *, but: str | None 
             tx.end_lease(member)
             released.tasks.append(member.removeprefix(f"task/{name}/"))
     for member, _ in deadlines:
-        if member.startswith((f"retry/{name}/", f"spread/{name}/")):
+        if member.startswith((f"retry/{name}/", f"spread/{name}/", f"workflow/{name}/")):
             tx.noticed(member)
     for lock in sorted(locks):
         if lock.startswith((f"state/{session_id}/", f"session/{session_id}/")) and lock != but:

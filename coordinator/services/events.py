@@ -15,6 +15,7 @@ from coordinator.models import ids
 from coordinator.models.errors import InvalidData, NotFound, Refused, UsageError
 from coordinator.models.jsontext import Json, check
 from coordinator.rules import lifecycle
+from coordinator.services import workflow_records
 from coordinator.services.request import (
     Request,
     SessionChange,
@@ -42,7 +43,8 @@ RESERVED = frozenset(
     name
     for family, names in {
         "session": "started paused resumed interrupted recovered closed",
-        "workflow": "started phase_completed completed failed",
+        "workflow": "started completed failed cancelled "
+        "phase_started phase_skipped phase_completed phase_failed phase_approved phase_rejected",
         "state": "changed synced conflict",
         "lock": "acquired released expired",
         "resource": "allocated released exhausted",
@@ -80,16 +82,24 @@ def emit(
         if type_ == BLOCKER:
             _refuse_when_ended(change, data["task"])
         change.tx.event(type_, session=session_id, subject=_subject(data), data=data, source="user")
+        for run_id in workflow_records.hear(change.tx, type_, change.name).get(change.name, ()):
+            change.wake(run_id)
         return change.tx.events[-1]
 
     def in_project(tx: Transaction) -> Event:
         tx.event(type_, subject=_subject(data), data=data, source="user")
+        workflow_records.hear(tx, type_, None)
         return tx.events[-1]
 
+    first, arguments = [workflow_records.waiting_for(type_)], [type_, data]
     if session_id is not None:
-        event = change_session(store, session_id, request, in_session, verb="event emit", arguments=[type_, data])
+        event = change_session(
+            store, session_id, request, in_session, verb="event emit", arguments=arguments, first=first
+        )
     else:
-        event = change_project(store, project or "", request, in_project, verb="event emit", arguments=[type_, data])
+        event = change_project(
+            store, project or "", request, in_project, verb="event emit", arguments=arguments, first=first
+        )
     if type_ in ACTED_ON:
         from coordinator.services.reactions import react
 

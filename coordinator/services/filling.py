@@ -13,8 +13,8 @@ from coordinator.rules import graph
 from coordinator.services import ageing, agent_view, task_records
 from coordinator.services.agents import AGENTS
 from coordinator.services.transfer_content import Content
-from coordinator.store.documents import RUNS, SECTION_LIST
-from coordinator.store.keys import SHARED, Keys
+from coordinator.store.documents import RUNS, SECTION_LIST, WORKFLOWS
+from coordinator.store.keys import SHARED, Keys, workflow_member
 from coordinator.store.reads import AllNodes
 from coordinator.store.staging import Stage
 from coordinator.store.transaction import Transaction
@@ -73,9 +73,11 @@ def fill(stage: Stage, keys: Keys, name: str, content: Content) -> None:
     stage.texts(keys.sections(name), entries.items())
 
 
-def write_indexes(tx: Transaction, name: str, tasks: dict[str, Record]) -> None:
+def write_indexes(tx: Transaction, name: str, content: Content) -> None:
     """What commits maintain from one change to the next, made anew from the records."""
-    keys = tx.keys
+    keys, tasks = tx.keys, content.tasks
+    for run_id in content.sections.get(WORKFLOWS, ()):  # whoever looks next goes on with what was going on
+        tx.zadd(keys.deadlines, workflow_member(name, run_id), tx.now_ms)
     statuses = {task_id: task["status"] for task_id, task in tasks.items()}
     counts: dict[str, int] = {}
     for task_id, task in tasks.items():

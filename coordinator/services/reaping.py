@@ -23,7 +23,7 @@ LATER_MS = 3_600_000
 """After so long a session whose deletion was left to others is found again: it does not stand in front till then."""
 POSTPONED = "postponed"
 OF_TASKS = ("task", "retry", "spread")
-KINDS = (*OF_TASKS, "agent", "session", "lock", "message", "pruned", "failed")
+KINDS = (*OF_TASKS, "agent", "session", "lock", "message", "workflow", "pruned", "failed")
 OF_A_TASK = frozenset(TASK_FIELDS) - {"ready_at", "deferred", "failed_on"}
 OF_AN_AGENT = frozenset(AGENT_FIELDS) - {"breaker"}
 
@@ -72,6 +72,12 @@ def _act(store: Store, project: str, member: str, deadline_ms: int, *, quick: bo
     kind, _, rest = member.partition("/")
     if kind == "session":
         return _session(store, project, member, rest, deadline_ms, quick=quick)
+    if kind == "workflow":
+        from coordinator.services import workflow_steps  # late: few sessions have one
+
+        name, _, run_id = rest.partition("/")
+        workflow_steps.advance(store, f"{project}.{ids.session_name(name)}", ids.thing_id(run_id, "workflow"))
+        return None
     work: Callable[[Transaction], str | None]
     if kind == "agent":
         work = _agent(member, rest, deadline_ms)

@@ -15,7 +15,7 @@ from coordinator.models.ids import shown
 from coordinator.models.states import SessionStatus
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION
-from coordinator.store.keys import agent_member, session_member
+from coordinator.store.keys import agent_member, session_member, workflow_member
 from coordinator.store.project import WAIT_MS, ProjectStore
 from coordinator.store.reads import Leases, Node, Read
 
@@ -55,10 +55,19 @@ class SessionChange:
         self.record = record
         self.renews = True
         """False for a change that ends the session: its lease is then what the change made of it."""
+        self.woken: set[str] = set()
+        """Runs of workflows that may go on because of this change."""
 
     def event(self, type_: str, subject: str | None = None, data: dict[str, Any] | None = None) -> None:
         """Append an event of this session."""
         self.tx.event(type_, session=self.session_id, subject=subject, data=data)
+
+    def wake(self, run_id: Any) -> None:
+        """A run of a workflow (None and what is no id: of none) may go on: it is looked at after the commit by whoever
+        made it, or by the next sweep where that process is gone."""
+        if isinstance(run_id, str) and ids.is_thing_id(run_id):
+            self.woken.add(run_id)
+            self.tx.zadd(self.tx.keys.deadlines, workflow_member(self.name, run_id), self.tx.now_ms)
 
     def touches(self, path: str) -> None:
         """The canonical path that this change writes; somebody's lock over it refuses the commit."""
@@ -86,7 +95,10 @@ def change_session(
     project, name = ids.session_id(session_id)
     _check_request(request)
 
+    woken: set[str] = set()
+
     def attempt(tx: Transaction) -> T:
+        nonlocal woken
         record = tx.node(name, SESSION, RECORD).value
         if record is None:
             raise session_not_found(store, session_id)
@@ -101,9 +113,10 @@ def change_session(
         answer = work(change)
         if change.renews and not tx.is_empty and not request.system and record["status"] not in CLOSED:
             tx.lease_to(session_member(name), 0, record["ttl_ms"])
+        woken = change.woken
         return answer
 
-    return store.project(project).change(
+    answer = store.project(project).change(
         attempt,
         verb=verb,
         arguments=[session_id, arguments, request.actor],
@@ -113,6 +126,11 @@ def change_session(
         locks=request.locks,
         first=[*session_reads(name), *first],
     )
+    if woken:
+        from coordinator.services import workflow_steps  # late: few tasks are of a workflow
+
+        workflow_steps.go_on(store, session_id, woken)
+    return answer
 
 
 def change_project(

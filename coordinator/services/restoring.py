@@ -58,7 +58,7 @@ class Replacement:
             tx.rename(staged, key)
         self._end_holding(tx)
         end_holds(tx, session_id, "session_restored", but=sessions.leader_lock(session_id))
-        filling.write_indexes(tx, name, self._content.tasks)
+        filling.write_indexes(tx, name, self._content)
         filling.swap_agents(tx, session_id, self._content.agents)
         return sessions.lead(tx, filling.record(self._content, session_id, owner))
 

@@ -25,7 +25,7 @@ from coordinator.rules import paths
 from coordinator.rules.paths import MISSING, Path
 from coordinator.services.draft import Draft, node_reads
 from coordinator.services.request import SessionChange
-from coordinator.store.documents import AGENTS, GROUP, RECORD, SECTION_TIMES, SESSION, TASKS, place
+from coordinator.store.documents import AGENTS, GROUP, RECORD, SECTION_TIMES, SESSION, TASKS, WORKFLOWS, place
 from coordinator.store.found import Found
 from coordinator.store.keys import SHARED, Keys, agent_member, task_member
 from coordinator.store.reads import Leases, Node, Read, Section, SetMembers
@@ -94,6 +94,8 @@ class SessionDraft(Draft):
         elif where.section in KINDS:
             assert where.field is not None
             self._load_record(where.section, where.field)
+        elif where.section == WORKFLOWS:
+            raise workflows_are_not_set(path)
         else:
             super().load(path)
 
@@ -223,6 +225,15 @@ def session_is_not_set(path: Path) -> Refused:
     return Refused(
         f"{paths.render(path)} is not written through the state (only session.goal is)",
         hint="`coord session pause | resume | close` change a session",
+        path=paths.render(path),
+    )
+
+
+def workflows_are_not_set(path: Path) -> Refused:
+    """The error for writing to the record of a workflow."""
+    return Refused(
+        f"{paths.render(path)} is not written through the state",
+        hint="`coord workflow run | approve | reject | cancel | resume` change workflows",
         path=paths.render(path),
     )
 

@@ -45,21 +45,27 @@ def sync_session(store: Store, session_id: str, *, request: Request) -> Record:
     reads = Reads(name)
 
     def work(change: SessionChange) -> Record:
-        tx = change.tx
-        tasks, aims, shares = reads.understood(session_id, tx.fetch(*reads.all))
-        there = set(session_names(tx.fetch(AllLeases())[0]))
-        tidy = _Shares(change, shares, there)
-        opened = {task["id"] for task in tasks if task["status"] != TaskStatus.COMPLETED}
-        sprints = _sprints(change, tidy, aims, aims.by_sprint(tasks), opened)
-        epics = _epics(change, tidy, aims, aims.by_epic(tasks))
-        changed = not tx.is_empty
-        if changed:
-            change.event("state:synced", data={"sprints": sprints, "epics": epics})
-        revision = tx.mark if changed else tx.revision
-        return {"session": session_id, "synced": changed, "sprints": sprints, "epics": epics, "revision": revision}
+        return carry_over(change)
 
     first = (*reads.all, AllLeases())
     return change_session(store, session_id, request, work, verb="sync", first=first, closed_too=True)
+
+
+def carry_over(change: SessionChange) -> Record:
+    """As `sync_session`, inside a change."""
+    tx, session_id, reads = change.tx, change.session_id, Reads(change.name)
+    tx.fetch(*reads.all, AllLeases())
+    tasks, aims, shares = reads.understood(session_id, tx.fetch(*reads.all))
+    there = set(session_names(tx.fetch(AllLeases())[0]))
+    tidy, before = _Shares(change, shares, there), len(tx.writes)
+    opened = {task["id"] for task in tasks if task["status"] != TaskStatus.COMPLETED}
+    sprints = _sprints(change, tidy, aims, aims.by_sprint(tasks), opened)
+    epics = _epics(change, tidy, aims, aims.by_epic(tasks))
+    changed = len(tx.writes) > before
+    if changed:
+        change.event("state:synced", data={"sprints": sprints, "epics": epics})
+    revision = tx.mark if changed else tx.revision
+    return {"session": session_id, "synced": changed, "sprints": sprints, "epics": epics, "revision": revision}
 
 
 def sync_project(store: Store, project: str) -> int:

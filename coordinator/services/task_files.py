@@ -6,8 +6,9 @@ from typing import Any
 
 from coordinator.models import jsontext
 from coordinator.models.clock import duration_ms
-from coordinator.models.errors import InvalidData, TooLarge, UsageError
+from coordinator.models.errors import InvalidData, UsageError
 from coordinator.models.shapes import Record
+from coordinator.rules import yaml_lines
 
 
 def parse(text: str, *, name: str) -> list[Record]:
@@ -37,10 +38,10 @@ def _yaml(text: str, name: str) -> list[Any]:
     if len(text.encode("utf-8", "surrogatepass")) > jsontext.MAX_BYTES:
         raise InvalidData(f"{name} is larger than {jsontext.MAX_BYTES:,} bytes", hint="split it", code="too_large")
     try:
-        _refuse_depth_and_aliases(text, name)
+        yaml_lines.refuse_depth_and_aliases(text, name)
         found = yaml.load(text, Loader=_loader())  # noqa: S506 - a safe one
     except (yaml.YAMLError, ValueError) as error:
-        raise _broken(name, error) from None
+        raise yaml_lines.broken(name, error) from None
     if isinstance(found, dict) and "tasks" in found:
         extra = sorted(str(key) for key in found.keys() - {"tasks"})
         if extra:
@@ -49,22 +50,6 @@ def _yaml(text: str, name: str) -> list[Any]:
     if not isinstance(found, list):
         raise InvalidData(f"{name} is no list of tasks", hint="write `- title: …` for each, or `tasks:` above them")
     return found
-
-
-def _refuse_depth_and_aliases(text: str, name: str) -> None:
-    """Before anything is made of the text: aliases can unfold without end, and the loader that is written in C goes
-    down with the whole process where it is nested deeply."""
-    import yaml
-
-    depth = 0
-    event: Any
-    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        if isinstance(event, yaml.events.AliasEvent):
-            raise InvalidData(f"{name} uses YAML aliases", hint="write the values out")
-        depth += isinstance(event, yaml.events.CollectionStartEvent) - isinstance(event, yaml.events.CollectionEndEvent)
-        if depth > jsontext.MAX_DEPTH:
-            at = f"more than {jsontext.MAX_DEPTH} levels at line {event.start_mark.line + 1}"
-            raise TooLarge(f"{name} is nested deeply, {at}", hint="flatten it")
 
 
 def _loader() -> Any:
@@ -84,13 +69,6 @@ def _loader() -> Any:
             return super().construct_mapping(node, deep=deep)
 
     return Loader
-
-
-def _broken(name: str, error: Exception) -> InvalidData:
-    mark = getattr(error, "problem_mark", None)
-    where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    problem = " ".join((getattr(error, "problem", None) or str(error)).split())
-    return InvalidData(f"{name} is not YAML: {problem}{where}", hint="check the indentation and the quotes")
 
 
 def _spec(entry: Any, what: str) -> Record:

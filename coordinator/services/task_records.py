@@ -23,6 +23,7 @@ from coordinator.store.found import LeaseFound
 from coordinator.store.keys import Keys, task_member
 from coordinator.store.reads import Leases, Node, Nodes, Read, SetMembers
 
+_ENDS_OR_BLOCKS = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.BLOCKED)
 MAX_RUNS = 20
 MAX_TRAVEL_BYTES = 4096
 """Values up to this size travel in events; of larger ones, their size and hash."""
@@ -147,6 +148,9 @@ def store(
         changes = changes_of(f"execution.tasks.{rendered(task.id)}", before, record)
         facts = {"task": task.id, "status": record["status"], "assignee": record["assignee"], "team": record["team"]}
         change.event(event, subject=f"execution.tasks.{task.id}", data={**facts, **(data or {}), "changes": changes})
+    moved = before is None or before["status"] != record["status"]
+    if moved and record["phase"] is not None and record["status"] in _ENDS_OR_BLOCKS:
+        change.wake(record["data"].get("workflow"))
     return show(record, tx.mark, expires_ms)
 
 

@@ -33,37 +33,50 @@ def submit(store: Store, session_id: str, specs: Sequence[Record], *, request: R
     """Add tasks in one commit, all or none. A spec has the fields of a task that are the user's to give (`id` may be
     absent); an unknown one is InvalidData. `after` may name tasks of the same call. NotFound for a dependency that does
     not exist, InvalidData for a cycle, AlreadyExists for an id that is taken. Returns the tasks in the given order."""
+    named = prepared(specs)
+    wanted, given_ids = [spec["id"] for spec in named], [spec.get("id") for spec in specs]
+
+    def work(change: SessionChange) -> list[Record]:
+        return add(change, named)
+
+    name, arguments = ids.session_id(session_id)[1], [[*map(_plain, specs)], given_ids]
+    first = (Nodes(name, TASKS, tuple(wanted)), Nodes(name, TASKS, tuple(_outside(named))), ageing.POLICY)
+    return change_session(store, session_id, request, work, verb="task submit", arguments=arguments, first=first)
+
+
+def prepared(specs: Sequence[Record]) -> list[Record]:
+    """Specs checked as far as they can be before Redis is asked, each with an id."""
     named = [_named(dict(spec)) for spec in specs]
     wanted = [spec["id"] for spec in named]
     repeated = {task_id for task_id in wanted if wanted.count(task_id) > 1} if len(set(wanted)) < len(wanted) else None
     if repeated:
         raise InvalidData(f"the id {min(repeated)!r} stands twice in one submission", hint="give each task its own id")
     graph.require_no_cycle(graph.edges_of(named))
-    outside = sorted({after for spec in named for after in spec["after"]} - set(wanted))
-    given_ids = [spec.get("id") for spec in specs]
+    return named
 
-    def work(change: SessionChange) -> list[Record]:
-        tx = change.tx
-        for task_id, found in tx.nodes(change.name, TASKS, wanted).items():
-            if found.exists:
-                raise AlreadyExists(
-                    f"task {task_id} exists already",
-                    hint=f"see it with `coord task show {session_id} {task_id}`, or choose another id",
-                    task=task_id,
-                )
-        statuses: dict[str, str] = {}
-        for task_id, found in tx.nodes(change.name, TASKS, outside).items():
-            if not found.exists:
-                there = list(tx.fetch(AllNodes(change.name, TASKS))[0])
-                raise not_found(
-                    "task", task_id, [*there, *wanted], "a dependency must exist, or come with the same call"
-                )
-            statuses[task_id] = found.value["status"]
-        return [_add(change, new_task(spec["id"], tx.now, **_own(spec)), statuses) for spec in named]
 
-    name, arguments = ids.session_id(session_id)[1], [[*map(_plain, specs)], given_ids]
-    first = (Nodes(name, TASKS, tuple(wanted)), Nodes(name, TASKS, tuple(outside)), ageing.POLICY)
-    return change_session(store, session_id, request, work, verb="task submit", arguments=arguments, first=first)
+def add(change: SessionChange, named: list[Record]) -> list[Record]:
+    """Inside a change: new tasks of specs that are `prepared`. Nothing is written where one is refused."""
+    tx, wanted = change.tx, [spec["id"] for spec in named]
+    for task_id, found in tx.nodes(change.name, TASKS, wanted).items():
+        if found.exists:
+            raise AlreadyExists(
+                f"task {task_id} exists already",
+                hint=f"see it with `coord task show {change.session_id} {task_id}`, or choose another id",
+                task=task_id,
+            )
+    statuses: dict[str, str] = {}
+    for task_id, found in tx.nodes(change.name, TASKS, _outside(named)).items():
+        if not found.exists:
+            there = list(tx.fetch(AllNodes(change.name, TASKS))[0])
+            raise not_found("task", task_id, [*there, *wanted], "a dependency must exist, or come with the same call")
+        statuses[task_id] = found.value["status"]
+    return [_add(change, new_task(spec["id"], tx.now, **_own(spec)), statuses) for spec in named]
+
+
+def _outside(named: list[Record]) -> list[str]:
+    """The dependencies that do not come with the same call."""
+    return sorted({after for spec in named for after in spec["after"]} - {spec["id"] for spec in named})
 
 
 def _named(spec: Record) -> Record:
@@ -213,30 +226,34 @@ def retry(store: Store, session_id: str, task_id: str, *, request: Request) -> R
     ids.thing_id(task_id, "task")
 
     def work(change: SessionChange) -> Record:
-        task = task_records.load(change, task_id)
-        lifecycle.next_state(task.record["status"], TaskVerb.RETRY)
-        task.record.update(
-            assignee=None,
-            epoch=None,
-            attempts=0,
-            deferred=0,
-            failed_on=None,
-            error=None,
-            result=None,
-            progress=None,
-            retry_at=None,
-            started_at=None,
-            finished_at=None,
-            host=None,
-            blocked_by=None,
-            status=TaskStatus.PENDING.value,
-        )
-        failed = dependencies.block_by_failed(change, task)
-        ready = not failed and task_records.is_unblocked(change, task_id)
-        dependencies.announce(change, task)
-        return task_records.store(change, task, ready=ready, event="task:requeued", data={"reason": "retry"})
+        return retry_one(change, task_records.load(change, task_id))
 
     return change_session(store, session_id, request, work, verb="task retry", arguments=[task_id])
+
+
+def retry_one(change: SessionChange, task: HeldTask) -> Record:
+    """As `retry`, inside a change that has read the task."""
+    lifecycle.next_state(task.record["status"], TaskVerb.RETRY)
+    task.record.update(
+        assignee=None,
+        epoch=None,
+        attempts=0,
+        deferred=0,
+        failed_on=None,
+        error=None,
+        result=None,
+        progress=None,
+        retry_at=None,
+        started_at=None,
+        finished_at=None,
+        host=None,
+        blocked_by=None,
+        status=TaskStatus.PENDING.value,
+    )
+    failed = dependencies.block_by_failed(change, task)
+    ready = not failed and task_records.is_unblocked(change, task.id)
+    dependencies.announce(change, task)
+    return task_records.store(change, task, ready=ready, event="task:requeued", data={"reason": "retry"})
 
 
 def cancel(store: Store, session_id: str, task_id: str, *, reason: str | None = None, request: Request) -> Record:
@@ -244,24 +261,25 @@ def cancel(store: Store, session_id: str, task_id: str, *, reason: str | None = 
     ids.thing_id(task_id, "task")
 
     def work(change: SessionChange) -> Record:
-        task = task_records.load(change, task_id)
-        status = lifecycle.next_state(task.record["status"], TaskVerb.CANCEL).value
-        if task.record["status"] == TaskStatus.RUNNING:
-            task_records.log_run(
-                change,
-                task_id,
-                {"attempt": task.record["attempts"], "outcome": "cancelled", "finished_at": change.tx.now},
-            )
-        task.record.update(
-            status=status,
-            epoch=None,
-            blocked_by=None,
-            retry_at=None,
-            finished_at=change.tx.now,
-            error=None if reason is None else {"reason": "cancelled", "message": reason},
-        )
-        dependencies.announce(change, task)
-        return task_records.store(change, task, ready=False, event="task:cancelled", data={"reason": reason})
+        return cancel_one(change, task_records.load(change, task_id), reason)
 
     arguments, first = [task_id, reason], task_records.reads_of(store, session_id, task_id)
     return change_session(store, session_id, request, work, verb="task cancel", arguments=arguments, first=first)
+
+
+def cancel_one(change: SessionChange, task: HeldTask, reason: str | None) -> Record:
+    """As `cancel`, inside a change that has read the task."""
+    status = lifecycle.next_state(task.record["status"], TaskVerb.CANCEL).value
+    if task.record["status"] == TaskStatus.RUNNING:
+        entry = {"attempt": task.record["attempts"], "outcome": "cancelled", "finished_at": change.tx.now}
+        task_records.log_run(change, task.id, entry)
+    task.record.update(
+        status=status,
+        epoch=None,
+        blocked_by=None,
+        retry_at=None,
+        finished_at=change.tx.now,
+        error=None if reason is None else {"reason": "cancelled", "message": reason},
+    )
+    dependencies.announce(change, task)
+    return task_records.store(change, task, ready=False, event="task:cancelled", data={"reason": reason})

@@ -15,7 +15,7 @@ from coordinator.models.errors import InvalidData
 from coordinator.models.shapes import Record, new_team, validate_team
 from coordinator.models.states import AgentStatus, TaskStatus
 from coordinator.rules import paths
-from coordinator.services import agents
+from coordinator.services import agents, workflow_records
 from coordinator.services.reactions import react
 from coordinator.services.request import Request, change_project, existing_project, not_found
 from coordinator.services.shared import put
@@ -93,6 +93,7 @@ def ready(store: Store, project: str, team: str, *, withdraw: bool = False, requ
         record = {**(before or new_team(team)), "ready_at": tx.now, "ready_revision": tx.mark}
         tx.put(SHARED, TEAMS, team, record)
         tx.event("team:ready", subject=paths.render((TEAMS, team)), data={"team": team}, source="user")
+        workflow_records.hear(tx, "team:ready", None)
         return record, tx.events[-1]
 
     record, event = change_project(store, project, request, work, verb="team ready", arguments=[team, withdraw])

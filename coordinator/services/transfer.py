@@ -158,7 +158,7 @@ def import_(store: Store, data: Json, *, as_id: str | None = None, dry_run: bool
             raise sessions.already_there(session_id)
         for key, staged in stage.keys.items():
             tx.rename(staged, key)
-        filling.write_indexes(tx, name, content.tasks)
+        filling.write_indexes(tx, name, content)
         filling.write_agents(tx, session_id, content.agents)
         facts = {"mode": content.session["mode"], "goal": content.session["goal"], "imported": data["revision"]}
         return sessions.begin(

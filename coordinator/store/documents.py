@@ -21,6 +21,12 @@ SESSION = "session"
 RECORD = "record"
 """The one node of the section `session`: the session's record."""
 
+WORKFLOWS = "workflows"
+"""Per run of a workflow: its definition, its parameters and how far its phases are."""
+
+AWAITED = ".awaited"
+"""In the shared document, per type of event: `<session name>/<run>/<phase>` of those that wait for one → null, or the
+id of the event that came."""
 RUNS = ".runs"
 """Per task: its attempts, each with agent, epoch, times, outcome and the end of its output."""
 ORPHANS = ".orphans"

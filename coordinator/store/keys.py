@@ -36,7 +36,8 @@ Of a task that has ended there stay, until its session goes, its fields in `node
 `dependants`; and its `output` for 30 days.
 
 Members of `leases` and `deadlines`: `session/<name>`, `agent/<id>`, `task/<session name>/<task>`; of
-`deadlines` alone: `lock/<name>`, `message/<id>`, and `retry/…`, `spread/…`, `escalate/…` and `subtree/…` with a task.
+`deadlines` alone: `lock/<name>`, `message/<id>`, `workflow/<session name>/<run>`, and `retry/…`, `spread/…`,
+`escalate/…` and `subtree/…` with a task.
 """
 
 from __future__ import annotations
@@ -191,6 +192,10 @@ def session_member(name: str) -> str:
 
 def agent_member(agent: str) -> str:
     return f"agent/{agent}"
+
+
+def workflow_member(name: str, run_id: str) -> str:
+    return f"workflow/{name}/{run_id}"
 
 
 def task_member(name: str, task: str) -> str:

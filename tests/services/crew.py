@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,6 +149,9 @@ class Crew:
         assert found["id"] == task
         self.wait_for_the_end_of(task_member("s1", task))
         return found
+
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
+        eventually(condition, what)
 
     # -- what must be true ----------------------------------------------------------------------------------------
 

@@ -21,7 +21,9 @@ from coordinator.store.keys import Keys
 
 OURS = [
     *("session:started", "session:paused", "session:resumed", "session:interrupted", "session:recovered"),
-    *("session:closed", "workflow:started", "workflow:phase_completed", "workflow:completed", "workflow:failed"),
+    *("session:closed", "workflow:started", "workflow:completed", "workflow:failed", "workflow:cancelled"),
+    *("workflow:phase_started", "workflow:phase_skipped", "workflow:phase_completed", "workflow:phase_failed"),
+    *("workflow:phase_approved", "workflow:phase_rejected"),
     *("state:changed", "state:synced", "state:conflict", "lock:acquired", "lock:released", "lock:expired"),
     *("resource:allocated", "resource:released", "resource:exhausted", "task:submitted", "task:assigned"),
     *("task:started", "task:progress", "task:failed", "task:blocked", "task:unblocked", "task:requeued"),

@@ -1,0 +1,233 @@
+"""From a phase of a workflow to the tasks that are submitted for it: references filled in, matrices unfolded, ids made
+from the run, the phase and the task, so that submitting twice is noticed. Also what references name, and conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from coordinator.models.errors import InvalidData
+from coordinator.models.ids import shown
+from coordinator.models.jsontext import Json, dumps
+from coordinator.models.shapes import Record
+from coordinator.models.states import TaskStatus
+from coordinator.rules import jsonpath, workflow_parts, workflow_run
+from coordinator.rules.workflow_definition import fits
+from coordinator.rules.workflow_problems import near
+from coordinator.rules.workflow_templates import (
+    Look,
+    Reference,
+    follow,
+    is_reference,
+    references,
+    render,
+    render_words,
+    written,
+)
+
+MAX_TASKS = 200
+"""Tasks that one phase may become: they are submitted in one commit."""
+MAX_PARAMS_BYTES = 64 * 1024
+GATE = "gate"
+Tasks = Mapping[str, Record | None]
+
+
+def params_of(definition: Record, given: Mapping[str, Json]) -> Record:
+    """The values of a run's parameters. InvalidData for one that is unknown, missing, or of another type."""
+    known = definition["params"]
+    for name in given:
+        if name not in known:
+            hint = near(name, known) or (f"it has {', '.join(known)}" if known else "it has none")
+            raise InvalidData(f"workflow {definition['name']} has no parameter {shown(name)}", hint=hint, param=name)
+    made: Record = {}
+    for name, param in known.items():
+        if name not in given and param["required"]:
+            hint = f"write --param {name}={param['type'].upper()}"
+            raise InvalidData(f"workflow {definition['name']} needs the parameter {name}", hint=hint, param=name)
+        value = given.get(name, param["default"])
+        if value is not None and not fits(value, param["type"]):
+            what = f"parameter {name} is a {param['type']}, not {shown(dumps(value))}"
+            raise InvalidData(what, hint="text that is no JSON is a string", param=name)
+        made[name] = value
+    if len(dumps(made).encode()) > MAX_PARAMS_BYTES:
+        raise InvalidData(f"the parameters are larger than {MAX_PARAMS_BYTES:,} bytes", hint="name a file instead")
+    return made
+
+
+def param_value(text: str, param: Record | None) -> Json:
+    """What `--param name=text` means: a string where the parameter is one, else JSON where it is JSON."""
+    from coordinator.models.errors import CoordError
+    from coordinator.models.jsontext import loads
+
+    if param is not None and param["type"] == "string":
+        return text
+    try:
+        return loads(text)
+    except CoordError:
+        return text
+
+
+def task_id(run_id: str, phase: str, name: str, number: int | None = None) -> str:
+    """The id of a phase's task; `number`, from 1, where a matrix made several of it."""
+    return f"{run_id}:{phase}:{name}" if number is None else f"{run_id}:{phase}:{name}:{number}"
+
+
+# ------------------------------------------------------------------------------------------------------ references
+
+
+def referenced(run: Record, values: Json) -> list[str]:
+    """The ids of the tasks whose results references in `values` name."""
+    names = {str(found[1]) for found in references(values) if found[0] == "tasks" and len(found) > 1}
+    places = [state["tasks"][name] for state in run["phases"].values() for name in state["tasks"] if name in names]
+    return [one for ids in places for one in ids]
+
+
+def looker(run: Record, session: Record, results: Tasks, phase: str | None, item: Json = None) -> Look:
+    """What each reference names within a phase (None: the outputs). What a phase that was skipped, or that failed, has
+    not brought forth is null there."""
+    roots: dict[str, Callable[[Reference], Json]] = {
+        "params": lambda rest: follow(run["params"], rest, "params"),
+        "workflow": lambda rest: follow({"id": run["id"], "name": run["name"]}, rest, "workflow"),
+        "session": lambda rest: follow(session, rest, "session"),
+        "item": lambda rest: follow(item, rest, "item"),
+        "phases": lambda rest: run["phases"][rest[0]]["status"],
+        "failure": lambda rest: follow(failure_for(run, phase), rest, "failure"),
+        "tasks": lambda rest: _task_value(run, results, rest),
+    }
+
+    def look(reference: Reference) -> Json:
+        root = roots.get(str(reference[0]))
+        if root is None or (reference[0] in ("tasks", "phases") and len(reference) < 2):
+            raise InvalidData(f"${{{written(reference)}}} names nothing")
+        return root(reference[1:])
+
+    return look
+
+
+def _task_value(run: Record, results: Tasks, rest: Reference) -> Json:
+    name = str(rest[0])
+    phase = next(one["name"] for one in run["definition"]["phases"] if name in [t["name"] for t in one["tasks"]])
+    task = next(one for one in workflow_run.phase_of(run, phase)["tasks"] if one["name"] == name)
+    state = run["phases"][phase]
+    values = [_shown(results.get(one), one) for one in state["tasks"].get(name, [])]
+    of_all: dict[str, Json] = {field: [value[field] for value in values] for field in ("result", "status", "id")}
+    if task["matrix"] is None:
+        of_all = values[0] if values else dict.fromkeys(of_all)
+    complete = state["status"] == workflow_run.PhaseStatus.COMPLETED and of_all["status"] == TaskStatus.COMPLETED
+    if task["matrix"] is None and not complete:
+        return of_all.get(str(rest[1])) if len(rest) == 2 else None
+    return follow(of_all, rest[1:], f"tasks.{name}")
+
+
+def _shown(task: Record | None, known: str) -> Record:
+    return {"id": known, "status": task and task["status"], "result": task and task["result"]}
+
+
+def failure_for(run: Record, handler: str | None) -> Record:
+    """Why a handler runs: the failure of the first phase that names it."""
+    for phase in run["definition"]["phases"]:
+        failure = run["phases"][phase["name"]]["failure"]
+        if failure and phase["on_failure"] and phase["on_failure"]["phase"] == handler:
+            return {"phase": phase["name"], **failure}
+    return {"phase": None, "reason": None, "message": None, "tasks": []}
+
+
+# ------------------------------------------------------------------------------------------------------- conditions
+
+
+def roots_of(when: Json) -> list[tuple[str, ...]] | None:
+    """The places of the session's tree that a condition can read; None for all of it; [] for none."""
+    return jsonpath.compile(when).roots() if is_query(when) else []
+
+
+def is_query(when: Json) -> bool:
+    """Whether a condition asks the tree, and not a reference."""
+    return isinstance(when, str) and not is_reference(when)
+
+
+def holds(when: Json, tree: Json, look: Look) -> bool:
+    """Whether a condition is so: a query that finds anything but false and null, or a reference to what is neither
+    false, null, zero nor empty."""
+    if when is None or isinstance(when, bool):
+        return when is not False
+    if is_reference(when):
+        return bool(render(when, look))
+    return any(value is not None and value is not False for _, value in jsonpath.compile(when).find(tree))
+
+
+def as_tree(run: Record, results: Tasks) -> Record:
+    """What a condition sees of the run itself, as `$.workflow`."""
+    tasks = {
+        task["name"]: _task_value(run, results, (task["name"], "result"))
+        for phase in run["definition"]["phases"]
+        for task in phase["tasks"]
+    }
+    phases = {name: {"status": state["status"]} for name, state in run["phases"].items()}
+    return {"id": run["id"], "name": run["name"], "params": run["params"], "phases": phases, "results": tasks}
+
+
+# ------------------------------------------------------------------------------------------------------------ tasks
+
+
+def specs(run: Record, name: str, session: Record, results: Tasks, there: set[str]) -> tuple[list[Record], Record]:
+    """(the tasks of a phase for `tasks.add`, task name → ids). `results` are the tasks that references name, `there`
+    the ids that `after` may name. InvalidData for a reference that names nothing, and for too many tasks."""
+    phase = workflow_run.phase_of(run, name)
+    ids: dict[str, list[str]] = {}
+    items: dict[str, list[Json]] = {}
+    for task in phase["tasks"]:
+        look = looker(run, session, results, name)
+        matrix = None if task["matrix"] is None else workflow_parts.combinations(render(task["matrix"], look))
+        numbers: list[int | None] = [None] if matrix is None else [*range(1, len(matrix) + 1)]
+        items[task["name"]] = [None] if matrix is None else matrix
+        ids[task["name"]] = [task_id(run["id"], name, task["name"], number) for number in numbers]
+    if sum(map(len, ids.values())) > MAX_TASKS:
+        raise InvalidData(f"phase {name} has more than {MAX_TASKS} tasks", hint="split it")
+    earlier = {one: of_one for state in run["phases"].values() for one, of_one in state["tasks"].items()}
+    known = {**earlier, **ids}
+    made = [
+        _spec(run, name, task, one, looker(run, session, results, name, item), item)
+        | {
+            "after": [
+                other for needed in task["after"] for other in known.get(needed, []) if _counts(other, ids, there)
+            ]
+        }
+        for task in phase["tasks"]
+        for one, item in zip(ids[task["name"]], items[task["name"]], strict=True)
+    ]
+    return made, ids
+
+
+def _counts(one: str, here: Mapping[str, list[str]], there: set[str]) -> bool:
+    return one in there or any(one in of_one for of_one in here.values())
+
+
+def gate_spec(run: Record, name: str, session: Record, results: Tasks) -> Record:
+    """The task of a phase's command gate."""
+    spec = workflow_run.phase_of(run, name)["gate"]["command"]
+    task = {"name": GATE, "spec": {"title": f"Gate of phase {name}", "max_attempts": 1, **spec}}
+    return _spec(run, name, task, gate_id(run["id"], name), looker(run, session, results, name), None)
+
+
+def gate_id(run_id: str, phase: str) -> str:
+    """No task of the phase has this id: names have no dot."""
+    return f"{run_id}:{phase}.gate"
+
+
+def _spec(run: Record, phase: str, task: Record, one: str, look: Look, item: Json) -> Record:
+    made: dict[str, Any] = {}
+    for field, value in task["spec"].items():
+        made[field] = (
+            render_words(value, look) if field == "command" and isinstance(value, list) else render(value, look)
+        )
+    made.setdefault("title", task["name"] if item is None else f"{task['name']} ({_in_words(item)})")
+    data = made.get("data") or {}
+    if not isinstance(data, dict):
+        raise InvalidData(f"data of task {task['name']} is no object", hint="a reference there should name one")
+    own = {"workflow": run["id"]} if item is None else {"workflow": run["id"], "item": item}
+    return workflow_parts.stored({**made, "id": one, "phase": phase, "data": {**data, **own}})
+
+
+def _in_words(item: Json) -> str:
+    words = [f"{name}={value}" for name, value in item.items()] if isinstance(item, dict) else [str(item)]
+    return ", ".join(words)[:200]
