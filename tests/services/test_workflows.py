@@ -183,11 +183,10 @@ def test_a_phase_that_is_rejected_has_failed_whatever_its_tasks_do(real_store: S
 
 
 def test_an_event_that_comes_while_a_phase_runs_opens_its_gate(store: Store, project: str) -> None:
-    emit = {"data": {"v": 1}, "request": Request()}
     crew = begin(store, project)
-    events.emit(store, "deploy:done", session_id=crew.session, **emit)  # too early
+    events.emit(store, "deploy:done", session_id=crew.session, request=Request())  # too early
     it = Flow(crew, one("{event: deploy:done}", tasks_="{name: x}"))
-    events.emit(store, "deploy:done", session_id=crew.session, **emit)
+    events.emit(store, "deploy:done", session_id=crew.session, data={"v": 1}, request=Request())
     assert it.status == "running"
     it.do("a:x")
     assert it.status == "completed"
