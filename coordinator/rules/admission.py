@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from coordinator.rules.balancing import TaskNeed
+    from coordinator.rules.plans import TaskNeed
 
 Closed = Mapping[tuple[str, str], str]
 """(full session id, team) → why no task of that team may start in that session, as a sentence."""

@@ -1,116 +1,28 @@
 """Who should do what now: a pure function from tasks and agents to a plan that explains itself.
 
-Kept in this order: no constraint is broken (dependencies, team, capabilities, slots, live pushed agents); the most
-important tasks are placed, exactly; nothing that is assigned or running is moved; load fractions are evened out.
+Kept in this order: no constraint is broken (dependencies, team, capabilities, slots, live pushed agents, and what
+`admission` refuses); the most important tasks are placed, exactly; the fewest tasks that are assigned are moved,
+exactly, and none that runs; load fractions are evened out, the greatest first.
+
+An assigned task is moved when its agent is lost, when its agent is draining and another has a slot to spare, or when
+that makes room for a task that can go nowhere else; it always gets a place in return. A task that runs is left alone:
+that of a dead agent comes back as pending (`services.reaping`), a draining agent finishes what it runs.
 The store is not touched: a service commits the plan, guarded by the revisions of what it was made from.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
 from coordinator.rules.admission import Admission
 from coordinator.rules.ageing import AGEING_MS, rank
-from coordinator.rules.matching import Matching
-from coordinator.rules.placement_words import Crowd, counted, no_place, not_ready, wanted
+from coordinator.rules.hands import Hands, TaskClass
+from coordinator.rules.matching import Matching, level
+from coordinator.rules.placement_words import Crowd, no_place, not_ready, wanted
+from coordinator.rules.plans import AgentOffer, Move, Placement, Plan, TaskNeed, Unplaced
 
-
-@dataclass(frozen=True, slots=True)
-class TaskNeed:
-    """What placing a task depends on. Ids are unique within `session`; instants are RFC 3339 text of one width.
-
-    `ready_ms` is when it could first be taken; `path` is the number of tasks in the longest chain that waits for it.
-    `waits_for` are its unmet dependencies; `retry_at` is the end of a pause after a failed attempt, or after `deferred`
-    runs in a row that did not count, the last of which ended by `held_up_by`. `failed_on` is the agent whose run of it
-    failed last.
-    """
-
-    id: str
-    session: str
-    team: str | None = None
-    needs: frozenset[str] = frozenset()
-    priority: int = 5
-    ready_ms: int = 0
-    path: int = 0
-    status: str = TaskStatus.PENDING
-    assignee: str | None = None
-    waits_for: tuple[str, ...] = ()
-    retry_at: str | None = None
-    deferred: int = 0
-    held_up_by: str | None = None
-    failed_on: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AgentOffer:
-    """What an agent can take. `in_use` counts the slots of tasks that run on it or are assigned to it with a lease.
-    `broken`: its breaker keeps it from work."""
-
-    id: str
-    incarnation: int | None = None
-    team: str | None = None
-    capabilities: frozenset[str] = frozenset()
-    slots: int = 1
-    in_use: int = 0
-    status: str = AgentStatus.AVAILABLE
-    kind: str = AgentKind.PUSH
-    broken: bool = False
-
-    @property
-    def live(self) -> bool:
-        """Neither draining nor lost nor kept from work."""
-        return self.status in (AgentStatus.AVAILABLE, AgentStatus.BUSY) and not self.broken
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Give this task to this life of this agent."""
-
-    session: str
-    task: str
-    agent: str
-    incarnation: int | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unplaced:
-    """This pending task stays where it is."""
-
-    session: str
-    task: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """Take an assigned task from one agent and give it to another. No plan has any yet."""
-
-    session: str
-    task: str
-    from_agent: str
-    to_agent: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Placements and non-placements, most important task first."""
-
-    placements: list[Placement] = field(default_factory=list)
-    moves: list[Move] = field(default_factory=list)
-    unplaced: list[Unplaced] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        """`{placements: […], moves: […], unplaced: […]}`, each entry with its reason."""
-        return asdict(self)
-
-
-TaskClass = tuple[str | None, frozenset[str]]  # team and needs: all that tells tasks apart when a place is sought
+__all__ = ["AgentOffer", "Move", "Placement", "Plan", "TaskNeed", "Unplaced", "in_order", "plan"]
 
 
 def in_order(ageing_ms: int = AGEING_MS) -> Callable[[TaskNeed], tuple[int, int, int, str, str]]:
@@ -133,63 +45,168 @@ def plan(
 ) -> Plan:
     """Place pending tasks on live pushed agents. `now` is the server's instant as text.
 
-    `admission` is asked in order of rank about each task that agents have room for, and told of each that is placed.
-    Tasks that are not pending are left alone (their slots are in the agents' `in_use`), so that a second run on what
-    the first one placed places nothing more.
+    `admission` is asked in order of rank about each task that agents may have room for, and told of each placed.
+    Tasks that run hold their slots (in the agents' `in_use`), so that a second run on what the first one did does
+    nothing more.
     """
-    pending = sorted((task for task in tasks if task.status == TaskStatus.PENDING), key=in_order(ageing_ms))
-    reasons: list[str | None] = [not_ready(task, now) for task in pending]
-    placements = _place(pending, reasons, agents, None if admission is None or admission.is_open else admission)
-    left = zip(pending, reasons, strict=True)
-    return Plan(
-        placements, [], [Unplaced(task.session, task.id, reason) for task, reason in left if reason is not None]
-    )
+    pending, assigned = [], []
+    for task in tasks:
+        if task.status == TaskStatus.PENDING:
+            pending.append(task)
+        elif task.leased and task.status == TaskStatus.ASSIGNED:
+            assigned.append(task)
+    gate = None if admission is None or admission.is_open else admission
+    return _Planning(agents, ageing_ms).carried_out(pending, assigned, now, gate)
 
 
-def _place(
-    pending: Sequence[TaskNeed], reasons: list[str | None], agents: Sequence[AgentOffer], admission: Admission | None
-) -> list[Placement]:
-    """Placements for tasks sorted by rank that have no reason to wait; one that finds no place gets its reason here."""
-    crowds = _crowds(agents)
-    hands = _Hands(agents, list(crowds))
-    ready = [task for task, reason in zip(pending, reasons, strict=True) if reason is None]
-    numbers: dict[TaskClass, int] = {}
-    class_of = [numbers.setdefault((task.team, task.needs), len(numbers)) for task in ready]
-    fits = [
-        [group for group, (team, able) in enumerate(crowds) if (wanting is None or wanting == team) and needs <= able]
-        for wanting, needs in numbers
-    ]
-    matching = Matching(fits, hands.slots, hands.used)
-    is_placed = []
-    refusals: dict[int, str] = {}
-    for place, (task, number) in enumerate(zip(ready, class_of, strict=True)):
-        refused = None if admission is None or matching.closed[number] else admission.refusal(task)
-        if refused is not None:
-            refusals[place] = refused
-        placed = refused is None and matching.place(number)
-        is_placed.append(placed)
-        if placed and admission is not None:
-            admission.admit(task)
-    everyone = list(crowds.values())
-    no_room = {number: no_place(*key, everyone) for key, number in numbers.items() if matching.closed[number]}
-    live = [sum(everyone[group].live for group in groups) for groups in fits]
-    among = [f"least loaded of {counted(live[number], 'live agent')}{wanted(*key)}" for key, number in numbers.items()]
-    placements = []
-    decided = iter(zip(range(len(ready)), class_of, is_placed, strict=True))
-    for index, task in enumerate(pending):
-        if reasons[index] is not None:
+class _Planning:
+    """One plan in the making. A class of tasks has a number, and so has a group of agents."""
+
+    def __init__(self, agents: Sequence[AgentOffer], ageing_ms: int) -> None:
+        self.key = in_order(ageing_ms)
+        self.agents = {agent.id: agent for agent in sorted(agents, key=lambda one: one.id)}
+        self.crowds = _crowds(self.agents.values())
+        self.hands = Hands(self.agents.values(), {key: number for number, key in enumerate(self.crowds)})
+        self.numbers: dict[TaskClass, int] = {}
+        self.fits: list[list[int]] = []
+
+    def carried_out(
+        self, pending: list[TaskNeed], assigned: list[TaskNeed], now: str, admission: Admission | None
+    ) -> Plan:
+        lost, draining, settled = self._parted(assigned)
+        line = sorted(pending + lost, key=self.key)
+        reasons = [None if one.status == TaskStatus.ASSIGNED else not_ready(one, now) for one in line]
+        class_of = [-1 if reason else self._class_of(one) for one, reason in zip(line, reasons, strict=True)]
+        stranded = [(one, self._class_of(one)) for one in draining]
+        for one in settled:
+            number = self._class_of(one)
+            self.hands.settle(one, number, self.fits[number])
+        homes = [{number: len(there) for number, there in of_group.items()} for of_group in self.hands.homes]
+        matching = Matching(self.fits, self.hands.steps(), homes)
+        placed = _chosen(matching, line, class_of, reasons, admission)
+        stranded = [(one, number) for one, number in stranded if matching.place(number)]
+        level(matching)
+        words = _Words(self, matching)
+        leaving = self.hands.leave(matching)
+        moves = [words.move(one, number, f"makes room on {one.assignee}") for one, number in leaving]
+        placements = []
+        for index in placed:
+            one, number = line[index], class_of[index]
+            if one.status == TaskStatus.ASSIGNED:
+                moves.append(words.move(one, number, f"{one.assignee} is lost"))
+            else:
+                placements.append(words.placement(one, number))
+        moves += [words.move(one, number, f"{one.assignee} is draining") for one, number in stranded]
+        is_placed = set(placed)
+        left = [
+            Unplaced(one.session, one.id, reason or words.no_room(number))
+            for index, (one, number, reason) in enumerate(zip(line, class_of, reasons, strict=True))
+            if index not in is_placed and one.status == TaskStatus.PENDING
+        ]
+        return Plan(placements, self._in_turn(moves), left)
+
+    def _parted(self, assigned: list[TaskNeed]) -> tuple[list[TaskNeed], list[TaskNeed], list[TaskNeed]]:
+        """Those whose agent is lost, those whose agent is draining, in order, and those that have a place to keep."""
+        lost, draining, settled = [], [], []
+        for one in sorted(assigned, key=self.key):
+            agent = self.agents.get(one.assignee or "")
+            if agent is None or agent.status == AgentStatus.LOST:
+                lost.append(one)
+            elif agent.status == AgentStatus.DRAINING:
+                draining.append(one)
+            else:
+                settled.append(one)
+        return lost, draining, settled
+
+    def _class_of(self, task: TaskNeed) -> int:
+        key = (task.team, task.needs)
+        number = self.numbers.get(key)
+        if number is None:
+            number = self.numbers[key] = len(self.fits)
+            self.fits.append(
+                [
+                    group
+                    for group, (team, able) in enumerate(self.crowds)
+                    if (task.team is None or task.team == team) and task.needs <= able
+                ]
+            )
+        return number
+
+    def _in_turn(self, moves: list[Move]) -> list[Move]:
+        """So that each finds a free slot when those before it are done; there are no circles of them."""
+        in_use = {agent.id: agent.in_use for agent in self.agents.values()}
+        turns: list[Move] = []
+        while moves:
+            waiting = []
+            for move in moves:
+                if in_use[move.to_agent] < self.agents[move.to_agent].slots:
+                    in_use[move.to_agent] += 1
+                    if move.from_agent in in_use:
+                        in_use[move.from_agent] -= 1
+                    turns.append(move)
+                else:
+                    waiting.append(move)
+            if len(waiting) == len(moves):
+                return turns + waiting
+            moves = waiting
+        return turns
+
+
+def _chosen(
+    matching: Matching,
+    line: Sequence[TaskNeed],
+    class_of: list[int],
+    reasons: list[str | None],
+    admission: Admission | None,
+) -> list[int]:
+    """The places in the line of the tasks that get a slot; one that is refused gets its reason here."""
+    placed = []
+    closed, place = matching.closed, matching.place
+    for index, number in enumerate(class_of):
+        if number < 0 or closed[number]:
             continue
-        place, number, placed = next(decided)
-        if placed:
-            agent, in_use = hands.take(matching, number, task.failed_on)
-            reason = f"{among[number]} ({in_use} of {agent.slots} slots in use)"
-            placements.append(Placement(task.session, task.id, agent.id, agent.incarnation, reason))
-        else:
-            reasons[index] = refusals.get(place) or no_room[number]
-    return placements
+        asked = admission is not None and line[index].status == TaskStatus.PENDING
+        reasons[index] = admission.refusal(line[index]) if asked and admission is not None else None
+        if reasons[index] is None and place(number):
+            placed.append(index)
+            if asked and admission is not None:
+                admission.admit(line[index])
+    return placed
 
 
-def _crowds(agents: Sequence[AgentOffer]) -> dict[TaskClass, Crowd]:
+class _Words:
+    """Gives out the places that the matching found, and says why."""
+
+    def __init__(self, planning: _Planning, matching: Matching) -> None:
+        self._hands, self._matching = planning.hands, matching
+        self._everyone = list(planning.crowds.values())
+        self._keys = list(planning.numbers)
+        self._among: dict[int, str] = {}
+        self._no_room: dict[int, str] = {}
+
+    def placement(self, task: TaskNeed, number: int) -> Placement:
+        agent, in_use = self._hands.take(self._matching, number, task.failed_on)
+        return Placement(task.session, task.id, agent.id, agent.incarnation, self._where(number, agent, in_use))
+
+    def move(self, task: TaskNeed, number: int, why: str) -> Move:
+        agent, in_use = self._hands.take(self._matching, number, task.failed_on)
+        reason = f"{why}; {self._where(number, agent, in_use)}"
+        return Move(task.session, task.id, task.assignee or "", agent.id, agent.incarnation, reason)
+
+    def no_room(self, number: int) -> str:
+        if number not in self._no_room:
+            self._no_room[number] = no_place(*self._keys[number], self._everyone)
+        return self._no_room[number]
+
+    def _where(self, number: int, agent: AgentOffer, in_use: int) -> str:
+        if number not in self._among:
+            live = sum(self._everyone[group].live for group in self._matching.fits[number])
+            whose = wanted(*self._keys[number])
+            self._among[number] = f"the only live agent{whose}" if live == 1 else f"one of {live} live agents{whose}"
+        return f"{self._among[number]} ({in_use} of {agent.slots} slots in use)"
+
+
+def _crowds(agents: Iterable[AgentOffer]) -> dict[TaskClass, Crowd]:
     crowds: dict[TaskClass, Crowd] = {}
     for agent in agents:
         key = (agent.team, agent.capabilities)
@@ -211,43 +228,3 @@ def _crowds(agents: Sequence[AgentOffer]) -> dict[TaskClass, Crowd]:
             crowd.slots += agent.slots
             crowd.used += min(agent.in_use, agent.slots)
     return crowds
-
-
-class _Hands:
-    """The live pushed agents of each crowd, the one that stays least loaded first."""
-
-    def __init__(self, agents: Sequence[AgentOffer], crowds: Sequence[TaskClass]) -> None:
-        number = {key: index for index, key in enumerate(crowds)}
-        self.slots = [0] * len(crowds)
-        self.used = [0] * len(crowds)
-        self._heaps: list[list[tuple[float, str, int, AgentOffer]]] = [[] for _ in crowds]
-        for agent in sorted(agents, key=lambda one: one.id):
-            if agent.kind != AgentKind.PUSH or not agent.live:
-                continue
-            group = number[(agent.team, agent.capabilities)]
-            self.slots[group] += agent.slots
-            self.used[group] += min(agent.in_use, agent.slots)
-            self._offer(group, agent, agent.in_use)
-
-    def take(self, matching: Matching, task_class: int, avoided: str | None = None) -> tuple[AgentOffer, int]:
-        """An agent for one task of this class, out of the groups that the matching gave it, and its slots in use. Not
-        the `avoided` one where there is another: who is placed stays the same, only where changes."""
-        chosen = [group for group in matching.fits[task_class] if matching.flow[group].get(task_class)]
-        group = self._least_loaded(chosen)
-        entry = heapq.heappop(self._heaps[group])
-        if entry[1] == avoided and (others := [one for one in chosen if self._heaps[one]]):
-            other = self._least_loaded(others)
-            instead = heapq.heappop(self._heaps[other])
-            heapq.heappush(self._heaps[group], entry)
-            group, entry = other, instead
-        matching.flow[group][task_class] -= 1
-        _, _, in_use, agent = entry
-        self._offer(group, agent, in_use + 1)
-        return agent, in_use
-
-    def _least_loaded(self, groups: list[int]) -> int:
-        return min(groups, key=lambda one: self._heaps[one][0][:2])
-
-    def _offer(self, group: int, agent: AgentOffer, in_use: int) -> None:
-        if in_use < agent.slots:
-            heapq.heappush(self._heaps[group], ((in_use + 1) / agent.slots, agent.id, in_use, agent))

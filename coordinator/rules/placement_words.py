@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from coordinator.rules.balancing import TaskNeed
+    from coordinator.rules.plans import TaskNeed
 
 RUNNER = "runner:"
 """What the name of a capability begins with that says where a task can run, not who can do it."""

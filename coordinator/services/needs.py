@@ -28,6 +28,7 @@ def need_of(
         ready_ms=ageing.ready_ms(record) if ready_ms is None else ready_ms,
         status=record["status"],
         assignee=record["assignee"],
+        leased=record["epoch"] is not None,
         waits_for=waits_for,
         retry_at=record["retry_at"],
         deferred=record.get("deferred") or 0,
