@@ -55,7 +55,7 @@ def sweep(project: str) -> None:
         ringing.ring_again(store(), project)
         if done["agent"]:
             queues.forget_the_dead(store(), project)
-        if any(done[kind] for kind in ("task", "agent", "retry", "spread", "workflow")):
+        if any(done[kind] for kind in ("task", "agent", "retry", "spread", "workflow", "breaker")):
             balance.rebalance_project(store(), project)
 
     _with_care("sweep", project, work)

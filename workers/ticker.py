@@ -11,39 +11,39 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from typing import NamedTuple
 
 from coordinator.models.errors import CoordError, ServerUnavailable
-from coordinator.rules.team_gates import PATH as DEPENDENCIES
 from coordinator.services import reactions
 from coordinator.store import bells
 from coordinator.store.connection import Store
-from coordinator.store.events import Entry, EventStream
+from coordinator.store.events import Entry, EventStream, sort_key
 from coordinator.store.reads import NextDeadline
 from workers import jobs
+from workers.triggers import places_work
 
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 EVERY_S = {"sweep": 2.0, "rebalance": 5.0, "sync": 15.0, "snapshot": 300.0}
 """Rebalancing is rung for by events and sweeping by deadlines; the clock is there for what neither tells."""
-TOGETHER_S = 0.05
+TOGETHER_S = 0.02
 """Events within this time are answered by one rebalancing, or by two when they go on."""
 ASK_AGAIN_S = 1.0
 LISTEN_S = 5.0
 SWEPT_TOGETHER_S = 0.2
 """Deadlines that pass within this time are acted on by one sweep, whoever saw them pass."""
-PLACE_AFTER = frozenset(
-    f"{family}:{word}"
-    for family, words in {
-        "task": "submitted completed failed blocked unblocked requeued cancelled",
-        "agent": "registered resumed lost drained",
-        "session": "started resumed recovered",
-        "team": "ready",
-        "resource": "available released",
-        "workflow": "started phase_completed",
-    }.items()
-    for word in words.split()
-)
+LATE_S = 0.5
+"""After so long, who rang looks whether it was placed: the process that took the bell may have been killed with it."""
+LOOKS = 2
+
+
+class Owed(NamedTuple):
+    """What happened up to this revision has to be answered; looked for at that time, and so often."""
+
+    revision: int
+    look_at: float
+    looks: int = LOOKS
 
 
 class Ticker:
@@ -63,6 +63,8 @@ class Ticker:
         ]
         self._stream = EventStream(store, project)
         self._position: str | None = None
+        self._newest = 0
+        self._owed: Owed | None = None
 
     def start(self) -> None:
         """Begin. What was pending before is placed at once."""
@@ -101,8 +103,10 @@ class Ticker:
         self._stopped.wait(TICK_S)
 
     def _ring(self, job: str, slot_s: float) -> bool:
-        """True when this ticker was the one that rang, or did it."""
+        """True when this ticker was the one that rang, or did it, and where such a job waits that has not begun."""
         if self._is_served():
+            if bells.waits_for_system(self.store, self.project, job):
+                return True
             return bells.ring_system(self.store, self.project, job, slot_s=slot_s)
         if bells.take_slot(self.store, self.project, job, slot_s=slot_s) is None:
             return False
@@ -141,21 +145,48 @@ class Ticker:
     def _listen(self) -> None:
         if self._position is None:
             self._position = self._stream.end()
+            self._newest = sort_key(self._position)[0]
             self._place()
-        page = self._stream.wait(self._position, LISTEN_S)
-        if not page or self._stopped.is_set():
+        page = self._stream.wait(self._position, self._patience_s())
+        if self._stopped.is_set():
             return
-        self._position = page[-1].id
+        if page:
+            self._position = page[-1].id
         for entry in page:
             self._react(entry)
-        if any(entry.type in PLACE_AFTER or _may_end_a_wait(entry) for entry in page):
+        if any(places_work(entry) for entry in page):
+            self._newest = sort_key(page[-1].id)[0]
+            self._owe()
             self._place()
+        if self._owed is not None and time.monotonic() >= self._owed.look_at:
+            self._make_sure(self._owed)
+
+    def _owe(self) -> None:
+        """What happens while something is owed has its turn after that: it must not put off the look for ever."""
+        if self._owed is None:
+            self._owed = Owed(self._newest, time.monotonic() + LATE_S)
+
+    def _patience_s(self) -> float:
+        return LISTEN_S if self._owed is None else max(0.001, self._owed.look_at - time.monotonic())
 
     def _place(self) -> None:
         """Ring at once. Where this moment's slot is taken, that job may have begun before our event: so in the next."""
         if not self._ring("rebalance", TOGETHER_S):
             self._stopped.wait(TOGETHER_S - time.time() % TOGETHER_S)
-            self._ring("rebalance", TOGETHER_S)
+            if not self._newest or bells.placed_up_to(self.store, self.project) < self._newest:
+                self._ring("rebalance", TOGETHER_S)
+
+    def _make_sure(self, owed: Owed) -> None:
+        """Whoever was rung for, or took the slot, has placed the work by now; or it is done here, by one of those who
+        notice. The clock does what is left undone even so."""
+        if bells.placed_up_to(self.store, self.project) >= owed.revision:
+            self._owed = None
+            if self._newest > owed.revision:
+                self._owe()
+            return
+        self._owed = Owed(owed.revision, owed.look_at + LATE_S, owed.looks - 1) if owed.looks > 1 else None
+        if bells.take_slot(self.store, self.project, "late", slot_s=LATE_S) is not None:
+            jobs.rebalance(self.project)
 
     def _react(self, entry: Entry) -> None:
         """Blockers that were raised by hand; done once, mostly by the command that raised them."""
@@ -166,9 +197,3 @@ class Ticker:
                 raise
             except CoordError as error:
                 log.info("blocker:raised %s: %s", entry.id, error.message)
-
-
-def _may_end_a_wait(entry: Entry) -> bool:
-    """Whether it says that a session's teams wait for others than before, or that a team's record changed. What is told
-    of changes has the path in its text, so that most of them need not be parsed."""
-    return entry.type == "state:changed" and (f'"{DEPENDENCIES}' in entry.json or '"coordination"' in entry.json)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from coordinator.models import ids
+from coordinator.models.clock import parse_instant_us
 from coordinator.models.jsontext import equal
 from coordinator.models.shapes import Record
 from coordinator.rules import breaker as rules
@@ -39,6 +40,8 @@ def failed(tx: Transaction, session: str, task_id: str, holder: str | None, prob
     after, opened = after_run(tx, record, session, task_id, problem)
     if not equal(after, record.get("breaker")):
         _put(tx, {**record, "breaker": after})
+        if after is not None and after["until"] is not None:
+            tx.zadd(tx.keys.deadlines, breaker_member(record["id"]), parse_instant_us(after["until"]) // 1000 + 1)
     if opened:
         tell(tx, {**record, "breaker": after})
 
@@ -83,6 +86,18 @@ def state_of(tx: Transaction, record: Record, held: list[str]) -> BreakerState:
 def probe(tx: Transaction, record: Record, mark: str) -> None:
     """Inside a change: a half open agent takes this task as its probe. Its record has to be guarded."""
     tx.put(SHARED, AGENTS, record["id"], {**record, "breaker": rules.probing(record["breaker"], mark)})
+
+
+def breaker_member(agent: str) -> str:
+    return f"breaker/{agent}"
+
+
+def may_try_again(tx: Transaction, agent: str) -> None:
+    """Inside a change, at the end of a cool-down: say that this agent may try one task, if its breaker is half open."""
+    found, held = tx.fetch(Node(SHARED, AGENTS, agent), SetMembers(tx.keys.holding(agent)))
+    if found.exists and state_of(tx, found.value, held) == BreakerState.HALF_OPEN:
+        data = {"reason": "cool_down_over", "agent": agent, "team": found.value["team"]}
+        tx.event("agent:resumed", session=found.value["session"], data=data)
 
 
 def forget(tx: Transaction, found: Found, session: str) -> Found:

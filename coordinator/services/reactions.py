@@ -6,12 +6,10 @@ An event by hand changes no task, except `blocker:raised`; the others make the c
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
 from coordinator.models import ids
-from coordinator.models.errors import NotFound, Refused
 from coordinator.models.states import TaskStatus
 from coordinator.services.request import Request, SessionChange, change_session
 from coordinator.store.connection import Store
@@ -28,14 +26,10 @@ def react(store: Store, event: Event) -> None:
 
 
 def _place(store: Store, event: Event) -> None:
-    """Pending work is placed: in the event's session, else in every active session of its project."""
+    """Pending work of the event's project is placed."""
     from coordinator.services import balance
 
-    if event["session"] is None:
-        balance.rebalance_project(store, event["project"])
-        return
-    with contextlib.suppress(NotFound, Refused):  # it closed or went meanwhile: nothing is left to place
-        balance.rebalance(store, event["session"])
+    balance.rebalance_project(store, event["project"])
 
 
 def _block(store: Store, event: Event) -> None:

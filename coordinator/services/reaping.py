@@ -23,7 +23,8 @@ LATER_MS = 3_600_000
 """After so long a session whose deletion was left to others is found again: it does not stand in front till then."""
 POSTPONED = "postponed"
 OF_TASKS = ("task", "retry", "spread")
-KINDS = (*OF_TASKS, "agent", "session", "lock", "message", "workflow", "pruned", "failed")
+BREAKER = "breaker"
+KINDS = (*OF_TASKS, "agent", "session", "lock", "message", "workflow", BREAKER, "pruned", "failed")
 OF_A_TASK = frozenset(TASK_FIELDS) - {"ready_at", "deferred", "failed_on"}
 OF_AN_AGENT = frozenset(AGENT_FIELDS) - {"breaker"}
 
@@ -87,6 +88,8 @@ def _act(store: Store, project: str, member: str, deadline_ms: int, *, quick: bo
         from coordinator.services import messages  # late: most sweeps find none
 
         work = messages.expire(member, rest, deadline_ms)
+    elif kind == BREAKER:
+        work = _cool_down_over(member, rest, deadline_ms)
     elif kind not in OF_TASKS:
         raise InvalidData(f"the deadline {ids.shown(member)} is not one of coord's")
     else:
@@ -143,7 +146,10 @@ def _pause_over(change: SessionChange, task: task_records.HeldTask) -> None:
     if task.record["retry_at"] is None or task.record["status"] != TaskStatus.PENDING:
         return
     task.record["retry_at"] = None
-    task_records.store(change, task, ready=task_records.is_unblocked(change, task.id), event=None)
+    ready = task_records.is_unblocked(change, task.id)
+    # told, so that whoever places work or waits for some looks again, also where a command was the first to notice
+    event = "task:unblocked" if ready else None
+    task_records.store(change, task, ready=ready, event=event, data={"reason": "pause_over"})
 
 
 def _spread(change: SessionChange, task: task_records.HeldTask, member: str) -> None:
@@ -174,6 +180,15 @@ def _agent(member: str, name: str, deadline_ms: int) -> Callable[[Transaction], 
             data = {"agent": name, "as": f"{name}#{record['incarnation']}", "team": record["team"], "tasks": held}
             tx.event("agent:lost", session=record["session"], data=data)
         return None
+
+    return work
+
+
+def _cool_down_over(member: str, name: str, deadline_ms: int) -> Callable[[Transaction], None]:
+    def work(tx: Transaction) -> None:
+        tx.passed(member, deadline_ms)
+        tx.noticed(member)
+        breakers.may_try_again(tx, name)
 
     return work
 

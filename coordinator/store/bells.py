@@ -96,11 +96,22 @@ def system_workers(store: Store, project: str) -> int:
         return sum(bool(store.raw.exists(name)) for name in names)
 
 
+def waits_for_system(store: Store, project: str, job: str) -> bool:
+    """Whether such a job was rung for that nobody has begun."""
+    with store.translated():
+        found: Any = store.queue_wire.call("LRANGE", f"{Keys(project).rq_prefix}:queue:{SYSTEM_QUEUE}", 0, -1)
+    return any(_text(job_id).startswith(f"{job}-") for job_id in found)
+
+
 def next_for_system(store: Store, project: str) -> str | None:
     """The job that a system worker would take next; the same one for long says that none takes any."""
     with store.translated():
         found: Any = store.raw.lindex(f"{Keys(project).rq_prefix}:queue:{SYSTEM_QUEUE}", 0)
-    return found.decode() if isinstance(found, bytes) else found
+    return None if found is None else _text(found)
+
+
+def _text(found: Any) -> str:
+    return found.decode(errors="replace") if isinstance(found, bytes) else str(found)
 
 
 def queues(store: Store, project: str) -> list[str]:

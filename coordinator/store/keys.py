@@ -36,8 +36,8 @@ Of a task that has ended there stay, until its session goes, its fields in `node
 `dependants`; and its `output` for 30 days.
 
 Members of `leases` and `deadlines`: `session/<name>`, `agent/<id>`, `task/<session name>/<task>`; of
-`deadlines` alone: `lock/<name>`, `message/<id>`, `workflow/<session name>/<run>`, and `retry/…`, `spread/…`,
-`escalate/…` and `subtree/…` with a task.
+`deadlines` alone: `lock/<name>`, `message/<id>`, `workflow/<session name>/<run>`, `breaker/<agent>`, and `retry/…`,
+`spread/…`, `escalate/…` and `subtree/…` with a task.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import Any
@@ -12,9 +13,12 @@ from coordinator.services import sessions, state, tasks
 from coordinator.services.request import Request
 from coordinator.store import bells
 from coordinator.store.connection import Store
+from coordinator.store.events import Entry
+from tests.queues import queued
 from tests.waiting import eventually
 from workers import jobs
-from workers.ticker import EVERY_S, Ticker
+from workers.ticker import EVERY_S, Owed, Ticker
+from workers.triggers import places_work
 
 REQUEST = Request()
 
@@ -143,3 +147,59 @@ def test_a_job_that_breaks_does_not_end_the_ticker(
     finally:
         ticker.stop()
     assert "a defect in the ticker" in caplog.text
+
+
+def owes(ticker: Ticker, revision: int) -> None:
+    """As after an event of this revision, when it is time to look whether it was answered."""
+    ticker._newest = revision
+    ticker._owed = Owed(revision, time.monotonic())
+    ticker._make_sure(ticker._owed)
+
+
+def test_an_event_whose_bell_died_with_its_hearer_is_answered_by_one_of_the_others(
+    real_store: Store, project: str, done: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    tickers = [Ticker(real_store, project) for _ in range(3)]
+    for ticker in tickers:
+        owes(ticker, 17)
+    assert [job for job, _ in done] == ["rebalance"]
+    assert all(ticker._owed is not None for ticker in tickers), "they look once more, should that one die too"
+    bells.say_placed(real_store, project, 17)
+    for ticker in tickers:
+        owes(ticker, 17)
+    assert (len(done), tickers[0]._owed) == (1, None)
+
+
+def test_what_happened_while_something_was_owed_has_its_turn(
+    real_store: Store, project: str, done: list[tuple[str, float]]
+) -> None:
+    ticker = Ticker(real_store, project)
+    bells.say_placed(real_store, project, 17)
+    ticker._newest, ticker._owed = 20, Owed(17, time.monotonic())
+    ticker._make_sure(ticker._owed)
+    assert ticker._owed.revision == 20
+    assert done == []
+
+
+def test_a_burst_makes_one_job_that_waits(real_store: Store, project: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bells, "system_workers", lambda *_: 1)
+    ticker = Ticker(real_store, project)
+    for _ in range(50):
+        ticker._place()
+    assert queued(real_store, project, bells.SYSTEM_QUEUE) == 1
+
+
+def entry(type_: str, *paths: str) -> Entry:
+    return Entry("1-0", type_, "", json.dumps({"data": {"changes": [{"path": path} for path in paths]}}))
+
+
+@pytest.mark.parametrize("paths", [["planning.goal", "execution.tasks.a.needs"], ["config.limits"], ["coordination"]])
+def test_what_is_changed_by_hand_and_may_let_work_start_is_looked_at(paths: list[str]) -> None:
+    assert places_work(entry("state:changed", *paths))
+
+
+@pytest.mark.parametrize("type_", ["state:changed", "task:assigned", "task:progress", "alert:raised"])
+def test_what_lets_no_work_start_makes_no_plan(type_: str) -> None:
+    assert not places_work(entry(type_, "planning.goal"))

@@ -1,0 +1,321 @@
+"""A plan that is carried out: nothing of it that is not so any more, one order for all sessions, whoever dies."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from coordinator.models.errors import ServerUnavailable
+from coordinator.services import (
+    agents,
+    balance,
+    placing,
+    project_plan,
+    reaping,
+    ringing,
+    sessions,
+    shared,
+    state,
+    tasks,
+)
+from coordinator.services.request import Request
+from coordinator.store import bells
+from coordinator.store.connection import Store
+from coordinator.store.keys import Keys
+from tests.queues import queued
+from tests.services.crew import Crew, begin
+from tests.together import ROOT, together
+from tests.waiting import eventually
+
+REQUEST = Request()
+
+
+@pytest.fixture
+def crew(real_store: Store, project: str) -> Crew:
+    return begin(real_store, project)
+
+
+def another(crew: Crew, name: str) -> str:
+    """One more session → its id."""
+    return str(sessions.create(crew.store, crew.project, mode="testing", name=name, request=REQUEST)["id"])
+
+
+def submit(crew: Crew, session_id: str, *specs: dict[str, Any]) -> None:
+    tasks.submit(crew.store, session_id, list(specs), request=REQUEST)
+
+
+def given(crew: Crew) -> dict[str, str]:
+    """Every assignment of the project: session/task → agent."""
+    found = {}
+    for agent in agents.list_(crew.store, crew.project):
+        found.update({mark.partition(".")[2]: agent["id"] for mark in agent["tasks"]})
+    return found
+
+
+def after_the_plan(monkeypatch: pytest.MonkeyPatch, action: Callable[[], Any]) -> list[int]:
+    """Let somebody act between the first plan and its first commit. → how many placements each plan had"""
+    really, plans = project_plan.make, list[int]()
+
+    def make(*arguments: Any, **options: Any) -> Any:
+        made, basis = really(*arguments, **options)
+        plans.append(len(made.placements))
+        if len(plans) == 1:
+            action()
+        return made, basis
+
+    monkeypatch.setattr(project_plan, "make", make)
+    return plans
+
+
+# ------------------------------------------------------------------------------------------------------ stale plans
+
+
+def edit(crew: Crew, path: str, value: Any) -> None:
+    state.set_(crew.store, crew.session, f"execution.{path}", value, request=REQUEST)
+
+
+def _filled(crew: Crew) -> None:
+    submit(crew, another(crew, "s0"), {"id": "b", "priority": 9})
+    edit(crew, "agents.w2.status", "draining")
+    balance.rebalance(crew.store, f"{crew.project}.s0")
+    edit(crew, "agents.w2.status", "available")
+
+
+def _waits(crew: Crew) -> None:
+    submit(crew, crew.session, {"id": "first", "team": "dev"})
+    edit(crew, "tasks.a.after", ["first"])
+
+
+STALE: dict[str, tuple[Callable[[Crew], Any], dict[str, str]]] = {
+    "its agent drains": (lambda crew: agents.drain(crew.store, crew.project, "w1", request=REQUEST), {"s1/a": "w2"}),
+    "its agent lost a capability": (lambda crew: edit(crew, "agents.w1.capabilities", []), {"s1/a": "w2"}),
+    "its agent changed its team": (lambda crew: edit(crew, "agents.w1.team", "dev"), {"s1/a": "w2"}),
+    "its agent has no slot left": (_filled, {"s0/b": "w1", "s1/a": "w2"}),
+    "its agent is another process": (lambda crew: crew.worker("w1", replace=True), {"s1/a": "w1"}),
+    "it needs more than before": (lambda crew: edit(crew, "tasks.a.needs", ["gpu"]), {}),
+    "it is for another team": (lambda crew: edit(crew, "tasks.a.team", "dev"), {}),
+    "it waits for another task": (_waits, {}),
+    "it is reserved": (lambda crew: tasks.assign(crew.store, crew.session, "a", "bob", request=REQUEST), {}),
+    "it was cancelled": (lambda crew: crew.cancel("a"), {}),
+    "its session is paused": (lambda crew: sessions.pause(crew.store, crew.session, request=REQUEST), {}),
+}
+
+
+@pytest.mark.parametrize("change", STALE)
+def test_what_changed_since_the_plan_is_not_assigned_by_it(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    act, then = STALE[change]
+    crew.submit({"id": "a", "team": "qa"})
+    crew.worker("w1")
+    crew.worker("w2", slots=1)
+    plans = after_the_plan(monkeypatch, lambda: act(crew))
+    balance.rebalance_project(crew.store, crew.project)
+    assert given(crew) == then
+    assert plans[0] == 1
+    assert len(plans) > 1, "it was planned anew"
+    crew.sound()
+
+
+def test_a_dependency_that_was_opened_again_since_the_plan_is_waited_for(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew.submit("first", {"id": "a", "after": ["first"], "team": "qa"})
+    crew.do("first")
+    crew.worker("w1")
+
+    def opened() -> None:
+        edit(crew, "tasks.first.team", "dev")
+        edit(crew, "tasks.first.status", "pending")
+
+    plans = after_the_plan(monkeypatch, opened)
+    balance.rebalance_project(crew.store, crew.project)
+    assert (given(crew), plans) == ({}, [1, 0])
+    crew.sound()
+
+
+def test_what_is_still_as_it_was_is_assigned_though_other_things_of_its_batch_changed(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew.submit("a", "b", "c")
+    crew.worker("w1", slots=3)
+    after_the_plan(monkeypatch, lambda: crew.cancel("b"))
+    assert balance.rebalance_project(crew.store, crew.project) == 2
+    assert given(crew) == {"s1/a": "w1", "s1/c": "w1"}
+    assert len({crew.show(task)["epoch"] for task in "ac"}) == 1, "in one commit"
+
+
+# ---------------------------------------------------------------------------------------------------- many sessions
+
+
+def test_sessions_share_the_agents_in_one_order(crew: Crew) -> None:
+    s0, s2 = another(crew, "s0"), another(crew, "s2")
+    submit(crew, s0, *({"id": f"low{number}", "priority": 2} for number in range(9)))
+    submit(crew, s2, {"id": "urgent", "priority": 9}, {"id": "low", "priority": 0})
+    crew.submit({"id": "high", "priority": 8})
+    crew.worker("w1", slots=3)
+    balance.rebalance_project(crew.store, crew.project)
+    assert sorted(given(crew)) == ["s0/low0", "s1/high", "s2/urgent"]
+
+
+def test_a_session_is_placed_without_the_slots_that_others_come_first_for(crew: Crew) -> None:
+    submit(crew, another(crew, "s0"), {"id": "urgent", "priority": 9})
+    crew.submit("a")
+    crew.worker("w1")
+    plan = balance.rebalance(crew.store, crew.session)
+    assert (plan["placements"], given(crew)) == ([], {})
+    assert "tasks that come first" in plan["unplaced"][0]["reason"]
+    assert balance.rebalance_project(crew.store, crew.project) == 1
+    assert given(crew) == {"s0/urgent": "w1"}
+
+
+def test_a_damaged_session_keeps_no_other_waiting(crew: Crew) -> None:
+    for name in ("s0", "s2"):
+        submit(crew, another(crew, name), {"id": "a", "team": "qa"}, {"id": "b", "team": "qa", "priority": 9})
+    keys = Keys(crew.project)
+    crew.store.commands.hset(keys.nodes("s0", "execution.tasks"), "b", "no node")
+    crew.store.commands.delete(keys.counts("s2"))
+    crew.store.commands.set(keys.counts("s2"), "no counts")
+    crew.submit("c")
+    crew.worker("w1", slots=5)
+    assert balance.rebalance_project(crew.store, crew.project) == 1
+    assert given(crew) == {"s1/c": "w1"}
+    crew.store.commands.delete(keys.counts("s2"))
+
+
+def test_tasks_that_nobody_can_do_do_not_hide_those_behind_them(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project_plan, "FIRST", 4)
+    hopeless = [{"id": f"x{number:03}", "priority": 9, "needs": ["gpu"], "team": "qa"} for number in range(60)]
+    crew.submit(*hopeless, {"id": "behind", "team": "qa"})
+    crew.worker("w1")
+    assert balance.rebalance_project(crew.store, crew.project) == 1
+    assert given(crew) == {"s1/behind": "w1"}
+
+
+def test_a_line_that_is_read_further_is_not_placed_before_a_more_important_one(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project_plan, "FIRST", 1)
+    s0 = another(crew, "s0")
+    crew.submit(*({"id": f"x{number}", "priority": 9, "needs": ["gpu"]} for number in range(5)))
+    crew.submit({"id": "high", "priority": 8})
+    submit(crew, s0, {"id": "low", "priority": 1})
+    crew.worker("w1")
+    balance.rebalance_project(crew.store, crew.project)
+    assert given(crew) == {"s1/high": "w1"}
+
+
+def test_a_task_of_no_team_makes_room_for_one_that_is_read_later(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project_plan, "FIRST", 1)
+    hopeless = [{"id": f"x{number}", "priority": 8, "needs": ["gpu"], "team": "qa"} for number in range(9)]
+    crew.submit({"id": "anyone", "priority": 9}, *hopeless, {"id": "qa", "team": "qa", "priority": 1})
+    crew.worker("w1", team="qa")
+    crew.worker("w2", team="dev")
+    balance.rebalance_project(crew.store, crew.project)
+    assert given(crew) == {"s1/anyone": "w2", "s1/qa": "w1"}
+
+
+# ------------------------------------------------------------------------------------------- two at once, and deaths
+
+
+def place_all(store: Store, _: int, project: str) -> int:
+    return balance.rebalance_project(store, project)
+
+
+def test_two_balancers_at_once_end_in_the_same_state(crew: Crew, real_url: str) -> None:
+    for name in ("s0", "s2"):
+        submit(crew, another(crew, name), *({"id": f"t{number:02}", "priority": number % 10} for number in range(40)))
+    crew.submit(*({"id": f"t{number:02}", "priority": number % 10} for number in range(40)))
+    for number in range(4):
+        crew.worker(f"w{number}", slots=15)
+    placed = together(2, place_all, real_url, crew.project)
+    assert sum(placed) == 60
+    assert {agent["id"]: agent["in_use"] for agent in agents.list_(crew.store, crew.project)} == dict.fromkeys(
+        [f"w{number}" for number in range(4)], 15
+    )
+    assert sorted({int(mark.rpartition("t")[2]) % 10 for mark in given(crew)}) == [5, 6, 7, 8, 9]
+    assert len(crew.events("task:assigned")) == 60
+    crew.sound()
+
+
+DIES = """
+import os, signal, sys
+from coordinator.services import balance, placing
+from coordinator.store.connection import store_at
+placing.BATCH = 4
+balance.ring = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+balance.rebalance_project(store_at(sys.argv[1]), sys.argv[2])
+"""
+
+
+def test_a_balancer_that_is_killed_between_its_batches_leaves_nothing_half_done(crew: Crew, real_url: str) -> None:
+    crew.submit(*(f"t{number}" for number in range(10)))
+    crew.worker("w1", slots=9)
+    argv = [sys.executable, "-c", DIES, real_url, crew.project]
+    assert subprocess.run(argv, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert (len(given(crew)), queued(crew.store, crew.project, "w1")) == (4, 0)
+    crew.sound()
+    assert balance.rebalance_project(crew.store, crew.project) == 5
+    assert ringing.ring_again(crew.store, crew.project) == 9, "its own bells are rung by the next sweep"
+    crew.sound()
+
+
+def test_a_request_that_was_cut_off_is_finished_by_its_repetition_and_says_the_same_ever_after(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "BATCH", 3)
+    crew.submit(*(f"t{number}" for number in range(8)))
+    crew.worker("w1", slots=8)
+
+    def ring(*_: Any) -> None:
+        monkeypatch.setattr(balance, "ring", ringing.ring)
+        raise ServerUnavailable("gone", hint="", code="unreachable")
+
+    monkeypatch.setattr(balance, "ring", ring)
+    with pytest.raises(ServerUnavailable):
+        balance.rebalance(crew.store, crew.session, request=Request("r1"))
+    first = balance.rebalance(crew.store, crew.session, request=Request("r1"))
+    assert sorted(one["task"] for one in first["placements"]) == [f"t{number}" for number in range(8)]
+    crew.submit("later")
+    crew.worker("w2")
+    assert balance.rebalance(crew.store, crew.session, request=Request("r1"))["placements"] == first["placements"]
+    assert crew.status("later") == "pending"
+
+
+def test_how_far_work_was_placed_is_said(crew: Crew) -> None:
+    assert bells.placed_up_to(crew.store, crew.project) == 0
+    crew.submit("a")
+    crew.worker("w1")
+    before = crew.store.project(crew.project).fetch().revision
+    balance.rebalance_project(crew.store, crew.project)
+    assert bells.placed_up_to(crew.store, crew.project) == before
+
+
+# --------------------------------------------------------------------------------- what ends without anybody's word
+
+
+def test_the_end_of_a_pause_is_told_whoever_sweeps(crew: Crew) -> None:
+    crew.submit("a", {"id": "b", "after": ["c"]}, "c")
+    crew.take("a")
+    crew.fail("a", "hand")
+    eventually(lambda: reaping.sweep(crew.store, crew.project, quick=True)["retry"], "the end of the pause")
+    (event,) = crew.events("task:unblocked")
+    assert (event["data"]["task"], event["data"]["reason"]) == ("a", "pause_over")
+
+
+def test_the_end_of_a_cool_down_is_told_once(crew: Crew) -> None:
+    for path, value in (("breaker.failures", 1), ("breaker.cooldown", "1s")):
+        shared.set_config(crew.store, crew.project, path, value, request=REQUEST)
+    crew.submit("a")
+    crew.agent("ann")
+    crew.claimed("ann")
+    crew.fail("a", "ann")
+    eventually(lambda: crew.sweep()["breaker"], "the end of the cool-down")
+    (event,) = crew.events("agent:resumed")
+    assert (event["data"]["agent"], event["data"]["reason"]) == ("ann", "cool_down_over")
+    assert crew.sweep()["breaker"] == 0
