@@ -35,6 +35,7 @@ ENTRIES: dict[str, Entry] = {
     "workflow": Entry("cli.workflow", "Workflows: phases of tasks, run from a file to the end.", WORK),
     "event": Entry("cli.event", "Events: emit, list, follow.", WORK),
     "lock": Entry("cli.lock", "Locks with fencing tokens, also around a command.", WORK),
+    "resource": Entry("cli.resource", "Resources: how many there are, who has them, who waits.", WORK),
     "wait": Entry("cli.wait", "Wait until a task, an event, a value or a session is so.", WORK, single=True),
     "rebalance": Entry(
         "cli.rebalance", "Place pending work on agents, with the reason for each move.", WORK, single=True

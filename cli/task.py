@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,9 +38,11 @@ LISTED = ("id", "status", "team", "priority", "assignee", "title")
 
 
 def _resource(text: str) -> tuple[str, int]:
+    if text.startswith("files:"):
+        return text, 1
     name, mark, number = text.partition("=")
-    if not name or not mark or not number.isdigit():
-        raise UsageError(f"{text!r} is not NAME=N", hint="write --resource gpu=1")
+    if not name or not mark or re.fullmatch(r"0*[1-9][0-9]{0,14}", number) is None:
+        raise UsageError(f"{text!r} is not NAME=N", hint="write --resource gpu=1, or --resource 'files:src/**'")
     return name, int(number)
 
 
@@ -73,7 +76,9 @@ def submit(
     resource: Annotated[
         list[str] | None,
         typer.Option(
-            "--resource", metavar="NAME=N", help="A resource that it needs; kept with the task, not yet enforced."
+            "--resource",
+            metavar="NAME=N",
+            help="What it has while it runs: gpu=2, or paths, 'files:src/**'; repeatable.",
         ),
     ] = None,
     output: Annotated[

@@ -1,13 +1,20 @@
 """What keeps a ready task from starting other than agents: gates, resources, limits. Pure; asked in rank order.
 
 Whoever gives out work (the balancer's plan, a pulling agent's claim, `task why`) makes one Admission of what was read,
-asks it about each task, the highest rank first, and counts in what it lets start. The commit checks the same again.
+asks it about each task, the highest rank first, and counts in what it lets start. A task takes all that it wants, or
+nothing, and none that runs asks for more: nobody holds one thing while it waits for another, so no circle of tasks that
+wait for each other can arise. The commit checks the same again. `waiting_for` has the rule for the line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
+
+from coordinator.rules import things
+from coordinator.rules.admission_words import why_short
+from coordinator.rules.ageing import AGEING_MS, rank
+from coordinator.rules.waiting_for import COUNTS_MS, Kept, Rank, Stock, Waiter, kept_before
 
 if TYPE_CHECKING:
     from coordinator.rules.plans import TaskNeed
@@ -17,19 +24,104 @@ Closed = Mapping[tuple[str, str], str]
 
 
 class Admission:
-    """One look at what there is. `closed`: teams that wait for something as a whole."""
+    """One look at what there is; `line` are those who waited already. `closed`: teams that wait as a whole."""
 
-    def __init__(self, *, closed: Closed | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        stock: Stock | None = None,
+        line: Iterable[Waiter] = (),
+        now_ms: int = 0,
+        ageing_ms: int = AGEING_MS,
+        project: str = "",
+        closed: Closed | None = None,
+    ) -> None:
+        capacity, in_use = stock or Stock({}, {})
+        self._in_use = dict(in_use)
+        self._stock = Stock(capacity, self._in_use)
+        self._limits_of: dict[str | None, dict[str, int]] = {}
+        self._line = sorted(line, key=lambda waiter: waiter.rank)
+        self._now_ms, self.ageing_ms, self._project = now_ms, ageing_ms, project
         self._closed = closed or {}
+        self._has_limits = any(map(things.is_limit, capacity))
+        self.joined: dict[str, Waiter] = {}
+        """Those who stand in line since this look, or have to say that they still do, by their members."""
 
     @property
     def is_open(self) -> bool:
-        """It refuses nothing, whatever it is asked about."""
-        return not self._closed
+        """It refuses no task but for the resources that it names."""
+        return not self._closed and not self._has_limits
+
+    def lets_start(self, session: str, team: str | None) -> bool:
+        """Some task of this team (None: of no team) may start, as far as gates and limits go."""
+        return (session, team) not in self._closed and not self._stock.lacking(self.wants(team), Kept())
 
     def refusal(self, need: TaskNeed) -> str | None:
         """Why this ready task may not start now, as a sentence; None where nothing but an agent is missing."""
-        return None if need.team is None else self._closed.get((need.session, need.team))
+        if need.team is not None and (why := self._closed.get((need.session, need.team))) is not None:
+            return why
+        wants = self.wants(need.team, need.resources)
+        return self.lacking(member_of(need), self.rank(need), wants) if wants else None
 
     def admit(self, need: TaskNeed) -> None:
         """Count in a task that was not refused and starts now."""
+        wants = self.wants(need.team, need.resources)
+        if wants:
+            self.take(member_of(need), wants)
+
+    def stand_in_line(self, need: TaskNeed) -> None:
+        """This task does not start now although an agent that can do it lives: it is kept what it wants."""
+        wants = self.wants(need.team, need.resources)
+        if wants:
+            self.wait(member_of(need), self.rank(need), wants)
+
+    def rank(self, need: TaskNeed) -> Rank:
+        """As a plan has it, but for the chains behind tasks, which a claim does not know."""
+        return (rank(need.ready_ms, need.priority, self.ageing_ms), need.ready_ms, need.session, need.id)
+
+    # -- the same for whoever wants something ---------------------------------------------------------------------
+
+    def wants(self, team: str | None, resources: Iterable[tuple[str, int]] = ()) -> Mapping[str, int]:
+        """What a task of this team with these resources needs to start, of all that has an end."""
+        if team not in self._limits_of:
+            names = [name if who is None else f"{name}:{who}" for who in {None, team} for name in things.LIMITED]
+            self._limits_of[team] = {name: 1 for name in names if name in self._stock.capacity}
+        return {**self._limits_of[team], **dict(resources)} if resources else self._limits_of[team]
+
+    def lacking(self, member: str, rank: Rank, wants: Mapping[str, int]) -> str | None:
+        """Why whoever this is cannot have all of it now, the first reason; None where it can."""
+        kept = self._kept(member, rank)
+        short = next(iter(self._stock.lacking(wants, kept)), None)
+        return short and why_short(short, wants[short], self._stock, kept, now_ms=self._now_ms, project=self._project)
+
+    def take(self, member: str, wants: Mapping[str, int]) -> None:
+        """Count in what somebody has from now on."""
+        for thing, amount in wants.items():
+            if not thing.startswith(things.TOKENS):  # of those only use is counted
+                self._in_use[thing] = self._in_use.get(thing, 0) + amount
+        self._line = [waiter for waiter in self._line if waiter.member != member]
+        self.joined.pop(member, None)
+
+    def wait(self, member: str, rank: Rank, wants: Mapping[str, int], counts_ms: int = COUNTS_MS) -> None:
+        """Stand in line for it, unless somebody who comes first lacks the same. What can never be had is not waited
+        for; who lacks nothing (any more) only stays."""
+        if not all(self._stock.can_come(thing, amount) for thing, amount in wants.items()):
+            return
+        lacks = self._stock.lacking(wants, self._kept(member, rank))
+        now_ms = self._now_ms
+        first = {thing for one in self._line if one.rank < rank and one.until_ms > now_ms for thing in one.lacks}
+        there = next((one for one in self._line if one.member == member and one.until_ms > now_ms), None)
+        if first.issuperset(lacks) and (lacks or there is None):
+            return
+        since_ms = now_ms if there is None else there.since_ms
+        waiter = Waiter(member, rank, wants, tuple(lacks), since_ms, now_ms + counts_ms)
+        self._line = sorted([waiter, *(one for one in self._line if one.member != member)], key=lambda one: one.rank)
+        if there is None or set(there.lacks) != set(lacks) or there.until_ms - now_ms < counts_ms // 2:
+            self.joined[member] = waiter
+
+    def _kept(self, member: str, rank: Rank) -> Kept:
+        return kept_before(self._line, rank, member, self._stock, self._now_ms) if self._line else Kept()
+
+
+def member_of(need: TaskNeed) -> str:
+    return f"task/{need.session.partition('.')[2]}/{need.id}"

@@ -55,7 +55,9 @@ def plan(
             pending.append(task)
         elif task.leased and task.status == TaskStatus.ASSIGNED:
             assigned.append(task)
-    gate = None if admission is None or admission.is_open else admission
+    gate = admission
+    if gate is not None and gate.is_open and not any(one.resources for one in pending):
+        gate = None
     return _Planning(agents, ageing_ms).carried_out(pending, assigned, now, gate)
 
 
@@ -82,8 +84,10 @@ class _Planning:
             number = self._class_of(one)
             self.hands.settle(one, number, self.fits[number])
         homes = [{number: len(there) for number, there in of_group.items()} for of_group in self.hands.homes]
+        crowds = list(self.crowds.values())
         matching = Matching(self.fits, self.hands.steps(), homes)
-        placed = _chosen(matching, line, class_of, reasons, admission)
+        live = [any(crowds[group].live for group in groups) for groups in self.fits]
+        placed = _chosen(matching, line, class_of, reasons, admission, live)
         stranded = [(one, number) for one, number in stranded if matching.place(number)]
         level(matching)
         words = _Words(self, matching)
@@ -158,12 +162,16 @@ def _chosen(
     class_of: list[int],
     reasons: list[str | None],
     admission: Admission | None,
+    live: list[bool],
 ) -> list[int]:
-    """The places in the line of the tasks that get a slot; one that is refused gets its reason here."""
+    """The places in the line of the tasks that get a slot; one that is refused gets its reason here. `live`: the
+    classes for which there are agents, be they busy: a task of those waits for what it wants."""
     placed = []
     closed, place = matching.closed, matching.place
     for index, number in enumerate(class_of):
         if number < 0 or closed[number]:
+            if number >= 0 and admission is not None and live[number]:
+                admission.stand_in_line(line[index])
             continue
         asked = admission is not None and line[index].status == TaskStatus.PENDING
         reasons[index] = admission.refusal(line[index]) if asked and admission is not None else None
@@ -171,6 +179,8 @@ def _chosen(
             placed.append(index)
             if asked and admission is not None:
                 admission.admit(line[index])
+        elif asked and admission is not None and live[number]:
+            admission.stand_in_line(line[index])
     return placed
 
 

@@ -17,7 +17,7 @@ class TaskNeed:
     assignment is somebody's wish and stays.
     `waits_for` are its unmet dependencies; `retry_at` is the end of a pause after a failed attempt, or after `deferred`
     runs in a row that did not count, the last of which ended by `held_up_by`. `failed_on` is the agent whose run of it
-    failed last.
+    failed last. `resources` are what it wants to have while it runs, and how much (`rules.things`).
     """
 
     id: str
@@ -35,6 +35,7 @@ class TaskNeed:
     held_up_by: str | None = None
     failed_on: str | None = None
     leased: bool = False
+    resources: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

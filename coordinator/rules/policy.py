@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from coordinator.models.clock import duration_ms
 from coordinator.models.errors import CoordError, InvalidData
 from coordinator.models.ids import shown
+from coordinator.rules import limits
 from coordinator.rules.ageing import AGEING_MS
 from coordinator.rules.lifecycle import BACKOFF_FIRST_MS, BACKOFF_LONGEST_MS
 
@@ -50,6 +51,8 @@ def check(name: str, value: Any) -> None:
         _ordered(BREAKER, "cooldown", "longest", (breaker.cooldown_ms, breaker.longest_ms))
     elif name == AGEING and value is not None:
         _ageing(value)
+    elif name == limits.LIMITS:
+        limits.check(value)
 
 
 def retry_policy(value: Any) -> RetryPolicy:

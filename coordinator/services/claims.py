@@ -1,37 +1,33 @@
-"""Taking work: which task an agent gets, and the claim that makes it theirs.
+"""Taking work: the claim that makes a task theirs.
 
-A claim writes a new epoch and a lease; attempts are counted here, when a run starts. Left to others: working on it and
-ending it (working), what the balancer assigns (balance).
+A claim writes a new epoch and a lease; attempts are counted here, when a run starts. Left to others: which task an
+agent gets (picking), working on it and ending it (working), what the balancer assigns (balance).
 """
 
 from __future__ import annotations
 
-import itertools
 import time
 from typing import Any
 
 from coordinator.models import ids
 from coordinator.models.errors import Fenced, LimitReached, WaitedInVain, WrongState
 from coordinator.models.shapes import Record
-from coordinator.models.states import AgentStatus, TaskStatus
+from coordinator.models.states import TaskStatus
 from coordinator.rules import lifecycle
 from coordinator.rules.admission import Admission
 from coordinator.rules.breaker import BreakerState
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.services import admission, breakers, ready_lines, task_records
+from coordinator.services import admission, breakers, picking, task_records
 from coordinator.services.holding import renew_agent
 from coordinator.services.request import Request, SessionChange, change_session, not_found
 from coordinator.services.task_records import HeldTask
 from coordinator.store.connection import Store
-from coordinator.store.documents import RUNS, TASKS
+from coordinator.store.documents import RUNS
 from coordinator.store.found import LeaseFound
-from coordinator.store.keys import SHARED, agent_member, task_member
-from coordinator.store.reads import AllNodes, Leases, Node, Nodes, SetMembers
-from coordinator.store.transaction import Transaction
+from coordinator.store.keys import SHARED, agent_member
+from coordinator.store.reads import AllNodes, Leases, Node, SetMembers
 
 PULL_LEASE_MS = 900_000
-FEW = 5
-"""Tasks that are read at once, in the order of their places: mostly the first fits."""
 LOOKS = 8
 """How often a claim that was overtaken looks again before it says that there is nothing."""
 AGENTS = "agents"
@@ -58,7 +54,7 @@ def next_(
         for _ in range(LOOKS):
             try:
                 return _claim(store, session_id, agent, lease_ms, request) if claim else _look(store, session_id, agent)
-            except (_Overtaken, LimitReached):  # the last slot went to another claim of this agent
+            except (picking.Overtaken, LimitReached):  # the last slot went to another claim of this agent
                 continue
         return None
 
@@ -110,37 +106,39 @@ def start(
 
 
 def _claim(store: Store, session_id: str, agent: str, lease_ms: int, request: Request) -> Record | None:
+    looked: list[Admission] = []
+
     def work(change: SessionChange) -> Record | None:
         record, lease = registered(change, agent)
-        task = _candidate(change, record)
+        looked[:] = [admission.of_change(change.tx, change.name)]
+        task = picking.candidate(change, record, looked[0])
         if task is None:
             change.tx.undecided = True
             return None
+        admission.check(change.tx, looked[0].wants(task.record["team"], task.record["resources"].items()))
         name, mark = record["id"], f"{change.name}/{task.id}"
-        if _breaker(change.tx, record) == BreakerState.HALF_OPEN:
+        if picking.breaker_of(change.tx, record) == BreakerState.HALF_OPEN:
             breakers.probe(change.tx, record, mark)
         change.tx.room(change.tx.keys.holding(name), record["slots"], mark)
         renew_agent(change, f"{name}#{lease.token}")
         return _take(change, task, f"{name}#{lease.token}", lease_ms, record["host"])
 
+    arguments, first = [agent, lease_ms], _agent_reads(store, session_id, agent)
     try:
-        return change_session(
-            store,
-            session_id,
-            request,
-            work,
-            verb="task claim",
-            arguments=[agent, lease_ms],
-            first=_agent_reads(store, session_id, agent),
-        )
-    except LimitReached:
+        claimed = change_session(store, session_id, request, work, verb="task claim", arguments=arguments, first=first)
+    except LimitReached as full:
+        if not str(full.facts.get("at")).startswith(store.project(ids.session_id(session_id)[0]).keys.prefix):
+            raise picking.Overtaken from None  # the last of what the task wants went to somebody else
         return None  # the agent's last slot was taken by another of its processes since it was looked at
+    for allowed in looked:
+        admission.stand(store, ids.session_id(session_id)[0], allowed)
+    return claimed
 
 
 def _look(store: Store, session_id: str, agent: str) -> Record | None:
     def work(change: SessionChange) -> Record | None:
         record, _ = registered(change, agent)
-        task = _candidate(change, record)
+        task = picking.candidate(change, record, admission.of_change(change.tx, change.name))
         return None if task is None else task_records.show(task.record, task.revision, None)
 
     # a look writes nothing, so nothing is committed or renewed by it
@@ -175,57 +173,6 @@ def registered(change: SessionChange, agent: str) -> tuple[Record, LeaseFound]:
             current=None if lease is None else f"{name}#{lease.token}",
         )
     return found.value, lease
-
-
-def _candidate(change: SessionChange, agent: Record) -> HeldTask | None:
-    """The first task in the lines open to this agent that it can do, or None also when its slots are full, when it is
-    draining or its breaker open, and when the session is paused (`explain` says which)."""
-    tx, keys, name = change.tx, change.tx.keys, agent["id"]
-    if agent["status"] == AgentStatus.DRAINING or not lifecycle.takes_claims(change.record["status"]):
-        return None
-    if _breaker(tx, agent).takes_nothing:
-        return None
-    if len(tx.fetch(SetMembers(keys.holding(name)))[0]) >= agent["slots"]:
-        return None
-    role, dash, digits = name.rpartition("-")
-    lines = [f"@{name}", agent["team"], None]
-    if dash and digits.isascii() and digits.isdigit():
-        lines.append(f"@{role}")
-    overtaken = False
-    allowed = admission.made(lambda read: tx.fetch(read)[0], keys, change.name, now_us=tx.now_us)
-    in_order = ready_lines.in_order(tx, [keys.ready(change.name, line) for line in lines])
-    while few := tuple(itertools.islice(in_order, FEW)):
-        # looked at without a guard: only the task that is taken may make the claim conflict
-        members = tuple(task_member(change.name, task_id) for task_id in few)
-        nodes = tx.fetch(Nodes(change.name, TASKS, few), Leases(members), Nodes(change.name, RUNS, few))[0]
-        for task_id, node in zip(few, nodes, strict=True):
-            if not node.exists or not _is_free(node.value):
-                overtaken = True
-            elif set(node.value["needs"]) <= set(agent["capabilities"]) and _may_start(change, allowed, node.value):
-                return task_records.load(change, task_id)
-    if overtaken:
-        raise _Overtaken
-    return None
-
-
-def _may_start(change: SessionChange, allowed: Admission, record: Record) -> bool:
-    if allowed.is_open:
-        return True
-    from coordinator.services.needs import need_of  # late: most projects have nothing that needs admission
-
-    return allowed.refusal(need_of(record, change.session_id)) is None
-
-
-def _breaker(tx: Transaction, agent: Record) -> BreakerState:
-    return breakers.state_of(tx, agent, tx.fetch(SetMembers(tx.keys.holding(agent["id"])))[0])
-
-
-def _is_free(task: Record) -> bool:
-    return task["epoch"] is None and task["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED)
-
-
-class _Overtaken(Exception):
-    """What stood in line was taken between two looks, so an empty hand may be wrong."""
 
 
 def _take(change: SessionChange, task: HeldTask, agent: str, lease_ms: int, host: str | None) -> Record:

@@ -15,7 +15,7 @@ from coordinator.models.ids import shown
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, TaskStatus
 from coordinator.rules.lifecycle import SessionVerb, next_session_state, unfinished
-from coordinator.services import backups
+from coordinator.services import admission, backups
 from coordinator.services.agents import AGENTS
 from coordinator.services.request import Request, SessionChange, change_session
 from coordinator.services.session_view import renewed, show_session
@@ -24,12 +24,23 @@ from coordinator.services.task_records import changes_of, line
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.keys import SHARED, session_member
-from coordinator.store.reads import AllLeases, AllNodes, Counts, Expired, NamedLocks, Node, PathLocks, Section
+from coordinator.store.reads import (
+    AllLeases,
+    AllNodes,
+    Counts,
+    Expired,
+    NamedLocks,
+    Node,
+    PathLocks,
+    Section,
+    Uses,
+    Wanting,
+)
 from coordinator.store.transaction import Transaction
 
 DEFAULT_RETENTION_MS = 30 * 86_400_000
 FINAL = "closed"
-_HELD = (AllLeases(), PathLocks(), NamedLocks(), Expired(2**53, 1_000_000))
+_HELD = (AllLeases(), PathLocks(), NamedLocks(), Expired(2**53, 1_000_000), Uses(), Wanting())
 
 
 def close(store: Store, session_id: str, *, failed: bool = False, force: bool = False, request: Request) -> Record:
@@ -118,13 +129,17 @@ def let_go(change: SessionChange, open_tasks: bool) -> Released:
 def end_holds(tx: Transaction, session_id: str, reason: str, *, but: str | None = None) -> Released:
     """Inside a change: end every lease, pause and lock of a session, except the lock `but`."""
     name = session_id.partition(".")[2]
-    leases, of_paths, named, deadlines = tx.fetch(*_HELD)
+    leases, of_paths, named, deadlines, uses, wanting = tx.fetch(*_HELD)
     locks = of_paths | named
     released = Released()
     for member in leases:
         if member.startswith(f"task/{name}/"):
             tx.end_lease(member)
             released.tasks.append(member.removeprefix(f"task/{name}/"))
+            admission.tell_released(tx, session_id, member, uses.get(member), reason)
+    for member in wanting:
+        if member.startswith(f"task/{name}/"):
+            tx.hdel(tx.keys.wanting, member)
     for member, _ in deadlines:
         if member.startswith((f"retry/{name}/", f"spread/{name}/", f"workflow/{name}/")):
             tx.noticed(member)

@@ -33,6 +33,7 @@ def need_of(
         retry_at=record["retry_at"],
         deferred=record.get("deferred") or 0,
         failed_on=record.get("failed_on"),
+        resources=tuple(record["resources"].items()),
         held_up_by=record["error"].get("reason") if isinstance(record["error"], dict) else None,
     )
 

@@ -13,7 +13,7 @@ from coordinator.rules import lifecycle
 from coordinator.rules.balancing import Placement
 from coordinator.rules.breaker import BreakerState
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.services import agents, breakers, task_records
+from coordinator.services import admission, agents, breakers, needs, task_records
 from coordinator.services.project_plan import CLAIM_WITHIN_MS, Basis
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
@@ -48,6 +48,7 @@ def reads_of(store: Store, batch: Sequence[Placement]) -> list[Read]:
         *(SetMembers(keys.waiting(name, task_id)) for task_id in tasks),
         Nodes(SHARED, agents.AGENTS, names),
         *(SetMembers(keys.holding(agent)) for agent in names),
+        *admission.reads(keys, name),
     ]
 
 
@@ -59,12 +60,18 @@ def assign(batch: Sequence[Placement], basis: Basis) -> Callable[[SessionChange]
         if not batch or not lifecycle.takes_claims(change.record["status"]):
             return []
         tasks = task_records.load_many(change, [one.task for one in batch])
+        allowed = admission.of_change(change.tx, change.name)
         room = _Room(change, basis, sorted({one.agent for one in batch}))
         placed = []
         for one in batch:
             task = tasks[one.task]
-            if task is None or not _is_as_planned(change, task, basis) or not room.take(one, task):
+            if task is None or not _is_as_planned(change, task, basis):
                 continue
+            need = needs.need_of(task.record, change.session_id)
+            if allowed.refusal(need) is not None or not room.take(one, task):
+                continue
+            admission.check(change.tx, allowed.wants(need.team, need.resources))
+            allowed.admit(need)
             _give(change, task, one)
             placed.append(
                 {

@@ -57,13 +57,17 @@ def make(
     others = [task for task in _assigned(project, leases) if not (everything and task.session == name)]
     if everything and name is not None:
         others += _all_of(project, name)
+    lets_start = ready.unread  # the first of each are looked at in any case: they stand in line for all behind them
     while True:
-        ready.read_on({line for line in ready.unread if line.session == name or room.is_open(line.team)})
+        ready.read_on({line for line in lets_start if line.session == name or room.is_open(line.team)})
         seen = [*others, *ready.tasks]
         gate = admission.made(facts.__getitem__, project.keys, *open_sessions, now_us=facts.now_us)
         made = plan([task.need for task in seen], offers, instant(snapshot.now_us), gate, ageing_ms=policy_ms)
         room = _Room(offers, made.placements, {task.key: task.need.team for task in seen})
-        if not any(line.session == name or room.is_open(line.team) for line in ready.unread):
+        lets_start = {line for line in ready.unread if gate.lets_start(f"{project.project}.{line.session}", line.team)}
+        if not any(line.session == name or (room.is_open(line.team) and line in lets_start) for line in ready.unread):
+            if not everything:
+                admission.stand(project.store, project.project, gate)
             return made, Basis(snapshot.revision, {task.key: task.revision for task in seen}, of_agents)
 
 

@@ -22,9 +22,11 @@ CHUNK = 200
 LATER_MS = 3_600_000
 """After so long a session whose deletion was left to others is found again: it does not stand in front till then."""
 POSTPONED = "postponed"
+RESOURCE, LIMIT = "resource", "limit"
+COUNTED = {LIMIT: RESOURCE}
 OF_TASKS = ("task", "retry", "spread")
 BREAKER = "breaker"
-KINDS = (*OF_TASKS, "agent", "session", "lock", "message", "workflow", BREAKER, "pruned", "failed")
+KINDS = (*OF_TASKS, "agent", "session", "lock", "message", "workflow", BREAKER, RESOURCE, "pruned", "failed")
 OF_A_TASK = frozenset(TASK_FIELDS) - {"ready_at", "deferred", "failed_on"}
 OF_AN_AGENT = frozenset(AGENT_FIELDS) - {"breaker"}
 
@@ -53,7 +55,7 @@ def sweep(store: Store, project: str, *, limit: int = 1000, quick: bool = False,
             try:
                 if was_silent and grace.spared(project_store, member):
                     continue
-                word = _act(store, project, member, deadline_ms, quick=quick, spare=spare) or kind
+                word = _act(store, project, member, deadline_ms, quick=quick, spare=spare) or COUNTED.get(kind, kind)
                 if word != POSTPONED:
                     done[word] += 1
                 if kind == "spread":
@@ -90,6 +92,10 @@ def _act(store: Store, project: str, member: str, deadline_ms: int, *, quick: bo
         work = messages.expire(member, rest, deadline_ms)
     elif kind == BREAKER:
         work = _cool_down_over(member, rest, deadline_ms)
+    elif kind in (RESOURCE, LIMIT):
+        from coordinator.services import resources  # late: most sweeps find none
+
+        work = resources.expire(member, deadline_ms)
     elif kind not in OF_TASKS:
         raise InvalidData(f"the deadline {ids.shown(member)} is not one of coord's")
     else:

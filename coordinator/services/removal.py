@@ -8,7 +8,7 @@ from coordinator.models import ids
 from coordinator.models.errors import Conflict, CoordError
 from coordinator.models.shapes import Record
 from coordinator.models.states import SessionStatus
-from coordinator.services import agent_view, backups, breakers, projects, sync
+from coordinator.services import admission, agent_view, backups, breakers, projects, sync
 from coordinator.services.agents import AGENTS
 from coordinator.services.closing import let_go
 from coordinator.services.request import CLOSED, Request, SessionChange, change_session, existing_project
@@ -18,7 +18,7 @@ from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SECTION_LIST, SESSION, TASKS
 from coordinator.store.keys import SHARED, session_member
 from coordinator.store.project import ProjectStore
-from coordinator.store.reads import AllLeases, AllNodes, Node, Section
+from coordinator.store.reads import AllLeases, AllNodes, Node, Section, Uses
 from coordinator.store.transaction import Transaction
 
 
@@ -38,6 +38,9 @@ def delete_session(store: Store, session_id: str, *, request: Request) -> Record
         tx.guard_section(name, TASKS, None, tasks.changed)
         let_go(change, open_tasks=True)
         tx.events.clear()  # it is not closed but gone, and nobody can look up what an event would speak of
+        for member, use in tx.fetch(Uses())[0].items():
+            if member.startswith(f"task/{name}/"):  # but others may wait for what it used
+                admission.tell_released(tx, None, member, use, "session_deleted")
         tx.end_lease(session_member(name))
         for agent, agent_found in tx.fetch(AllNodes(SHARED, AGENTS))[0].items():
             agent_view.leave(tx, session_id, agent, breakers.forget(tx, agent_found, name))

@@ -14,7 +14,7 @@ from coordinator.models.errors import InvalidData
 from coordinator.models.jsontext import Json, check, equal
 from coordinator.models.shapes import Record, new_epic, new_sprint, validate_epic, validate_sprint
 from coordinator.models.states import SprintStatus, TaskStatus
-from coordinator.rules import merging, paths, policy
+from coordinator.rules import limits, merging, paths, policy
 from coordinator.rules.progress import session_of
 from coordinator.services import task_records
 from coordinator.services.request import Request, change_project, existing_project, not_found
@@ -63,6 +63,7 @@ def _set_all(tx: Transaction, value: Json) -> list[Record]:
     for name in nodes.keys() - value.keys():
         tx.drop(SHARED, CONFIG, name)
         changes.append(_change(name, nodes[name].value, None))
+        _tell_limits(tx, name)
     for name, item in value.items():
         changes += _put_config(tx, name, nodes.get(name, ABSENT), item)
     return changes
@@ -83,7 +84,14 @@ def _put_config(tx: Transaction, name: str, before: Found, new: Json) -> list[Re
 
         redaction.patterns_of(new)
     tx.put(SHARED, CONFIG, name, new)
+    _tell_limits(tx, name)
     return [_change(name, before.value, new)]
+
+
+def _tell_limits(tx: Transaction, name: str) -> None:
+    """What a limit kept waiting may be placed now."""
+    if name == limits.LIMITS:
+        tx.event("resource:released", data={"name": name, "resources": {}, "reason": "limits_changed"})
 
 
 def _change(name: str, old: Json, new: Json) -> Record:

@@ -15,6 +15,7 @@ from coordinator.models import ids
 from coordinator.models.jsontext import canonical, equal
 from coordinator.models.shapes import Record, with_data_shown
 from coordinator.models.states import TaskStatus
+from coordinator.rules import things
 from coordinator.services import ageing
 from coordinator.services.request import SessionChange, not_found
 from coordinator.store.connection import Store
@@ -24,6 +25,7 @@ from coordinator.store.keys import Keys, task_member
 from coordinator.store.reads import Leases, Node, Nodes, Read, SetMembers
 
 _ENDS_OR_BLOCKS = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.BLOCKED)
+_ASSIGNED, _RUNNING = TaskStatus.ASSIGNED, TaskStatus.RUNNING
 MAX_RUNS = 20
 MAX_TRAVEL_BYTES = 4096
 """Values up to this size travel in events; of larger ones, their size and hash."""
@@ -158,6 +160,8 @@ def _line_up(change: SessionChange, task: HeldTask, ready: bool) -> None:
     tx, keys = change.tx, change.tx.keys
     if task.before is not None and (not ready or line(task.before) != line(task.record)):
         tx.zrem(keys.ready(change.name, line(task.before)), task.id)
+    if task.before is not None and not ready and task.before["epoch"] is None:
+        tx.hdel(keys.wanting, task.member)  # it waits for no resource any more
     if ready:
         place = ageing.place_again(change, task.record, task.before)
         tx.zadd(keys.ready(change.name, line(task.record)), task.id, place)
@@ -168,6 +172,8 @@ def _hold(change: SessionChange, task: HeldTask, lease_ms: int | None, holder: s
     tx, record, before = change.tx, task.record, task.before
     if lease_ms is not None:
         leave(change, task, but=holder)
+        if not was_held(before):
+            take_resources(change, task)
         record["epoch"] = tx.mark
         tx.lease_to(task.member, tx.mark, lease_ms)
         if holder:
@@ -176,10 +182,32 @@ def _hold(change: SessionChange, task: HeldTask, lease_ms: int | None, holder: s
     if record["epoch"] is None or record["status"] == TaskStatus.COMPLETED:
         record["holder"] = record["holder"] if record["epoch"] is not None else None
         if task.lease is not None or (before is not None and before["epoch"] is not None):
-            tx.end_lease(task.member)
+            tx.end_lease(task.member)  # and with it all that the task used
+        tell_released(change, before)
         leave(change, task)
         return None
     return None if task.lease is None else task.lease.deadline_ms
+
+
+def was_held(record: Record | None) -> bool:
+    """It had a lease, for its run or until it is claimed, and used what it names."""
+    return record is not None and record["epoch"] is not None and record["status"] in (_ASSIGNED, _RUNNING)
+
+
+def take_resources(change: SessionChange, task: HeldTask) -> None:
+    """It uses what it names from now until its lease ends, whatever ends that; what it may have was asked before
+    (admission)."""
+    record, resources = task.record, task.record["resources"]
+    change.tx.use(task.member, things.held(record["team"], resources))
+    if resources:
+        data = {"task": task.id, "resources": resources, "agent": record["holder"]}
+        change.event("resource:allocated", subject=f"execution.tasks.{task.id}", data=data)
+
+
+def tell_released(change: SessionChange, before: Record | None) -> None:
+    if before is not None and was_held(before) and before["resources"]:
+        data = {"task": before["id"], "resources": before["resources"]}
+        change.event("resource:released", subject=f"execution.tasks.{before['id']}", data=data)
 
 
 def leave(change: SessionChange, task: HeldTask, *, but: str | None = None) -> None:

@@ -20,7 +20,7 @@ from coordinator.models.shapes import (
     validate_task,
 )
 from coordinator.models.states import TaskStatus
-from coordinator.rules import lifecycle
+from coordinator.rules import lifecycle, things
 from coordinator.services import dependencies, task_links, task_records
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
@@ -68,6 +68,8 @@ def write_task(change: SessionChange, task_id: str, fields: dict[str, Json]) -> 
     record = _with_fields(change, task, fields)
     if not new and equal(record, before):
         return False
+    if "resources" in fields and isinstance(record["resources"], dict):
+        things.check(record["resources"])
     _refuse_old_epoch(task, fields)
     task.record = validate_task({**record, "epoch": None}) | {"epoch": record["epoch"]}
     _follow_assignee(task.record, before, fields)
@@ -111,6 +113,8 @@ def delete_task(change: SessionChange, task_id: str) -> None:
     tx.add(keys.counts(change.name), f"{before['team'] or ''}:{before['status']}", -1)
     if task.lease is not None:
         tx.end_lease(task.member)
+    tx.hdel(keys.wanting, task.member)
+    task_records.tell_released(change, before)
     task_records.leave(change, task)
     tx.unlink(keys.waiting(change.name, task_id))
     tx.unlink(keys.dependants(change.name, task_id))

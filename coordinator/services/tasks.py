@@ -11,7 +11,7 @@ from coordinator.models import ids
 from coordinator.models.errors import AlreadyExists, InvalidData
 from coordinator.models.shapes import TASK_FIELDS, Record, as_given, new_blocker, new_task, validate_task
 from coordinator.models.states import TaskStatus
-from coordinator.rules import graph, lifecycle
+from coordinator.rules import graph, lifecycle, things
 from coordinator.rules.lifecycle import TaskVerb
 from coordinator.services import ageing, dependencies, task_records
 from coordinator.services.dependencies import FAILED_DEPENDENCY
@@ -94,6 +94,7 @@ def _named(spec: Record) -> Record:
     ids.thing_id(spec["id"], "task")
     spec = {name: as_given(name, value) for name, value in spec.items() if value is not None}
     # the whole record is validated as it will be stored, before Redis is asked
+    things.check(spec.get("resources") or {})
     validated = validate_task(new_task(spec["id"], "2000-01-01T00:00:00.000Z", **spec))
     spec["after"] = list(dict.fromkeys(validated["after"]))
     return spec

@@ -22,7 +22,7 @@ ABOUT = {
 }
 
 _RECORDS = (
-    *("meta", "events", "leases", "deadlines", "locks", "locks:named", "lines"),
+    *("meta", "events", "leases", "deadlines", "locks", "locks:named", "lines", "uses", "in_use", "wanting"),
     *("alive:*", "holding:*", "inbox:*", "unread:*", "thread:*", "doc:*"),
 )
 _CONNECT = "ping select client|setname client|info command cluster|slots multi exec discard watch unwatch"

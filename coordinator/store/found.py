@@ -63,6 +63,15 @@ class LockFound(NamedTuple):
     owner: str
 
 
+class UseFound(NamedTuple):
+    """What a holder uses: since when by the server's clock, whose it is where that is not told by its member, and how
+    much of each thing."""
+
+    since_ms: int
+    who: str
+    things: dict[str, int]
+
+
 class PlaceFound(NamedTuple):
     """A place in the line for a lock: until when it counts, by the server's clock, whose it is, and the locks that this
     waiter has, name → token."""
@@ -135,6 +144,25 @@ def parse_lock(text: str | None) -> LockFound | None:
         return LockFound(int(token), int(deadline), int(acquired), int(ttl), owner)
     except ValueError:
         return None
+
+
+def parse_use(text: str) -> UseFound | None:
+    """As `parse_lease`: what is no use uses nothing."""
+    head, *lines = text.split("\n")
+    since_ms, _, who = head.partition(" ")
+    try:
+        things = {thing: int(amount) for amount, _, thing in (line.partition(" ") for line in lines)}
+        return UseFound(int(since_ms), who, things)
+    except ValueError:
+        return None
+
+
+def parse_said(text: str) -> dict[str, Any] | None:
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
 
 
 def parse_place(text: str) -> PlaceFound:

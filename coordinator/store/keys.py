@@ -15,6 +15,9 @@ All keys of a project carry one hash tag, so that a project fits one slot of a c
 | `coord:{P}:locks` | hash `state/…` → `<token> <deadline_ms> <acquired_ms> <ttl_ms> <owner>` | commit | swept when expired; project |
 | `coord:{P}:locks:named` | the same for all other names, so that a commit looks through none of them | commit | the same |
 | `coord:{P}:lines` | hash `<since> <waiter> <lock>` → `<deadline_ms> {owner, holds}` | who waits for a lock | with the wait, or the next taker; project |
+| `coord:{P}:uses` | hash `task/…`, `resource/…` → `<since_ms> <who>`, a line `<amount> <thing>` each | commit | with its lease; project |
+| `coord:{P}:in_use` | hash thing → how much of it all `uses` have; `.starts…@<minute>`, `.tokens…@<day>` | commit | empties itself; project |
+| `coord:{P}:wanting` | hash `task/…`, `resource/…` → who waits for things, as JSON; `thing/…`: since when one is short | who could not start it | with its start, or the next to look; project |
 | `coord:{P}:alive:<agent>` | string: last measured load as JSON | renew | TTL of the agent |
 | `coord:{P}:holding:<agent>` | set of `<session name>/<task>` | commit | empties itself |
 | `coord:{P}:inbox:<box>` | sorted set message → when it came, in µs; box: `agent/<id>`, `team/<id>` | commit | empties itself |
@@ -35,9 +38,9 @@ All keys of a project carry one hash tag, so that a project fits one slot of a c
 Of a task that has ended there stay, until its session goes, its fields in `nodes` and `times` and the set of its
 `dependants`; and its `output` for 30 days.
 
-Members of `leases` and `deadlines`: `session/<name>`, `agent/<id>`, `task/<session name>/<task>`; of
-`deadlines` alone: `lock/<name>`, `message/<id>`, `workflow/<session name>/<run>`, `breaker/<agent>`, and `retry/…`,
-`spread/…`, `escalate/…` and `subtree/…` with a task.
+Members of `leases` and `deadlines`: `session/<name>`, `agent/<id>`, `task/<session name>/<task>`,
+`resource/<name>/<allocation>`; of `deadlines` alone: `lock/<name>`, `limit/<thing>`, `message/<id>`,
+`workflow/<session name>/<run>`, `breaker/<agent>`, and `retry/…`, `spread/…`, `escalate/…`, `subtree/…` with a task.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ KEY_PATTERNS: tuple[tuple[str, str], ...] = (
     (r"coord:\{[^}]+\}:meta", "hash"),
     (r"coord:\{[^}]+\}:events", "stream"),
     (r"coord:\{[^}]+\}:request:.+", "string, ttl"),
-    (r"coord:\{[^}]+\}:(leases|locks|locks:named|lines)", "hash"),
+    (r"coord:\{[^}]+\}:(leases|locks|locks:named|lines|uses|in_use|wanting)", "hash"),
     (r"coord:\{[^}]+\}:deadlines", "zset"),
     (r"coord:\{[^}]+\}:alive:.+", "string, ttl"),
     (r"coord:\{[^}]+\}:holding:.+", "set"),
@@ -121,6 +124,18 @@ class Keys(NamedTuple):
     @property
     def lines(self) -> str:
         return f"coord:{{{self.project}}}:lines"
+
+    @property
+    def uses(self) -> str:
+        return f"coord:{{{self.project}}}:uses"
+
+    @property
+    def in_use(self) -> str:
+        return f"coord:{{{self.project}}}:in_use"
+
+    @property
+    def wanting(self) -> str:
+        return f"coord:{{{self.project}}}:wanting"
 
     def alive(self, agent: str) -> str:
         return f"coord:{{{self.project}}}:alive:{agent}"
@@ -200,6 +215,10 @@ def workflow_member(name: str, run_id: str) -> str:
 
 def task_member(name: str, task: str) -> str:
     return f"task/{name}/{task}"
+
+
+def resource_member(name: str, allocation: str) -> str:
+    return f"resource/{name}/{allocation}"
 
 
 def lock_member(name: str) -> str:

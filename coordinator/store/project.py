@@ -215,7 +215,7 @@ class ProjectStore:
     ) -> list[str]:
         keys = self.keys
         fixed = [keys.meta, keys.events, keys.request(request_id), keys.leases, keys.deadlines]
-        fixed += [keys.locks, keys.named_locks]
+        fixed += [keys.locks, keys.named_locks, keys.uses, keys.in_use]
         arguments: list[Any] = [tx.mark, digest, not_after, memory_ms, adopt, text, EVENT_LIMIT]
         arguments.append(len(tx.locks))
         for name, token in tx.locks.items():

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from coordinator.store.project import ProjectStore
 
 
+FIXED_KEYS = 9
+"""The keys that every commit has, by their numbers; see lua/commit/1_arguments.lua."""
+
+
 class Reading:
     """Reads in as few round trips as the caller lets it; each read is made once, and answered the same ever after, but
     for what this attempt itself has written since. `now_us` and `now_ms` are the server's."""
@@ -26,6 +30,7 @@ class Reading:
         self._key_numbers: dict[str, int] = {}
         self._replies: dict[Read, Any] = {}
         self._guarded: set[Any] = set()
+        self._wanted: dict[str, tuple[str, tuple[str, int, int]]] = {}
         self._own_nodes: dict[tuple[str, str], dict[str, str | None]] = {}
         self._own_members: dict[str, dict[str, bool]] = {}
         self._emptied: set[Any] = set()
@@ -167,6 +172,20 @@ class Reading:
         """The set must have room for the member under its limit; else FULL."""
         self.checks.append(("room", (self._key(key), limit, member)))
 
+    def fits(self, thing: str, amount: int, limit: int) -> None:
+        """This much more of the thing, with all else that this attempt takes of it, must be within its limit; else
+        FULL."""
+        before = self._wanted.get(thing)
+        if before is not None:
+            amount += before[1][1]
+            self.checks.remove(before)
+        self._wanted[thing] = ("fits", (thing, amount, limit))
+        self.checks.append(self._wanted[thing])
+
+    def used_is(self, thing: str, seen: int) -> None:
+        """As much of the thing must be in use as was seen; else CONFLICT."""
+        self.checks.append(("used", (thing, seen)))
+
     def lock_is(self, name: str, token: int | None) -> None:
         """The lock must have this token, or be free (None); else FENCED or LOCKED."""
         self.checks.append(("lock", (name, "" if token is None else token)))
@@ -209,8 +228,7 @@ class Reading:
         return {field: found for field, found in seen.items() if found.exists}
 
     def _key(self, key: str) -> int:
-        # 1 to 7 are the keys that every commit has; see lua/commit/1_arguments.lua
-        return self._key_numbers.setdefault(key, len(self._key_numbers) + 8)
+        return self._key_numbers.setdefault(key, len(self._key_numbers) + FIXED_KEYS + 1)
 
     def named_keys(self) -> list[str]:
         return list(self._key_numbers)

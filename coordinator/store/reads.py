@@ -16,13 +16,16 @@ from coordinator.store.found import (
     LockFound,
     PlaceFound,
     SectionFound,
+    UseFound,
     pairs,
     parse_lease,
     parse_lock,
     parse_node,
     parse_nodes,
     parse_place,
+    parse_said,
     parse_section,
+    parse_use,
     scored,
 )
 from coordinator.store.keys import Keys
@@ -340,6 +343,30 @@ class Lines(NamedTuple):
         return {place: parse_place(text) for place, text in pairs(reply).items()}
 
 
+class Uses(NamedTuple):
+    """What is held by whom → dict of member → UseFound."""
+
+    kind: str = "Uses"
+
+    def command(self, keys: Keys) -> Command:
+        return "HGETALL", keys.uses
+
+    def parse(self, reply: Any) -> dict[str, UseFound]:
+        return {member: use for member, text in sorted(pairs(reply).items()) if (use := parse_use(text))}
+
+
+class Wanting(NamedTuple):
+    """Who waits for things, and which are short → dict of member → dict; what is no JSON is passed over."""
+
+    kind: str = "Wanting"
+
+    def command(self, keys: Keys) -> Command:
+        return "HGETALL", keys.wanting
+
+    def parse(self, reply: Any) -> dict[str, dict[str, Any]]:
+        return {member: said for member, text in pairs(reply).items() if (said := parse_said(text)) is not None}
+
+
 class EventsAt(NamedTuple):
     """The events of one commit, as far as they are kept → list of CloudEvents; the first hundred of many."""
 
@@ -403,6 +430,8 @@ Read = (
     | PathLocks
     | NamedLocks
     | Lines
+    | Uses
+    | Wanting
     | EventsAt
     | Loads
     | StoredBytes

@@ -37,5 +37,7 @@ def refusal(word: str, facts: list[str]) -> Exception:
             current=int(facts[2]) if facts[2] else None,
         )
     if word == "FULL":
-        return LimitReached(f"no room: the limit of {facts[1]} is reached", hint="wait until something ends")
+        return LimitReached(
+            f"no room: the limit of {facts[1]} is reached", hint="wait until something ends", at=facts[0]
+        )
     return TooLate("the request reached Redis too late and did nothing", hint="send it again")

@@ -7,6 +7,7 @@ CONFLICT and the work runs again on fresh data. Services get a Transaction from 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from coordinator.models.errors import TooLarge
@@ -97,7 +98,14 @@ class Transaction(Reading):
         self.writes.append(("lease", (member, token, ttl_ms)))
 
     def end_lease(self, member: str) -> None:
+        """Nobody holds the member any more; what it uses is given back."""
         self.writes.append(("unlease", (member,)))
+
+    def use(self, member: str, things: Mapping[str, int], who: str = "") -> None:
+        """From now until its lease ends, the member uses this much of each thing; in place of what it used before. What
+        has a limit is checked by `fits`."""
+        lines = [f"{self.now_ms} {who}", *(f"{amount} {thing}" for thing, amount in things.items())]
+        self.writes.append(("use", (member, "\n".join(line.replace("\n", " ") for line in lines))))
 
     def noticed(self, member: str) -> None:
         """The passed deadline was acted on; nobody need find it again."""

@@ -1,6 +1,6 @@
 -- commit: one change of a project's records, all or nothing. The steps stand in the files of this folder, joined in order.
 -- KEYS  1 meta · 2 events · 3 request · 4 leases · 5 deadlines · 6 locks of paths · 7 all other locks
---       8… the keys that the arguments name by number
+--       8 uses · 9 in_use · 10… the keys that the arguments name by number
 -- ARGV  mark, digest, not_after_us, memory_ms, adopt, answer, event_limit,
 --       then four lists, each a count and its entries: held locks, written paths, checks, writes; then the events
 -- The mark is a random word; wherever it stands in a written text, this commit's revision is put in its place.

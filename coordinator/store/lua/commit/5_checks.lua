@@ -44,17 +44,3 @@ function check.lock(name, token) -- '' for a lock that must be free; expired cou
   end
   return current and tonumber(deadline) > now_ms and {'LOCKED', name, owner, deadline}
 end
-function check.room(key, limit, member) -- a set that may hold at most `limit` members, this one included
-  local full = redis.call('SCARD', KEYS[tonumber(key)]) >= tonumber(limit)
-  return full and redis.call('SISMEMBER', KEYS[tonumber(key)], member) == 0 and {'FULL', KEYS[tonumber(key)], limit}
-end
-for _ = 1, count() do
-  local name, arguments = take(), {}
-  for n = 1, count() do
-    arguments[n] = take()
-  end
-  local refused = check[name](unpack(arguments))
-  if refused then
-    return refused
-  end
-end

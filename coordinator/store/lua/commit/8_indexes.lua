@@ -5,6 +5,7 @@ function write.lease(member, token, ttl_ms) -- held until now + ttl by this epoc
   redis.call('ZADD', KEYS[5], deadline, member)
 end
 function write.unlease(member)
+  give_back(member)
   redis.call('HDEL', KEYS[4], member)
   redis.call('ZREM', KEYS[5], member)
 end
