@@ -13,8 +13,9 @@ from coordinator.models import ids
 from coordinator.models.errors import Conflict, Damaged, Fenced, LimitReached, NotFound, ReadOnly
 from coordinator.models.shapes import Record
 from coordinator.rules import lifecycle
-from coordinator.rules.balancing import Placement, Plan, Unplaced
+from coordinator.rules.plans import Plan, Unplaced
 from coordinator.services import placing, project_plan
+from coordinator.services.placing import Step
 from coordinator.services.project_plan import Basis
 from coordinator.services.request import Request, SessionChange, change_session, session_not_found
 from coordinator.services.ringing import ring
@@ -42,8 +43,9 @@ def rebalance(store: Store, session_id: str, *, dry_run: bool = False, request: 
         return _answer(session_id, [], [Unplaced(session_id, task_id, reason) for task_id in waiting], dry_run)
     if dry_run:
         made, _ = project_plan.make(store.project(project), name, everything=True)
-        of_session = [one for one in made.as_json()["placements"] if one["session"] == session_id]
-        return _answer(session_id, of_session, made.unplaced, dry_run)
+        return _answer(
+            session_id, [one._asdict() for one in placing.steps_of(made, session_id)], made.unplaced, dry_run
+        )
     if done is None:
         placed, made = _Placing(store, project, given, name).carry_out()
         if given.id is not None:
@@ -62,15 +64,22 @@ def rebalance_project(store: Store, project: str) -> int:
     return len(placed)
 
 
-def _answer(session_id: str, placed: list[Record], unplaced: list[Unplaced], dry_run: bool) -> Record:
-    left = Plan(unplaced=[one for one in unplaced if one.session == session_id]).as_json()
+def _answer(session_id: str, steps: list[Record], unplaced: list[Unplaced], dry_run: bool) -> Record:
     return {
         "session": session_id,
         "dry_run": dry_run,
-        "placements": placed,
-        "moves": left["moves"],
-        "unplaced": left["unplaced"],
+        "placements": [_placement(one) for one in steps if one["from_agent"] is None],
+        "moves": [_move(one) for one in steps if one["from_agent"] is not None],
+        "unplaced": [one._asdict() for one in unplaced if one.session == session_id],
     }
+
+
+def _placement(step: Record) -> Record:
+    return {name: value for name, value in step.items() if name != "from_agent"}
+
+
+def _move(step: Record) -> Record:
+    return {("to_agent" if name == "agent" else name): value for name, value in step.items()}
 
 
 class _NotDone(Exception):
@@ -126,7 +135,7 @@ class _Placing:
     def _commit(self, made: Plan, basis: Basis) -> bool:
         """False as soon as something was not as planned: what comes after it may be wrong too."""
         only = None if self._name is None else f"{self._project}.{self._name}"
-        for batch in placing.batches([one for one in made.placements if only in (None, one.session)]):
+        for batch in placing.batches(placing.steps_of(made, only)):
             try:
                 placed = self._assign(batch, basis)
             except (Conflict, Fenced, LimitReached):
@@ -140,7 +149,7 @@ class _Placing:
                 return False
         return True
 
-    def _assign(self, batch: Sequence[Placement], basis: Basis) -> list[Record]:
+    def _assign(self, batch: Sequence[Step], basis: Basis) -> list[Record]:
         placed: list[Record] = change_session(
             self._store,
             batch[0].session if batch else f"{self._project}.{self._name}",

@@ -3,16 +3,18 @@ was made from. What has changed since is left out, so that a stale plan is never
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from coordinator.models import ids
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentStatus, TaskStatus
 from coordinator.rules import lifecycle
-from coordinator.rules.balancing import Placement
 from coordinator.rules.breaker import BreakerState
 from coordinator.rules.lifecycle import TaskVerb
+from coordinator.rules.plans import Plan
 from coordinator.services import admission, agents, breakers, needs, task_records
 from coordinator.services.project_plan import CLAIM_WITHIN_MS, Basis
 from coordinator.services.request import SessionChange
@@ -26,15 +28,39 @@ from coordinator.store.transaction import Transaction
 BATCH = 50
 
 
-def batches(placements: Sequence[Placement]) -> list[list[Placement]]:
-    """At most BATCH of one session each; sessions in the order of their most important task."""
-    of_session: dict[str, list[Placement]] = {}
-    for one in placements:
-        of_session.setdefault(one.session, []).append(one)
-    return [listed[start : start + BATCH] for listed in of_session.values() for start in range(0, len(listed), BATCH)]
+class Step(NamedTuple):
+    """One assignment of a plan; a move when it is taken `from_agent`."""
+
+    session: str
+    task: str
+    agent: str
+    incarnation: int | None
+    reason: str
+    from_agent: str | None = None
 
 
-def reads_of(store: Store, batch: Sequence[Placement]) -> list[Read]:
+def steps_of(made: Plan, session_id: str | None = None) -> list[Step]:
+    """What a plan wants done, of one session or of all: the moves in their order, since each counts on the slots that
+    those before it free, then the placements."""
+    moves = [
+        Step(one.session, one.task, one.to_agent, one.incarnation, one.reason, one.from_agent) for one in made.moves
+    ]
+    return [one for one in (*moves, *(Step(*one) for one in made.placements)) if session_id in (None, one.session)]
+
+
+def batches(steps: Sequence[Step]) -> list[list[Step]]:
+    """At most BATCH of one session each: moves as they stand, then placements, each session's together."""
+    runs = [
+        list(run) for _, run in itertools.groupby((one for one in steps if one.from_agent), lambda one: one.session)
+    ]
+    of_session: dict[str, list[Step]] = {}
+    for one in steps:
+        if not one.from_agent:
+            of_session.setdefault(one.session, []).append(one)
+    return [run[start : start + BATCH] for run in (*runs, *of_session.values()) for start in range(0, len(run), BATCH)]
+
+
+def reads_of(store: Store, batch: Sequence[Step]) -> list[Read]:
     """Everything that carrying it out asks for, in one round trip."""
     if not batch:
         return []
@@ -52,9 +78,9 @@ def reads_of(store: Store, batch: Sequence[Placement]) -> list[Read]:
     ]
 
 
-def assign(batch: Sequence[Placement], basis: Basis) -> Callable[[SessionChange], list[Record]]:
+def assign(batch: Sequence[Step], basis: Basis) -> Callable[[SessionChange], list[Record]]:
     """Work for a change of the batch's session: assigns what is still as it was planned → `[{session, task, agent,
-    reason, epoch}]`, fewer than were planned where something has changed."""
+    reason, epoch, from_agent}]`, fewer than were planned where something has changed."""
 
     def work(change: SessionChange) -> list[Record]:
         if not batch or not lifecycle.takes_claims(change.record["status"]):
@@ -65,44 +91,42 @@ def assign(batch: Sequence[Placement], basis: Basis) -> Callable[[SessionChange]
         placed = []
         for one in batch:
             task = tasks[one.task]
-            if task is None or not _is_as_planned(change, task, basis):
+            if task is None or not _is_as_planned(change, task, one, basis):
                 continue
             need = needs.need_of(task.record, change.session_id)
-            if allowed.refusal(need) is not None or not room.take(one, task):
+            is_moved = one.from_agent is not None  # it was admitted, and takes what it has with it
+            if (not is_moved and allowed.refusal(need) is not None) or not room.take(one, task):
                 continue
-            admission.check(change.tx, allowed.wants(need.team, need.resources))
-            allowed.admit(need)
+            if not is_moved:
+                admission.check(change.tx, allowed.wants(need.team, need.resources))
+                allowed.admit(need)
             _give(change, task, one)
-            placed.append(
-                {
-                    "session": one.session,
-                    "task": one.task,
-                    "agent": one.agent,
-                    "reason": one.reason,
-                    "epoch": change.tx.mark,
-                }
-            )
+            facts = {"session": one.session, "task": one.task, "agent": one.agent, "reason": one.reason}
+            placed.append({**facts, "epoch": change.tx.mark, "from_agent": one.from_agent})
         room.hold()
         return placed
 
     return work
 
 
-def _is_as_planned(change: SessionChange, task: HeldTask, basis: Basis) -> bool:
+def _is_as_planned(change: SessionChange, task: HeldTask, one: Step, basis: Basis) -> bool:
     """Not claimed, cancelled, reserved or edited since, nor has it come to wait for another task."""
+    record = task.record
     if task.revision != basis.tasks.get((change.session_id, task.id)):
         return False
-    if task.record["status"] != TaskStatus.PENDING or task.record["assignee"]:
+    status = TaskStatus.PENDING if one.from_agent is None else TaskStatus.ASSIGNED
+    if record["status"] != status or record["assignee"] != one.from_agent:
         return False
-    return task_records.is_unblocked(change, task.id)
+    return (record["epoch"] is not None) == (one.from_agent is not None) and task_records.is_unblocked(change, task.id)
 
 
-def _give(change: SessionChange, task: HeldTask, one: Placement) -> None:
+def _give(change: SessionChange, task: HeldTask, one: Step) -> None:
     tx = change.tx
     tx.fence(agent_member(one.agent), one.incarnation or 0)
-    holder = f"{one.agent}#{one.incarnation}"
+    holder, before = f"{one.agent}#{one.incarnation}", task.record["holder"]
     status = lifecycle.next_state(task.record["status"], TaskVerb.ASSIGN).value
     task.record.update(status=status, assignee=one.agent, holder=holder, retry_at=None)
+    data = {"agent": holder, "reason": one.reason, "epoch": tx.mark}
     task_records.store(
         change,
         task,
@@ -110,7 +134,7 @@ def _give(change: SessionChange, task: HeldTask, one: Placement) -> None:
         lease_ms=CLAIM_WITHIN_MS,
         holder=one.agent,
         event="task:assigned",
-        data={"agent": holder, "reason": one.reason, "epoch": tx.mark},
+        data=data if one.from_agent is None else {**data, "from": before},
     )
 
 
@@ -123,8 +147,9 @@ class _Room:
         sets = change.tx.fetch(*(SetMembers(change.tx.keys.holding(name)) for name in names))
         self._held: dict[str, list[str]] = dict(zip(names, sets, strict=True))
         self._taken: Counter[str] = Counter()
+        self._left: Counter[str] = Counter()
 
-    def take(self, one: Placement, task: HeldTask) -> bool:
+    def take(self, one: Step, task: HeldTask) -> bool:
         """One more task for its agent; False when that is another than it was, or has no slot for it."""
         agent, tx = self._found[one.agent], self._change.tx
         if not agent.exists or agent.revision != self._basis.agents.get(one.agent):
@@ -132,11 +157,13 @@ class _Room:
         if agent.value["status"] in (AgentStatus.DRAINING, AgentStatus.LOST):
             return False
         held = self._held[one.agent]
-        if len(held) + self._taken[one.agent] >= agent.value["slots"]:
+        if len(held) + self._taken[one.agent] - self._left[one.agent] >= agent.value["slots"]:
             return False
         if not self._may_try(tx, agent.value, held, f"{self._change.name}/{task.id}"):
             return False
         self._taken[one.agent] += 1
+        if one.from_agent is not None:
+            self._left[one.from_agent] += 1
         return True
 
     def _may_try(self, tx: Transaction, agent: Record, held: list[str], mark: str) -> bool:
@@ -150,6 +177,7 @@ class _Room:
         return state == BreakerState.CLOSED
 
     def hold(self) -> None:
-        """The slots hold at the commit too: checked as the sets are before this batch is added."""
+        """The slots hold at the commit too: checked as the sets are before this batch comes and goes."""
         for name, number in self._taken.items():
-            self._change.tx.room(self._change.tx.keys.holding(name), self._found[name].value["slots"] - number + 1, "")
+            limit = self._found[name].value["slots"] - number + self._left[name] + 1
+            self._change.tx.room(self._change.tx.keys.holding(name), limit, "")

@@ -3,7 +3,8 @@ among them is one order and none starves another. With it goes what it was made 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, TaskStatus
 from coordinator.rules import lifecycle
 from coordinator.rules.ageing import AGEING_MS, ready_ms_of
-from coordinator.rules.balancing import AgentOffer, Placement, Plan, TaskNeed, plan
+from coordinator.rules.balancing import AgentOffer, Plan, TaskNeed, plan
 from coordinator.rules.policy import ageing_ms
 from coordinator.services import admission, ageing, agents, needs
 from coordinator.services.ready_work import FIRST, Line, NeedOf, ReadyLines, ReadyTask, TaskKey
@@ -44,17 +45,18 @@ def make(
     snapshot, everybody = agents.read_agents(project, ageing.POLICY)
     offers = [needs.offer_of(agent, snapshot.now_us) for agent in everybody]
     of_agents = {agent["id"]: agent["revision"] for agent in everybody}
-    room = _Room(offers, (), {})
+    room = _Room(offers, Plan(), ())
     if name is None and not room.free:
         return Plan(), Basis(snapshot.revision, {}, of_agents)
     leases: dict[str, LeaseFound] = snapshot[AllLeases()]
     facts, open_sessions = _open_sessions(project, leases)
-    left_out = {*without, name} if everything else without
+    left_out = {*without, name} if everything else {*without}
     lines = [line for session, of_session in open_sessions.items() if session not in left_out for line in of_session]
     policy_ms = ageing_ms(snapshot[ageing.POLICY].value)
     need_of = _need_by_place(policy_ms)
     ready = ReadyLines(project, lines, need_of, first=FIRST + 2 * room.free // (len(lines) or 1))
-    others = [task for task in _assigned(project, leases) if not (everything and task.session == name)]
+    movable = open_sessions.keys() - left_out if name is None else {name} - left_out
+    others = [task for task in _assigned(project, leases) if task.session in movable]
     if everything and name is not None:
         others += _all_of(project, name)
     lets_start = ready.unread  # the first of each are looked at in any case: they stand in line for all behind them
@@ -63,7 +65,7 @@ def make(
         seen = [*others, *ready.tasks]
         gate = admission.made(facts.__getitem__, project.keys, *open_sessions, now_us=facts.now_us)
         made = plan([task.need for task in seen], offers, instant(snapshot.now_us), gate, ageing_ms=policy_ms)
-        room = _Room(offers, made.placements, {task.key: task.need.team for task in seen})
+        room = _Room(offers, made, seen)
         lets_start = {line for line in ready.unread if gate.lets_start(f"{project.project}.{line.session}", line.team)}
         if not any(line.session == name or (room.is_open(line.team) and line in lets_start) for line in ready.unread):
             if not everything:
@@ -153,22 +155,25 @@ def _all_of(project: ProjectStore, name: str) -> list[ReadyTask]:
 
 
 class _Room:
-    """Where a free slot is left once these placements are made; `teams` are those of the tasks."""
+    """Where a free slot is left once this plan is carried out. `seen` are the tasks that it was made from."""
 
-    def __init__(
-        self, offers: Iterable[AgentOffer], placements: Iterable[Placement], teams: Mapping[TaskKey, str | None]
-    ) -> None:
+    def __init__(self, offers: Iterable[AgentOffer], made: Plan, seen: Iterable[ReadyTask]) -> None:
         live = {one.id: one for one in offers if one.kind == AgentKind.PUSH and one.live}
-        left = {one.id: max(0, one.slots - one.in_use) for one in live.values()}
+        left = Counter({one.id: max(0, one.slots - one.in_use) for one in live.values()})
+        where = {(one.session, one.task): one.agent for one in made.placements}
+        for move in made.moves:
+            left[move.from_agent] += 1
+            where[move.session, move.task] = move.to_agent
+        left.subtract(where.values())
         self._lent: set[str | None] = set()
-        for placed in placements:
-            left[placed.agent] -= 1
-            if teams[placed.session, placed.task] is None:
-                self._lent.add(live[placed.agent].team)
-        self.free = sum(left.values())
-        self._teams = {live[agent].team for agent, slots in left.items() if slots}
+        for task in seen:
+            agent = where.get(task.key, task.need.assignee if task.need.leased else None)
+            if task.need.team is None and agent in live:
+                self._lent.add(live[agent].team)
+        self.free = sum(left[name] for name in live)
+        self._teams = {live[name].team for name in live if left[name] > 0}
 
     def is_open(self, team: str | None) -> bool:
         """Whether one more task of this team might find a place: by a free slot of its team, or by one elsewhere that
-        a task of no team, which was given one of its team's slots, could go to instead."""
+        a task of no team, which has one of its team's slots and has not begun, could go to instead."""
         return bool(self.free) and (team is None or team in self._teams or team in self._lent)

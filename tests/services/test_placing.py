@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from coordinator.models.errors import ServerUnavailable
+from coordinator.models.errors import Fenced, ServerUnavailable
 from coordinator.services import (
     agents,
     balance,
+    claims,
     placing,
     project_plan,
     reaping,
@@ -148,6 +149,71 @@ def test_what_is_still_as_it_was_is_assigned_though_other_things_of_its_batch_ch
     assert balance.rebalance_project(crew.store, crew.project) == 2
     assert given(crew) == {"s1/a": "w1", "s1/c": "w1"}
     assert len({crew.show(task)["epoch"] for task in "ac"}) == 1, "in one commit"
+
+
+# ------------------------------------------------------------------------------------------------------------ moves
+
+
+def test_a_task_that_was_not_claimed_makes_room_and_its_old_bell_is_fenced(crew: Crew) -> None:
+    crew.submit("anywhere")
+    w1 = crew.worker("w1", team="qa")
+    balance.rebalance_project(crew.store, crew.project)
+    before = crew.show("anywhere")
+    w2 = crew.worker("w2", team="dev")
+    crew.submit({"id": "qa", "team": "qa"})
+    plan = balance.rebalance(crew.store, crew.session)
+    assert given(crew) == {"s1/anywhere": "w2", "s1/qa": "w1"}
+    (move,) = plan["moves"]
+    after = crew.show("anywhere")
+    assert (move["from_agent"], move["to_agent"], move["epoch"]) == ("w1", "w2", after["epoch"])
+    assert (after["holder"], after["epoch"] > before["epoch"], after["attempts"]) == (w2, True, 0)
+    event = crew.events("task:assigned")[-2]
+    assert (event["data"]["from"], event["data"]["agent"], event["data"]["reason"]) == (w1, w2, move["reason"])
+    assert queued(crew.store, crew.project, "w2") == 1
+    with pytest.raises(Fenced):
+        start(crew, "anywhere", w1, before["epoch"])
+    assert start(crew, "anywhere", w2, after["epoch"])["status"] == "running"
+    crew.sound()
+    again = balance.rebalance(crew.store, crew.session)
+    assert (again["placements"], again["moves"]) == ([], [])
+
+
+def start(crew: Crew, task: str, agent: str, epoch: int) -> dict[str, Any]:
+    system = Request(system=True)
+    return claims.start(crew.store, crew.session, task, agent, epoch, lease_ms=9_000, host="x", request=system)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_only_what_does_not_run_leaves_an_agent_that_drains(crew: Crew, running: bool) -> None:
+    crew.submit("a")
+    who = crew.worker("w1")
+    balance.rebalance_project(crew.store, crew.project)
+    if running:
+        start(crew, "a", who, crew.show("a")["epoch"])
+    crew.worker("w2")
+    agents.drain(crew.store, crew.project, "w1", request=REQUEST)
+    assert balance.rebalance_project(crew.store, crew.project) == (not running)
+    assert given(crew) == {"s1/a": "w1" if running else "w2"}
+    crew.sound()
+
+
+@pytest.mark.parametrize("event", ["claimed", "cancelled"])
+def test_what_became_of_a_task_since_the_plan_is_not_undone_by_its_move(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch, event: str
+) -> None:
+    crew.submit("a")
+    who = crew.worker("w1")
+    balance.rebalance_project(crew.store, crew.project)
+    crew.worker("w2")
+    agents.drain(crew.store, crew.project, "w1", request=REQUEST)
+    acts = {
+        "claimed": lambda: start(crew, "a", who, crew.show("a")["epoch"]),
+        "cancelled": lambda: crew.cancel("a"),
+    }
+    after_the_plan(monkeypatch, acts[event])
+    assert balance.rebalance_project(crew.store, crew.project) == 0
+    assert given(crew) == ({"s1/a": "w1"} if event == "claimed" else {})
+    crew.sound()
 
 
 # ---------------------------------------------------------------------------------------------------- many sessions
