@@ -47,6 +47,7 @@ ENTRIES: dict[str, Entry] = {
     "worker": Entry("cli.worker", "An agent on this machine that runs a team's tasks.", RUNNING, single=True),
     "acl": Entry("cli.acl", "Rules for the server's logins: admin, agent, worker, monitor.", RUNNING, single=True),
     "server": Entry("cli.server", "The embedded server: start, stop, status.", RUNNING),
+    "doctor": Entry("cli.doctor", "Whether server, projects and sessions are as they should be.", RUNNING, single=True),
     "selftest": Entry(
         "cli.selftest",
         "The promises, tried on your Redis with agents that are killed and cut off.",

@@ -31,10 +31,10 @@ Since = Annotated[
 ]
 
 
-@command(app, examples=["coord state validate shop.k3f9"])
+@command(app, examples=["coord state validate shop.k3f9", "coord state validate @ --fix"])
 def validate(
     session: SessionArg,
-    fix: Annotated[bool, typer.Option("--fix", help="Mend indexes that disagree with the records.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what follows from the records, after a snapshot.")] = False,
     request_id: RequestId = None,
 ) -> None:
     """Check that records and indexes agree. Exit 5 when there are errors; warnings do not count."""

@@ -29,8 +29,11 @@ class Gates(TypedDict):
 class Snapshot(TypedDict):
     """One session, read at one revision. An index that is None was not read and is not checked.
 
-    `agents` are those of the project, by id. `ready` has the ready task ids of each team (`""` for none), `waiting`
-    the unmet dependencies of each task that waits, `counts` the number of tasks under `<team>:<status>`.
+    `agents` are those of the project, by id. `ready` has the task ids of each ready line (`rules.lines`), `waiting` the
+    unmet dependencies of each task that waits, `counts` the number of tasks under `<team>:<status>`, `dependants` who
+    is told of a task's end, `holding` this session's tasks that an agent holds, `deadlines` when a member ends in ms.
+    `misplaced` are tasks that stand in their line at another place than their priority and age give them.
+    `named` are the ids of what a task may name, by its field (`epic`, `sprint`, `phase`).
     """
 
     session: str
@@ -41,6 +44,12 @@ class Snapshot(TypedDict):
     ready: dict[str, list[str]] | None
     waiting: dict[str, list[str]] | None
     counts: dict[str, int] | None
+    revision: NotRequired[int]
+    dependants: NotRequired[dict[str, list[str]]]
+    holding: NotRequired[dict[str, list[str]] | None]
+    deadlines: NotRequired[dict[str, int] | None]
+    misplaced: NotRequired[list[str]]
+    named: NotRequired[dict[str, list[str]]]
     gates: NotRequired[Gates | None]
 
 
@@ -54,11 +63,12 @@ class Finding(TypedDict):
 
 
 class Verdict(TypedDict):
-    """`valid` when there are no errors; warnings do not count."""
+    """`valid` when there are no errors; warnings do not count. `fixed`: what was mended before, `{path, what}` each."""
 
     valid: bool
     errors: list[Finding]
     warnings: list[Finding]
+    fixed: NotRequired[list[Record]]
 
 
 class Findings:

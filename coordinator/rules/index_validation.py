@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from coordinator.models.states import TaskStatus
 from coordinator.rules import graph
-from coordinator.rules.findings import Findings, Sound, task_path
+from coordinator.rules.findings import MEND, Findings, Sound, task_path
+from coordinator.rules.lines import line as line_of
+from coordinator.rules.lines import may_stand_in_line
 
 
 def check_leases(sound: Sound, found: Findings) -> None:
@@ -34,29 +37,40 @@ def check_leases(sound: Sound, found: Findings) -> None:
 
 
 def check_ready(sound: Sound, found: Findings) -> None:
-    """A pending task that waits for nothing is listed for its team, and nothing else is."""
+    """A task that rests and waits for nothing is listed in its line, and nothing else is."""
     ready, tasks, statuses = sound.snapshot["ready"], sound.tasks, sound.statuses
     if ready is None:
         return
-    listed = {(name, team) for team, names in ready.items() for name in names}
-    for name, team in sorted(listed):
+    listed = {(name, line) for line, names in ready.items() for name in names}
+    for name, line in sorted(listed):
         task = tasks.get(name)
         if task is None:
             if name not in statuses:
                 found.error(task_path(name), "stray_ready", "is listed as ready and does not exist")
-        elif task["status"] != TaskStatus.PENDING:
-            found.error(task_path(name), "stray_ready", f"is listed as ready and is {task['status']}")
+        elif not may_stand_in_line(task):
+            found.error(task_path(name), "stray_ready", f"is listed as ready and is {_what_it_is(task)}")
         elif graph.unmet(task, statuses):
             what = f"is listed as ready and waits for {graph.unmet(task, statuses)[0]}"
             found.error(task_path(name), "stray_ready", what)
-        elif (task["team"] or "") != team:
-            what = f"is listed as ready for team {team or '(none)'} and belongs to {task['team'] or '(none)'}"
+        elif line_of(task) != line:
+            what = f"is listed as ready for {_whose(line)} and belongs to {_whose(line_of(task))}"
             found.error(task_path(name, "team"), "stray_ready", what)
     for name, task in tasks.items():
-        # A reservation, or a pause after a failed attempt, may be listed or not.
-        waits = task["status"] != TaskStatus.PENDING or task["assignee"] is not None or task["retry_at"] is not None
-        if not waits and not graph.unmet(task, statuses) and (name, task["team"] or "") not in listed:
+        free = may_stand_in_line(task) and not graph.unmet(task, statuses)
+        if free and (name, line_of(task)) not in listed:
             found.error(task_path(name), "not_ready", "waits for nothing and is not listed as ready, so nobody gets it")
+    for name in sound.snapshot.get("misplaced", ()):
+        found.warning(task_path(name), "misplaced", "stands elsewhere in its line than priority and age say", MEND)
+
+
+def _what_it_is(task: dict[str, Any]) -> str:
+    if task["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED):
+        return "held" if task["epoch"] is not None else "paused" if task["retry_at"] else "for nobody"
+    return str(task["status"])
+
+
+def _whose(line: str) -> str:
+    return line[1:] if line.startswith("@") else f"team {line or '(none)'}"
 
 
 def check_waiting(sound: Sound, found: Findings) -> None:
@@ -65,7 +79,7 @@ def check_waiting(sound: Sound, found: Findings) -> None:
     if waiting is None:
         return
     for name, task in tasks.items():
-        if task["status"] != TaskStatus.PENDING:
+        if task["status"] not in (TaskStatus.PENDING, TaskStatus.ASSIGNED):
             continue
         noted, unmet = set(waiting.get(name, ())), set(graph.unmet(task, statuses))
         if noted != unmet:

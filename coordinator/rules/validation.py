@@ -13,7 +13,7 @@ from typing import Any
 from coordinator.models import shapes
 from coordinator.models.errors import InvalidData
 from coordinator.models.states import TaskStatus
-from coordinator.rules import graph, index_validation, lifecycle, team_validation
+from coordinator.rules import graph, index_validation, lifecycle, link_validation, team_validation
 from coordinator.rules.findings import Findings, Snapshot, Sound, Verdict, task_path
 from coordinator.rules.path_text import render
 
@@ -32,6 +32,11 @@ def validate(snapshot: Snapshot) -> Verdict:
     index_validation.check_ready(sound, found)
     index_validation.check_waiting(sound, found)
     index_validation.check_counts(sound, found)
+    link_validation.check_dependants(sound, found)
+    link_validation.check_holding(sound, found)
+    link_validation.check_deadlines(sound, found)
+    link_validation.check_epochs(sound, found)
+    link_validation.check_names(sound, found)
     team_validation.check_teams(sound, found)
     return {"valid": not found.errors, "errors": found.errors, "warnings": found.warnings}
 

@@ -1,6 +1,6 @@
 """Bringing the indexes of a session back in line with its records, which decide: ready lines, waiting and dependants
-sets, counters, leases, pauses and who holds what. No record is changed. It should never be needed: only commits
-maintain the indexes.
+sets, counters, leases, deadlines, pauses and who holds what. No record is changed. It should never be needed: only
+commits maintain the indexes.
 """
 
 from __future__ import annotations
@@ -11,151 +11,179 @@ from typing import Any
 from coordinator.models.clock import parse_instant_us
 from coordinator.models.states import TaskStatus
 from coordinator.rules import graph
+from coordinator.rules.findings import task_path
 from coordinator.rules.lifecycle import terminal
+from coordinator.rules.link_validation import holder_of
+from coordinator.rules.path_text import render
 from coordinator.services import ageing, task_records
-from coordinator.services.request import Request, SessionChange, change_session
+from coordinator.services.request import CLOSED, Request, SessionChange, change_session
 from coordinator.services.retrying import retry_member
 from coordinator.store.connection import Store
 from coordinator.store.documents import TASKS
 from coordinator.store.found import LeaseFound
 from coordinator.store.keys import SHARED, task_member
-from coordinator.store.reads import AllLeases, Counts, Expired, Names, Read, SetMembers, SortedSetHead
+from coordinator.store.reads import AllLeases, Counts, Expired, Names, Ranked, Read, SetMembers
 
 Record = dict[str, Any]
 
 EVERY_DEADLINE = Expired(2**53, 1_000_000)
 GRACE_MS = 15_000
 """What a running task without a lease gets: its holder renews it, or the next sweep takes it back."""
+TOLD = 50
+"""So many of the steps the event tells."""
 
 
-def mend(store: Store, session_id: str, *, request: Request | None = None) -> int:
-    """Mend every index of a session in one commit. Returns how many entries were wrong; 0 commits nothing."""
+def mend(
+    store: Store,
+    session_id: str,
+    *,
+    request: Request | None = None,
+    lines: tuple[str, ...] = (),
+    waits: tuple[str, ...] = (),
+) -> list[Record]:
+    """Mend every index of a session in one commit → what was done, `{path, what}` each; nothing commits nothing.
+    `lines` and `waits` are ready lines and waiting sets that there are, those of nobody among them."""
 
-    def work(change: SessionChange) -> int:
-        _, nodes = change.tx.section(change.name, TASKS)  # guarded as a whole: indexes move only with their tasks
-        tasks = {name: node.value for name, node in nodes.items()}
-        wrong = _mend_counts(change, tasks) + _mend_waiting(change, tasks)
-        wrong += _mend_ready(change, tasks) + _mend_leases(change, tasks) + _mend_pauses(change, tasks)
-        wrong += _mend_dependants(change, tasks) + _mend_holding(change, tasks)
-        if wrong:
-            change.event(
-                "alert:raised", data={"reason": "indexes_mended", "message": f"{wrong} index entries were wrong"}
-            )
-        return wrong
+    def work(change: SessionChange) -> list[Record]:
+        return _Mending(change, lines, waits).steps
 
     return change_session(store, session_id, request or Request(), work, verb="state validate --fix", closed_too=True)
 
 
-def _mend_counts(change: SessionChange, tasks: dict[str, Record]) -> int:
-    key = change.tx.keys.counts(change.name)
-    noted = change.tx.fetch(Counts(key))[0]
-    counted = Counter(f"{task['team'] or ''}:{task['status']}" for task in tasks.values())
-    wrong = [field for field in counted.keys() | noted.keys() if noted.get(field, 0) != counted[field]]
-    for field in wrong:
-        change.tx.add(key, field, counted[field] - noted.get(field, 0))
-    return len(wrong)
+class _Mending:
+    """One attempt; the tasks are guarded as a whole, since indexes move only with them."""
+
+    def __init__(self, change: SessionChange, lines: tuple[str, ...], waits: tuple[str, ...]) -> None:
+        self.change, self.tx, self.name = change, change.tx, change.name
+        _, nodes = change.tx.section(change.name, TASKS)
+        self.tasks: dict[str, Record] = {name: node.value for name, node in nodes.items()}
+        self.statuses = {name: task["status"] for name, task in self.tasks.items()}
+        self.is_open = change.record["status"] not in CLOSED
+        self.steps: list[Record] = []
+        self._counts()
+        self._waiting(waits)
+        if self.is_open:
+            self._ready(lines)
+            self._leases()
+            self._pauses()
+        self._dependants()
+        self._holding()
+        if self.steps:
+            message = f"{len(self.steps)} index entries were wrong"
+            change.event(
+                "alert:raised",
+                data={"reason": "indexes_mended", "message": message, "steps": self.steps[:TOLD]},
+            )
+
+    def _did(self, path: str, what: str) -> None:
+        self.steps.append({"path": path, "what": what})
+
+    def _counts(self) -> None:
+        key = self.tx.keys.counts(self.name)
+        noted = self.tx.fetch(Counts(key))[0]
+        counted = Counter(f"{task['team'] or ''}:{task['status']}" for task in self.tasks.values())
+        for field in sorted(counted.keys() | noted.keys()):
+            if noted.get(field, 0) != counted[field]:  # set, not added to: two that mend at once must not do it twice
+                if counted[field]:
+                    self.tx.hset(key, field, str(counted[field]))
+                else:
+                    self.tx.hdel(key, field)
+                self._did("execution.tasks", f"counter {field} was {noted.get(field, 0)}, and is {counted[field]}")
+
+    def _waiting(self, there: tuple[str, ...]) -> None:
+        wanted = {name for name, task in self.tasks.items() if task["after"]} | set(there)
+        keys = {name: self.tx.keys.waiting(self.name, name) for name in sorted(wanted)}
+        found = dict(zip(keys, self.tx.fetch(*(SetMembers(key) for key in keys.values())), strict=True))
+        for name, key in keys.items():
+            task = self.tasks.get(name)
+            if task is not None and terminal(task["status"]):
+                continue
+            noted = set(found[name])
+            unmet = set() if task is None else set(graph.unmet(task, self.statuses))
+            for dependency in sorted(unmet - noted):
+                self.tx.sadd(key, dependency)
+                self._did(task_path(name, "after"), f"waits for {dependency} again")
+            for dependency in sorted(noted - unmet):
+                self.tx.srem(key, dependency)
+                self._did(task_path(name, "after"), f"waits for {dependency} no more")
+
+    def _ready(self, there: tuple[str, ...]) -> None:
+        expected: dict[str, dict[str, int]] = {line: {} for line in ("", *there)}
+        for name, task in self.tasks.items():
+            ranks = expected.setdefault(task_records.line(task), {})
+            expected.setdefault(task["team"] or "", {})
+            if task_records.may_stand_in_line(task) and not graph.unmet(task, self.statuses):
+                known = [self.tasks[one] for one in task["after"]]
+                ranks[name] = ageing.place(self.tx, task, ageing.became_ready(task, known))
+        reads: dict[str, Read] = {line: Ranked(self.tx.keys.ready(self.name, line)) for line in expected}
+        found = dict(zip(reads, self.tx.fetch(*reads.values()), strict=True))
+        for line, ranks in expected.items():
+            key, noted = self.tx.keys.ready(self.name, line), {task: place for place, task in found[line]}
+            for name in sorted(noted.keys() - ranks.keys()):
+                self.tx.zrem(key, name)
+                self._did(task_path(name), f"is listed as ready no more, in line {line or '(no team)'}")
+            for name in sorted(name for name in ranks if noted.get(name) != ranks[name]):
+                self.tx.zadd(key, name, ranks[name])
+                what = "has its place again" if name in noted else "is listed as ready again"
+                self._did(task_path(name), f"{what}, in line {line or '(no team)'}")
+
+    def _leases(self) -> None:
+        prefix = task_member(self.name, "")
+        every, deadlines = self.tx.fetch(AllLeases(), EVERY_DEADLINE)
+        ends = {member: end for member, end in deadlines if member.startswith(prefix)}
+        leases: dict[str, LeaseFound] = {member: lease for member, lease in every.items() if member.startswith(prefix)}
+        for member in sorted(leases.keys() | ends.keys() | {prefix + name for name in self.tasks}):
+            name = member.removeprefix(prefix)
+            task, lease = self.tasks.get(name), leases.get(member)
+            holds = task is not None and task["epoch"] is not None and not terminal(task["status"])
+            if not holds and (lease is not None or member in ends):
+                self.tx.end_lease(member)
+                self._did(task_path(name), "has no lease any more")
+            elif holds and task is not None and not _agrees(lease, task["epoch"], ends.get(member)):
+                self.tx.lease_to(member, task["epoch"], GRACE_MS)
+                self._did(task_path(name), f"has a lease of its epoch again, for {GRACE_MS // 1000} s")
+
+    def _pauses(self) -> None:
+        """A task that pauses after a failed attempt is found again when that is over."""
+        ends = dict(self.tx.fetch(EVERY_DEADLINE)[0])
+        for name, task in self.tasks.items():
+            if task["retry_at"] is None or task["status"] != TaskStatus.PENDING:
+                continue
+            member, end = retry_member(self.name, name), parse_instant_us(task["retry_at"]) // 1000
+            if ends.get(member) != end:
+                self.tx.zadd(self.tx.keys.deadlines, member, end)
+                self._did(task_path(name, "retry_at"), "ends its pause again")
+
+    def _dependants(self) -> None:
+        """Who is told when a task ends. The sets only grow, so what is too much in one does no harm."""
+        expected: dict[str, set[str]] = {}
+        for name, task in self.tasks.items():
+            for dependency in task["after"]:
+                expected.setdefault(dependency, set()).add(name)
+        reads = {name: SetMembers(self.tx.keys.dependants(self.name, name)) for name in expected}
+        found = dict(zip(reads, self.tx.fetch(*reads.values()), strict=True))
+        for name, wanted in expected.items():
+            for one in sorted(wanted - set(found[name])):
+                self.tx.sadd(reads[name].key, one)
+                self._did(task_path(one, "after"), f"is told of the end of {name} again")
+
+    def _holding(self) -> None:
+        """What each agent holds of this session: what it has claimed, or was assigned with a lease."""
+        expected: dict[str, set[str]] = {name: set() for name in self.tx.fetch(Names(SHARED, "agents"))[0]}
+        for name, task in self.tasks.items():
+            if self.is_open and holder_of(task):
+                expected.setdefault(holder_of(task), set()).add(f"{self.name}/{name}")
+        reads = {agent: SetMembers(self.tx.keys.holding(agent)) for agent in expected}
+        for agent, marks in zip(reads, self.tx.fetch(*reads.values()), strict=True):
+            noted = {mark for mark in marks if mark.startswith(f"{self.name}/")}
+            path = render(("execution", "agents", agent))
+            for mark in sorted(expected[agent] - noted):
+                self.tx.sadd(reads[agent].key, mark)
+                self._did(path, f"holds {mark} again")
+            for mark in sorted(noted - expected[agent]):
+                self.tx.srem(reads[agent].key, mark)
+                self._did(path, f"holds {mark} no more")
 
 
-def _mend_waiting(change: SessionChange, tasks: dict[str, Record]) -> int:
-    statuses = {name: task["status"] for name, task in tasks.items()}
-    keys = {name: change.tx.keys.waiting(change.name, name) for name, task in tasks.items() if task["after"]}
-    found = dict(zip(keys, change.tx.fetch(*(SetMembers(key) for key in keys.values())), strict=True))
-    wrong = 0
-    for name, key in keys.items():
-        if terminal(statuses[name]):
-            continue
-        noted, unmet = set(found[name]), set(graph.unmet(tasks[name], statuses))
-        for dependency in unmet - noted:
-            change.tx.sadd(key, dependency)
-        for dependency in noted - unmet:
-            change.tx.srem(key, dependency)
-        wrong += len(noted ^ unmet)
-    return wrong
-
-
-def _mend_ready(change: SessionChange, tasks: dict[str, Record]) -> int:
-    statuses = {name: task["status"] for name, task in tasks.items()}
-    expected: dict[str, dict[str, int]] = {"": {}}
-    for name, task in tasks.items():
-        ranks = expected.setdefault(task_records.line(task), {})
-        expected.setdefault(task["team"] or "", {})
-        if task_records.may_stand_in_line(task) and not graph.unmet(task, statuses):
-            known = [tasks[one] for one in task["after"] if one in tasks]
-            ranks[name] = ageing.place(change.tx, task, ageing.became_ready(task, known))
-    reads: dict[str, Read] = {line: SortedSetHead(change.tx.keys.ready(change.name, line)) for line in expected}
-    found = dict(zip(reads, change.tx.fetch(*reads.values()), strict=True))
-    wrong = 0
-    for line, ranks in expected.items():
-        key = change.tx.keys.ready(change.name, line)
-        for name in set(found[line]) - ranks.keys():
-            change.tx.zrem(key, name)
-        for name in ranks.keys() - set(found[line]):
-            change.tx.zadd(key, name, ranks[name])
-        wrong += len(set(found[line]) ^ ranks.keys())
-    return wrong
-
-
-def _mend_leases(change: SessionChange, tasks: dict[str, Record]) -> int:
-    prefix = task_member(change.name, "")
-    leases: dict[str, LeaseFound] = {
-        member.removeprefix(prefix): lease
-        for member, lease in change.tx.fetch(AllLeases())[0].items()
-        if member.startswith(prefix)
-    }
-    wrong = 0
-    for name in sorted(leases.keys() | tasks.keys()):
-        task, lease = tasks.get(name), leases.get(name)
-        holds = task is not None and task["epoch"] is not None and not terminal(task["status"])
-        if lease is not None and not holds:
-            change.tx.end_lease(prefix + name)
-            wrong += 1
-        elif holds and task is not None and (lease is None or lease.token != task["epoch"]):
-            change.tx.lease_to(prefix + name, task["epoch"], GRACE_MS)
-            wrong += 1
-    return wrong
-
-
-def _mend_pauses(change: SessionChange, tasks: dict[str, Record]) -> int:
-    """A task that pauses after a failed attempt is found again when that is over."""
-    known = {member for member, _ in change.tx.fetch(EVERY_DEADLINE)[0]}
-    wrong = 0
-    for name, task in tasks.items():
-        member = retry_member(change.name, name)
-        if task["retry_at"] is not None and task["status"] == TaskStatus.PENDING and member not in known:
-            change.tx.zadd(change.tx.keys.deadlines, member, parse_instant_us(task["retry_at"]) // 1000)
-            wrong += 1
-    return wrong
-
-
-def _mend_dependants(change: SessionChange, tasks: dict[str, Record]) -> int:
-    """Who is told when a task ends. The sets only grow, so what is too much in one does no harm."""
-    expected: dict[str, set[str]] = {}
-    for name, task in tasks.items():
-        for dependency in task["after"]:
-            expected.setdefault(dependency, set()).add(name)
-    reads = {name: SetMembers(change.tx.keys.dependants(change.name, name)) for name in expected}
-    found = dict(zip(reads, change.tx.fetch(*reads.values()), strict=True))
-    missing = [(name, one) for name, wanted in expected.items() for one in sorted(wanted - set(found[name]))]
-    for name, one in missing:
-        change.tx.sadd(reads[name].key, one)
-    return len(missing)
-
-
-def _mend_holding(change: SessionChange, tasks: dict[str, Record]) -> int:
-    """What each agent holds of this session: what it has claimed, or was assigned with a lease."""
-    tx = change.tx
-    expected: dict[str, set[str]] = {name: set() for name in tx.fetch(Names(SHARED, "agents"))[0]}
-    for name, task in tasks.items():
-        if task["epoch"] is not None and not terminal(task["status"]):
-            holder = (task["holder"] or task["assignee"] or "").partition("#")[0]
-            expected.setdefault(holder, set()).add(f"{change.name}/{name}")
-    reads = {agent: SetMembers(tx.keys.holding(agent)) for agent in expected if agent}
-    wrong = 0
-    for agent, marks in zip(reads, tx.fetch(*reads.values()), strict=True):
-        noted = {mark for mark in marks if mark.startswith(f"{change.name}/")}
-        for mark in sorted(expected[agent] - noted):
-            tx.sadd(reads[agent].key, mark)
-        for mark in sorted(noted - expected[agent]):
-            tx.srem(reads[agent].key, mark)
-        wrong += len(noted ^ expected[agent])
-    return wrong
+def _agrees(lease: LeaseFound | None, epoch: int, end_ms: int | None) -> bool:
+    return lease is not None and lease.token == epoch and lease.deadline_ms == end_ms

@@ -113,7 +113,7 @@ class Takeover:
         self._keep(sight, BEFORE_RECOVER)
         mended = mending.mend(self.store, self.session_id, request=Request(system=True))
         if mended:
-            self._step("mend", f"{mended} index entries disagreed with the records")
+            self._step("mend", f"{len(mended)} index entries disagreed with the records")
         for _ in range(MOST_SWEEPS):
             done = reaping.sweep(self.store, self.project, limit=SWEPT_AT_ONCE)
             if sum(done.values()) - done["failed"] < SWEPT_AT_ONCE // 2:

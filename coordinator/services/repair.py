@@ -21,7 +21,9 @@ from coordinator.store.transaction import Transaction
 TOLD = 20
 
 
-def mend(store: Store, session_id: str, seen: Inspection, values: Callable[[], Record]) -> list[Record]:
+def mend(
+    store: Store, session_id: str, seen: Inspection, values: Callable[[], Record], *, verb: str = "session recover"
+) -> list[Record]:
     """Mend what can be → what was done, as steps. `values` gives the sections of the last snapshot that are no object:
     asked for when the list of sections, where those stand, is gone. Repeating it finds nothing left to do."""
     project, _ = ids.session_id(session_id)
@@ -41,7 +43,7 @@ def mend(store: Store, session_id: str, seen: Inspection, values: Callable[[], R
             data = {"reason": "state_mended", "message": message, "steps": told}
             tx.event("alert:raised", session=session_id, data=data)
 
-    change_project(store, project, Request(system=True), work, verb="session recover")
+    change_project(store, project, Request(system=True), work, verb=verb)
     return [*steps, *found]
 
 

@@ -1,94 +1,124 @@
-"""Whether the records of a session agree with each other and with the indexes that commits keep for them.
+"""Whether a session can be read, whether its records agree with each other and with the indexes that commits keep for
+them, and mending what follows from the records.
 
 What must agree is in `rules.validation`; here everything is read as one moment's truth. The record decides, so what
-`--fix` mends is the index.
+`--fix` mends is the index. Left to others: records that are lost (recovery), what is read (validation_reads).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from coordinator.models import ids
+from coordinator.models.errors import Damaged
+from coordinator.rules.findings import Findings
 from coordinator.rules.validation import validate as check
-from coordinator.services import team_gates
-from coordinator.services.request import CLOSED, session_not_found
+from coordinator.services.request import session_not_found
+from coordinator.services.validation_reads import index_keys, read
 from coordinator.store.connection import Store
-from coordinator.store.documents import RECORD, SESSION, TASKS
-from coordinator.store.found import LeaseFound
-from coordinator.store.keys import SHARED, Keys, task_member
-from coordinator.store.reads import AllLeases, AllNodes, Counts, Node, Read, SetMembers, SortedSetHead
+from coordinator.store.documents import SECTION_LIST
+from coordinator.store.keys import expected_type
 
 BEFORE_FIX = "before validate --fix"
+RECOVER = "`coord session recover {session}` brings it back with the newest sound snapshot"
 
 if TYPE_CHECKING:
-    from coordinator.rules.findings import Snapshot, Verdict
+    from coordinator.models.shapes import Record
+    from coordinator.rules.findings import Verdict
+    from coordinator.services.inspection import Inspection
     from coordinator.services.request import Request
 
 
 def validate(store: Store, session_id: str, *, fix: bool = False, request: Request | None = None) -> Verdict:
-    """`{valid, errors, warnings}`, each finding with its path, what is wrong, and the fix. With `fix`, indexes that
-    disagree with the records are mended first, after a snapshot, and what is found afterwards is returned."""
-    verdict = check(_read(store, session_id))
-    if fix and not verdict["valid"]:
-        from coordinator.services import backups
-        from coordinator.services.mending import mend
-        from coordinator.services.request import Request
+    """`{valid, errors, warnings}`, each finding with its path, what is wrong, and the fix. NotFound.
 
-        backups.take(store, session_id, BEFORE_FIX, request=Request(system=True))
-        mend(store, session_id, request=request)
-        verdict = check(_read(store, session_id))
-    return verdict
-
-
-def _read(store: Store, session_id: str) -> Snapshot:
-    """Everything that is compared, in one MULTI. Which index keys there are follows from the tasks: when those changed
-    while they were read, it is read again."""
-    project, name = ids.session_id(session_id)
-    found = store.project(project)
-    session, tasks, agents = Node(name, SESSION, RECORD), AllNodes(name, TASKS), AllNodes(SHARED, "agents")
-    counts = Counts(found.keys.counts(name))
-    lines: dict[str, Read] = {}
-    waits: dict[str, Read] = {}
-    while True:
-        gates = team_gates.reads(found.keys, name)
-        snapshot = found.fetch(session, tasks, agents, AllLeases(), counts, *gates, *lines.values(), *waits.values())
-        if not snapshot[session].exists:
-            raise session_not_found(store, session_id)
-        records: dict[str, Any] = {task: node.value for task, node in snapshot[tasks].items()}
-        wanted_lines, wanted_waits = _index_reads(found.keys, name, records)
-        if wanted_lines.keys() <= lines.keys() and wanted_waits.keys() <= waits.keys():
-            break
-        lines, waits = wanted_lines, wanted_waits
-    waiting = {task: snapshot[read] for task, read in waits.items()}
-    # closing ended every lease and every ready line, and left unfinished tasks as they were
-    closed = snapshot[session].value["status"] in CLOSED
-    return {
-        "session": session_id,
-        "now_ms": snapshot.now_ms,
-        "tasks": records,
-        "agents": {agent: node.value for agent, node in snapshot[agents].items()},
-        "leases": None if closed else _task_leases(name, snapshot[AllLeases()]),
-        "ready": None if closed else {team: snapshot[read] for team, read in lines.items()},
-        "waiting": {task: members for task, members in waiting.items() if members or task in records},
-        "counts": snapshot[counts],
-        "gates": None if closed else team_gates.found(snapshot.__getitem__, name),
-    }
+    With `fix`, what disagrees with the records is mended first, after a snapshot, and what is found afterwards is
+    returned with `fixed`: what was done, `{path, what}` each. Where records are lost nothing is touched.
+    """
+    verdict, seen = _look(store, session_id)
+    if not fix:
+        return verdict
+    steps: list[Record] = []
+    wrong = not verdict["valid"] or any(one["code"] == "misplaced" for one in verdict["warnings"])
+    if wrong and not seen.losses:
+        steps = _mend(store, session_id, seen, request)
+        verdict, _ = _look(store, session_id)
+    return {**verdict, "fixed": steps}
 
 
-def _index_reads(keys: Keys, name: str, records: dict[str, Any]) -> tuple[dict[str, Read], dict[str, Read]]:
-    """The ready line of each team, and the waiting set of each task that depends on others."""
-    teams = {record.get("team") or "" for record in records.values()} | {""}
-    lines: dict[str, Read] = {team: SortedSetHead(keys.ready(name, team)) for team in teams if isinstance(team, str)}
-    waits: dict[str, Read] = {
-        task: SetMembers(keys.waiting(name, task)) for task, record in records.items() if record.get("after")
-    }
-    return lines, waits
+def compare(store: Store, session_id: str) -> Verdict:
+    """Records and indexes of a session that can be read, without looking for what else there is. NotFound, Damaged."""
+    return check(read(store, session_id))
 
 
-def _task_leases(name: str, leases: dict[str, LeaseFound]) -> dict[str, Any]:
-    prefix = task_member(name, "")
-    return {
-        member.removeprefix(prefix): {"token": lease.token, "deadline_ms": lease.deadline_ms}
-        for member, lease in leases.items()
-        if member.startswith(prefix)
-    }
+def _look(store: Store, session_id: str) -> tuple[Verdict, Inspection]:
+    from coordinator.services.inspection import inspect
+
+    ids.session_id(session_id)
+    seen = inspect(store, session_id)
+    if not seen.found.keys:
+        raise session_not_found(store, session_id)
+    found = Findings(session_id)
+    _add_damage(seen, found)
+    verdict: Verdict = {"valid": False, "errors": [], "warnings": []}
+    try:
+        if seen.record is not None:
+            verdict = check(read(store, session_id, index_keys(store, session_id, seen.found.keys)))
+    except Damaged as error:
+        if not found.errors:  # a key of the whole project
+            found.error(str(error.facts.get("key")), "damaged", error.message, error.hint or "")
+    errors = [*found.errors, *verdict["errors"]]
+    return {"valid": not errors, "errors": errors, "warnings": verdict["warnings"]}, seen
+
+
+def _mend(store: Store, session_id: str, seen: Inspection, request: Request | None) -> list[Record]:
+    """Keys and nodes that nothing but coord's own care needs first, then the indexes, each in one commit; what was cut
+    off in between is done by the next."""
+    from coordinator.services import backups, repair
+    from coordinator.services.mending import mend
+    from coordinator.services.request import Request
+
+    backups.take(store, session_id, BEFORE_FIX, data=_readable(seen, session_id), request=Request(system=True))
+    steps: list[Record] = []
+    if _is_mendable(seen):
+        done = repair.mend(store, session_id, seen, dict, verb="state validate --fix")
+        steps = [{"path": step["reason"], "what": f"{step['step']}: {step['what']}"} for step in done]
+    lines, waits = index_keys(store, session_id, seen.found.keys)
+    return [*steps, *mend(store, session_id, request=request, lines=lines, waits=waits)]
+
+
+def _readable(seen: Inspection, session_id: str) -> Record | None:
+    """What can be read, where an export would fail."""
+    if not _is_mendable(seen) or seen.record is None:
+        return None
+    return seen.document(session_id, seen.record)
+
+
+def _is_mendable(seen: Inspection) -> bool:
+    return bool(
+        seen.wrong_types
+        or seen.unlisted
+        or seen.wrong_times
+        or seen.wrong_internal
+        or seen.wrong_shared
+        or seen.counts_are_wrong
+    )
+
+
+def _add_damage(seen: Inspection, found: Findings) -> None:
+    for flaw in seen.damage:
+        found.error(flaw.place, "damaged", flaw.what, RECOVER)
+    if seen.list_is_gone:
+        found.error(SECTION_LIST, "damaged", "the list of sections is gone", RECOVER)
+    for key in seen.wrong_types:
+        found.error(key, "wrong_type", f"is a {seen.found.misplaced[key]}, and should be a {expected_type(key)}")
+    for section in seen.unlisted:
+        found.error(section, "not_listed", "has nodes and is not in the list of sections")
+    for section, node in seen.wrong_times:
+        found.error(f"{section}.{node}", "unreadable_times", "has times of its leaves that are none")
+    for section, node, _ in seen.wrong_internal:
+        found.error(f"{section}.{node}", "unreadable_log", "is a log entry that cannot be read")
+    for section, node, _ in seen.wrong_shared:
+        found.error(f"{section}.{node}", "unreadable", "is a record of the project that cannot be read")
+    if seen.counts_are_wrong:
+        found.error("execution.tasks", "unreadable_counts", "has counters that are no numbers")

@@ -16,6 +16,8 @@ from coordinator.models.jsontext import canonical, equal
 from coordinator.models.shapes import Record, with_data_shown
 from coordinator.models.states import TaskStatus
 from coordinator.rules import things
+from coordinator.rules.lines import line as line
+from coordinator.rules.lines import may_stand_in_line as may_stand_in_line
 from coordinator.services import ageing
 from coordinator.services.request import SessionChange, not_found
 from coordinator.store.connection import Store
@@ -110,18 +112,6 @@ def task_not_found(change: SessionChange, task_id: str) -> Exception:
 
     there = change.tx.fetch(AllNodes(change.name, TASKS))[0]
     return not_found("task", task_id, list(there), f"`coord task list {change.session_id}` shows what there is")
-
-
-def line(record: Record) -> str:
-    """The ready line that it stands in: its team's, or that of whoever it is reserved for (`@name`)."""
-    return f"@{record['assignee']}" if record["assignee"] else record["team"] or ""
-
-
-def may_stand_in_line(record: Record) -> bool:
-    """Whether it could be claimed once nothing is left to wait for: it rests, held by nobody and in no pause. One that
-    was set to `assigned` without saying to whom is for nobody until somebody says."""
-    rests = record["status"] == TaskStatus.PENDING or (record["status"] == TaskStatus.ASSIGNED and record["assignee"])
-    return bool(rests) and record["epoch"] is None and record["retry_at"] is None
 
 
 def store(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from coordinator.store.found import Snapshot
     from coordinator.store.project import ProjectStore
 
+PROJECT_WIDE = ("events", "leases", "deadlines", "locks", "locks:named", "lines")
+"""Keys of a whole project beside its documents and its clock; what follows the hash tag."""
 _DOCUMENT = re.compile(r":doc:([^:]+):")
 
 
@@ -59,6 +61,9 @@ def find(project: ProjectStore, reads: Sequence[Read]) -> Damaged | None:
 def error(project: str, where: str, what: str) -> Damaged:
     """The error for something damaged; `where` is a key, with the field where that is known."""
     document = _DOCUMENT.search(where)
+    if where.partition("}:")[2] in PROJECT_WIDE:
+        hint = f"`coord doctor --fix --project {project}` takes it away and makes it anew from the records"
+        return Damaged(f"{where} {what}", hint=hint, key=where)
     if document is None or document[1] == SHARED:
         hint = f"`coord session recover` of any session of project {project} sets aside what is damaged"
         return Damaged(f"{where} {what}", hint=hint, key=where)

@@ -129,7 +129,7 @@ def left_behind(store: Store, client: redis.Redis, project: str, name: str) -> l
         return sorted(one for one in map(str, members) if one.startswith(("task/", "agent/", "retry/", "spread/")))
 
     eventually(lambda: not others(), "the end of the leases of those who were killed", within_s=60)
-    verdict = state_validation.validate(store, f"{project}.{name}")
+    verdict = state_validation.compare(store, f"{project}.{name}")
     wrong = [f"{finding['path']}: {finding['what']}" for finding in verdict["errors"]]
     found = [str(key).removeprefix(keys.prefix) for key in client.scan_iter(f"{keys.prefix}*", count=1000)]
     wrong += [f"{key} is left" for key in found if key.startswith(EMPTY_AT_THE_END)]

@@ -157,7 +157,7 @@ class Crew:
 
     def sound(self) -> None:
         """Records and indexes agree, by the rules of `state validate` and counted anew from the records."""
-        verdict = state_validation.validate(self.store, self.session)
+        verdict = state_validation.compare(self.store, self.session)
         assert verdict["errors"] == []
         agree(self.store, self.project)
 

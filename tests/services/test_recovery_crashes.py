@@ -130,7 +130,7 @@ def end_of(store: Store, session_id: str, taken: Record) -> Record:
     held = data["sections"].get("execution.tasks", {})
     verdict = state_validation.validate(store, session_id)
     assert verdict["valid"], verdict["errors"]
-    assert mending.mend(store, session_id, request=Request(system=True)) == 0
+    assert mending.mend(store, session_id, request=Request(system=True)) == []
     assert len(events.list_(store, project, types="session:recovered")) == 1
     assert len(events.list_(store, project, types="task:requeued")) <= 1
     staged = [key for key in store.commands.scan_iter(f"{Keys(project).prefix}stage:*") if store.commands.ttl(key) < 0]

@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli.burndown import bar_of, chart
@@ -159,6 +159,7 @@ def parts_from(said: list[tuple[int, int, int, int]], tasks: list[Worked]) -> Pa
     return part(*rows, tasks=tasks)
 
 
+@settings(deadline=None)
 @given(st.lists(st.builds(parts_from, notes, tasks_lists), max_size=3))
 def test_each_day_follows_from_the_one_before(parts: list[Part]) -> None:
     found = shown(parts, 9, until=12, now_us=when(9))
@@ -172,6 +173,7 @@ def test_each_day_follows_from_the_one_before(parts: list[Part]) -> None:
         assert day["remaining"] == pytest.approx(day["total"] - day["done"])
 
 
+@settings(deadline=None)
 @given(notes, tasks_lists)
 def test_at_each_row_it_is_what_the_row_says(said: list[tuple[int, int, int, int]], tasks: list[Worked]) -> None:
     one = parts_from(said, tasks)

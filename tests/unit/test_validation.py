@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.models.shapes import new_agent, new_blocker, new_task
@@ -36,6 +36,11 @@ def a_session() -> Snapshot:
         "ready": {"": ["docs.v1"]},
         "waiting": {"test": ["build"]},
         "counts": {"eng:running": 1, "eng:completed": 1, "qa:pending": 1, ":pending": 1, ":cancelled": 1},
+        "revision": 9,
+        "dependants": {"build": ["test"], "lint": ["test", "docs.v1", "gone"], "gone": ["lint"]},
+        "holding": {"eng-1": ["build"], "eng-2": []},
+        "deadlines": {"task/build": NOW_MS + 15_000, "retry/ship": NOW_MS},
+        "named": {"epic": ["e1"], "sprint": ["s1"]},
     }
 
 
@@ -44,7 +49,8 @@ def test_a_sound_session_has_neither_errors_nor_warnings() -> None:
 
 
 def test_an_empty_session_is_sound() -> None:
-    empty = a_session() | {"tasks": {}, "agents": {}, "leases": {}, "ready": {}, "waiting": {}, "counts": {}}
+    indexes = ("leases", "ready", "waiting", "counts", "dependants", "holding", "deadlines")
+    empty: Any = a_session() | {"tasks": {}, "agents": {}} | {index: {} for index in indexes}
     assert validate(empty)["valid"]
 
 
@@ -60,6 +66,14 @@ def task_set(name: str, **fields: Any) -> Callable[[Snapshot], None]:
 
 def index_set(index: str, key: str, value: Any) -> Callable[[Snapshot], None]:
     return lambda snapshot: snapshot[index].__setitem__(key, value)  # type: ignore[literal-required]
+
+
+def lease_of_build(deadline_ms: int) -> Callable[[Snapshot], None]:
+    def change(snapshot: Snapshot) -> None:
+        index_set("leases", "build", {"token": 7, "deadline_ms": deadline_ms})(snapshot)
+        index_set("deadlines", "task/build", deadline_ms)(snapshot)
+
+    return change
 
 
 def index_emptied(index: str) -> Callable[[Snapshot], None]:
@@ -107,6 +121,22 @@ ERRORS: dict[str, tuple[Callable[[Snapshot], None], str, str]] = {
     ),
     "waits for too little": (index_emptied("waiting"), "execution.tasks.test.after", "waiting_differs"),
     "waits and is gone": (index_set("waiting", "gone", ["build"]), "execution.tasks.gone", "stray_waiting"),
+    "nobody is told": (index_set("dependants", "build", []), "execution.tasks.test.after", "not_told"),
+    "holds what it has not": (
+        index_set("holding", "eng-2", ["ship"]),
+        "execution.agents.eng-2",
+        "holding_differs",
+    ),
+    "held and not noted": (index_emptied("holding"), "execution.agents.eng-1", "holding_differs"),
+    "lease without an end": (index_emptied("deadlines"), "execution.tasks.build", "no_deadline"),
+    "lease with two ends": (index_set("deadlines", "task/build", NOW_MS), "execution.tasks.build", "no_deadline"),
+    "an end of nothing": (index_set("deadlines", "task/lint", NOW_MS), "execution.tasks.lint", "stray_deadline"),
+    "pause without an end": (
+        task_set("docs.v1", retry_at="2026-01-31T12:01:00.000Z"),
+        'execution.tasks."docs.v1".retry_at',
+        "no_pause_end",
+    ),
+    "epoch of the future": (task_set("lint", epoch=10), "execution.tasks.lint.epoch", "future_epoch"),
     "counter too high": (index_set("counts", "eng:running", 2), "execution.tasks", "count_differs"),
     "counter of nothing": (index_set("counts", "ops:failed", 1), "execution.tasks", "count_differs"),
 }
@@ -129,10 +159,13 @@ WARNINGS: dict[str, tuple[Callable[[Snapshot], None], str, str]] = {
     "unknown": (task_set("test", assignee="ann"), "unknown_assignee", "no agent ann is registered"),
     "assigned to nobody": (task_set("test", status="assigned"), "no_assignee", "is assigned to nobody"),
     "lease over": (
-        index_set("leases", "build", {"token": 7, "deadline_ms": NOW_MS - 1500}),
+        lease_of_build(NOW_MS - 1500),
         "lease_over",
         "its lease ran out 1.5 s ago",
     ),
+    "unknown epic": (task_set("ship", epic="e2"), "unknown_epic", "names e2, which does not exist"),
+    "unknown sprint": (task_set("ship", sprint="s2"), "unknown_sprint", "names s2, which does not exist"),
+    "unknown parent": (task_set("ship", parent="x"), "unknown_parent", "names x, which does not exist"),
     "failed dependency": (task_set("test", after=["ship"]), "not_blocked", "is pending though ship is cancelled"),
     "blocked for nothing": (
         task_set("test", status="blocked", blocked_by=new_blocker("dependency_failed", NOW, tasks=["lint"])),
@@ -147,6 +180,7 @@ def test_what_is_allowed_or_mends_itself_is_only_a_warning(case: str) -> None:
     change, code, what = WARNINGS[case]
     snapshot = a_session()
     snapshot["ready"] = snapshot["waiting"] = snapshot["counts"] = None
+    del snapshot["dependants"]
     change(snapshot)
     verdict = validate(snapshot)
     assert verdict["valid"]
@@ -159,13 +193,13 @@ def test_a_task_that_has_ended_may_have_lost_its_dependency_and_its_agent() -> N
     assert validate(snapshot) == {"valid": True, "errors": [], "warnings": []}
 
 
-def test_a_reservation_may_be_listed_as_ready_or_not() -> None:
-    listed, unlisted = a_session(), a_session()
-    for snapshot in (listed, unlisted):
-        snapshot["tasks"]["docs.v1"]["assignee"] = "eng-1"
-    unlisted["ready"] = {}
-    assert validate(listed)["valid"]
-    assert validate(unlisted)["valid"]
+def test_a_reservation_stands_in_the_line_of_whom_it_is_for() -> None:
+    snapshot = a_session()
+    snapshot["tasks"]["docs.v1"].update(assignee="eng-1", status="assigned")
+    snapshot["counts"] = None
+    assert [error["code"] for error in validate(snapshot)["errors"]] == ["stray_ready", "not_ready"]
+    snapshot["ready"] = {"": [], "@eng-1": ["docs.v1"]}
+    assert validate(snapshot)["valid"]
 
 
 def test_one_broken_record_does_not_hide_what_else_is_wrong() -> None:
@@ -182,6 +216,7 @@ def test_a_broken_record_still_exists_for_those_that_wait_for_it() -> None:
     assert "unknown_dependency" not in [finding["code"] for finding in validate(snapshot)["errors"]]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["pending", "completed", "cancelled", "blocked"]), max_size=8), st.data())
 def test_indexes_made_from_the_records_agree_with_them(statuses: list[str], data: st.DataObject) -> None:
     tasks: dict[str, dict[str, Any]] = {}

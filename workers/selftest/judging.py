@@ -108,7 +108,7 @@ def evidence(store: Store, found: Found) -> Evidence:
     snapshot = store.project(project).fetch(tasks, orphans, leases)
     kept = {task: node.value for task, node in snapshot[orphans].items()}
     records = {task: {**node.value, "orphan_results": kept.get(task)} for task, node in snapshot[tasks].items()}
-    findings = [] if not records else state_validation.validate(store, found.session)["errors"]
+    findings = [] if not records else state_validation.compare(store, found.session)["errors"]
     tokens = _value(store, found.session, TOKENS) or {}
     return Evidence(
         submitted=found.submitted,

@@ -1,0 +1,154 @@
+"""Everything that `state_validation` compares, read in one MULTI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from coordinator.models import ids
+from coordinator.models.clock import parse_instant_us
+from coordinator.models.errors import CoordError
+from coordinator.rules.ageing import score
+from coordinator.rules.lines import line, may_stand_in_line
+from coordinator.rules.link_validation import holder_of
+from coordinator.rules.policy import ageing_ms
+from coordinator.services import ageing, team_gates
+from coordinator.services.request import CLOSED, session_not_found
+from coordinator.store.connection import Store
+from coordinator.store.documents import RECORD, SESSION, TASKS
+from coordinator.store.found import LeaseFound
+from coordinator.store.keys import SHARED, Keys, task_member
+from coordinator.store.reads import AllLeases, AllNodes, Counts, Expired, Names, Node, Ranked, Read, SetMembers
+
+if TYPE_CHECKING:
+    from coordinator.rules.findings import Snapshot
+
+_NEEDED = {
+    *("team", "assignee", "holder", "epoch", "status", "after", "retry_at", "created_at", "finished_at", "priority"),
+}
+NOTHING: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+_EVERY_DEADLINE = Expired(2**53, 1_000_000)
+
+
+def index_keys(store: Store, session_id: str, keys: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of the keys that a session has: (its ready lines, the tasks that have a waiting set)."""
+    project, name = ids.session_id(session_id)
+    known = store.project(project).keys
+    lines, waits = known.ready(name, ""), known.waiting(name, "")
+    return (
+        tuple(key.removeprefix(lines) for key in keys if key.startswith(lines)),
+        tuple(key.removeprefix(waits) for key in keys if key.startswith(waits)),
+    )
+
+
+class _Reads:
+    """Which index keys there should be follows from the records, and some more may be there."""
+
+    def __init__(self, keys: Keys, name: str, tasks: dict[str, Any], agents: list[str], more: Any) -> None:
+        sound = {task: record for task, record in tasks.items() if _is_whole(record)}
+        lines = {line(record) for record in sound.values()} | {record["team"] or "" for record in sound.values()}
+        after = {known for record in sound.values() for known in record["after"]}
+        holders = {holder_of(record) for record in sound.values()} | set(agents)
+        waiting = {task for task, record in sound.items() if record["after"]} | set(more[1])
+        self.ready: dict[str, Read] = {one: Ranked(keys.ready(name, one)) for one in lines | {"", *more[0]}}
+        self.waiting: dict[str, Read] = {task: SetMembers(keys.waiting(name, task)) for task in waiting}
+        self.dependants: dict[str, Read] = {task: SetMembers(keys.dependants(name, task)) for task in after}
+        self.holding: dict[str, Read] = {agent: SetMembers(keys.holding(agent)) for agent in holders if agent}
+
+    @property
+    def all(self) -> list[Read]:
+        groups = (self.ready, self.waiting, self.dependants, self.holding)
+        return [read for group in groups for read in group.values()]
+
+
+def read(store: Store, session_id: str, more: tuple[tuple[str, ...], tuple[str, ...]] = NOTHING) -> Snapshot:
+    """The snapshot; when the tasks changed while their indexes were asked for, it is read again. `more` are ready
+    lines and waiting sets that there are besides. NotFound."""
+    project, name = ids.session_id(session_id)
+    found = store.project(project)
+    session, tasks, agents = Node(name, SESSION, RECORD), AllNodes(name, TASKS), AllNodes(SHARED, "agents")
+    named = {"epic": Names(SHARED, "epics"), "sprint": Names(SHARED, "sprints")}
+    counts, gates = Counts(found.keys.counts(name)), team_gates.reads(found.keys, name)
+    reads = _Reads(found.keys, name, {}, [], more)
+    while True:
+        always = (session, tasks, agents, AllLeases(), _EVERY_DEADLINE, counts, ageing.POLICY, *named.values(), *gates)
+        snapshot = found.fetch(*always, *reads.all)
+        if not snapshot[session].exists:
+            raise session_not_found(store, session_id)
+        records: dict[str, Any] = {task: node.value for task, node in snapshot[tasks].items()}
+        wanted = _Reads(found.keys, name, records, list(snapshot[agents]), more)
+        if set(wanted.all) <= set(reads.all):
+            break
+        reads = wanted
+    # closing ended every lease and every ready line, and left unfinished tasks as they were
+    closed = snapshot[session].value["status"] in CLOSED
+    waiting = {task: snapshot[one] for task, one in reads.waiting.items()}
+    places = {one: snapshot[line_] for one, line_ in reads.ready.items()}
+    return {
+        "session": session_id,
+        "now_ms": snapshot.now_ms,
+        "revision": snapshot.revision,
+        "tasks": records,
+        "agents": {agent: node.value for agent, node in snapshot[agents].items()},
+        "leases": None if closed else _task_leases(name, snapshot[AllLeases()]),
+        "deadlines": None if closed else _deadlines(name, snapshot[_EVERY_DEADLINE]),
+        "ready": None if closed else {one: [task for _, task in entries] for one, entries in places.items()},
+        "misplaced": [] if closed else _misplaced(places, records, snapshot[ageing.POLICY].value),
+        "waiting": {task: members for task, members in waiting.items() if members or task in records},
+        "counts": snapshot[counts],
+        "dependants": {task: snapshot[one] for task, one in reads.dependants.items()},
+        "holding": None if closed else {agent: _mine(name, snapshot[one]) for agent, one in reads.holding.items()},
+        "gates": None if closed else team_gates.found(snapshot.__getitem__, name),
+        "named": {field: snapshot[one] for field, one in named.items()},
+    }
+
+
+def _is_whole(record: Any) -> bool:
+    """Whether its indexes can be known; what is wrong with a record that is not is found by its model."""
+    return (
+        isinstance(record, dict)
+        and record.keys() >= _NEEDED
+        and isinstance(record["after"], list)
+        and all(isinstance(known, str) for known in record["after"])
+        and all(isinstance(record[field], str | None) for field in ("team", "assignee", "holder"))
+    )
+
+
+def _misplaced(places: dict[str, list[tuple[int, str]]], tasks: dict[str, Any], policy: Any) -> list[str]:
+    """Tasks that stand in their line, elsewhere than there. Those that are not to be in it are found as such."""
+    found = []
+    for one, entries in places.items():
+        for place, name in entries:
+            task = tasks.get(name)
+            if task is None or not _is_whole(task) or line(task) != one or not may_stand_in_line(task):
+                continue
+            known = [tasks[other] for other in task["after"] if other in tasks]
+            try:
+                ready_us = parse_instant_us(ageing.became_ready(task, known))
+                if place != score(ready_us // 1000, task["priority"], ageing_ms(policy)):
+                    found.append(name)
+            except (TypeError, KeyError, CoordError):
+                continue  # a record that its model refuses
+    return found
+
+
+def _mine(name: str, marks: list[str]) -> list[str]:
+    return [mark.removeprefix(f"{name}/") for mark in marks if mark.startswith(f"{name}/")]
+
+
+def _task_leases(name: str, leases: dict[str, LeaseFound]) -> dict[str, Any]:
+    prefix = task_member(name, "")
+    return {
+        member.removeprefix(prefix): {"token": lease.token, "deadline_ms": lease.deadline_ms}
+        for member, lease in leases.items()
+        if member.startswith(prefix)
+    }
+
+
+def _deadlines(name: str, entries: list[tuple[str, int]]) -> dict[str, int]:
+    """`task/<id>` and `retry/<id>` of this session → its end."""
+    found = {}
+    for member, deadline_ms in entries:
+        kind, _, rest = member.partition("/")
+        if kind in ("task", "retry") and rest.startswith(f"{name}/"):
+            found[f"{kind}/{rest.removeprefix(f'{name}/')}"] = deadline_ms
+    return found
