@@ -67,7 +67,7 @@ def get(
 @command(
     app,
     examples=[
-        'coord state set shop.k3f9 coordination.dependencies \'{"engineering": ["qa", "devops"]}\'',
+        'coord state set shop.k3f9 coordination.dependencies \'{"qa": ["engineering"]}\'',
         "coord state set @ planning.goal 'ship it'",
         'coord state set @ execution.tasks.task-001 \'{"assignee": "engineering-fullstack", "status": "assigned"}\'',
         "echo '[1, 2]' | coord state set @ planning.list -",
