@@ -256,3 +256,16 @@ def cancel(
 
     request = request_of(request_id, agent)
     emit(workflows.cancel(context().store, session, run_id, reason=reason, request=request), table=shown_run)
+
+
+@command(app, hidden=True, examples=[OnlyShown("coord workflow step docs-audit links . out < task.json")])
+def step(
+    program: Annotated[str, typer.Argument(metavar="PROGRAM", help="release-check, docs-audit or bug-triage.")],
+    name: Annotated[str, typer.Argument(metavar="STEP", help="One of its steps.")],
+    repository: Annotated[str, typer.Argument(metavar="REPOSITORY", help="A git repository.")],
+    output: Annotated[str, typer.Argument(metavar="DIR", help="Where to write.")],
+) -> None:
+    """What a task of a shipped workflow runs: the task on stdin, its result as a line of JSON."""
+    from workers.workflows import programs
+
+    raise typer.Exit(programs.run(program, name, repository, output))

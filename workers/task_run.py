@@ -37,6 +37,7 @@ from coordinator.store.keys import task_member
 from workers import run_report
 from workers.execution import Outcome, environment, run_command
 from workers.guard import lease_clock
+from workers.modules import with_own_programs
 from workers.presets import ARGV
 from workers.redacting import LimitedRedactor, RedactedOutput, secrets_of
 from workers.runners import Command, command_for, verdict
@@ -134,6 +135,7 @@ class TaskRun:
         }
         if "COORD_HOME" in os.environ:  # where the embedded server is; no secret, and else `coord` would start another
             variables["COORD_HOME"] = os.environ["COORD_HOME"]
+        variables["PATH"] = with_own_programs(os.environ.get("PATH", os.defpath))
         if REDIS_URL not in command.environment:
             # never absent: a `coord` inside the command would start a server of its own; never with its password either
             variables[REDIS_URL] = mask(os.environ.get(REDIS_URL, ""))

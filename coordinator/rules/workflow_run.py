@@ -1,24 +1,23 @@
-"""A run of a workflow as it is kept, and what to do with it next: from its record and its tasks to one step, or none.
+"""A run of a workflow as it is kept, and what can be read from its record alone.
 
     run    {id, name, status, params, definition, started_at, finished_at, started_by, phases: {NAME: state},
             failure: {phase, reason, message, tasks} | null, outputs: {…} | null}
     state  {status, attempt, started_at, finished_at, deadline_ms, tasks: {NAME: [ids]}, gate: {…}, failure}
     gate   {command: task id | null, approval: {by, verdict, reason, at} | null, asked_at, event: id | null}
 
-Every step is one commit of `services.workflow_steps`, which is guarded by all that was looked at here: so it does not
-matter how many look, or when one of them dies. Left to others: what tasks a phase has (workflow_tasks).
+Left to others: what to do with it next (workflow_engine), what tasks a phase has (workflow_tasks).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
+from coordinator.models.clock import parse_instant_us
 from coordinator.models.errors import Damaged
 from coordinator.models.ids import shown
 from coordinator.models.shapes import Record
-from coordinator.models.states import TaskStatus
 
 FIELDS = (
     *("id", "name", "status", "params", "definition", "started_at", "finished_at", "started_by", "phases"),
@@ -44,35 +43,6 @@ class PhaseStatus(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
-
-
-class Verb(StrEnum):
-    """What one step does: to a phase, but for `end`, which ends the run."""
-
-    START = "start"
-    GATE = "gate"
-    ASK = "ask"
-    COMPLETE = "complete"
-    RETRY = "retry"
-    FAIL = "fail"
-    GIVE_UP = "give_up"
-    END = "end"
-
-
-class Step(NamedTuple):
-    """One step. `reason`, `message` and `tasks` say why a phase failed; `reason` of `end` is the run's status."""
-
-    verb: Verb
-    phase: str = ""
-    reason: str = ""
-    message: str = ""
-    tasks: tuple[str, ...] = ()
-
-
-Tasks = Mapping[str, Record | None]
-"""The tasks of the phases that run, by id; None for one that is gone."""
-
-_OVER = (PhaseStatus.COMPLETED, PhaseStatus.SKIPPED)
 
 
 def new(run_id: str, definition: Record, params: Record, now: str, by: str | None) -> Record:
@@ -122,6 +92,32 @@ def understood(value: Any, run_id: str) -> Record:
     return run
 
 
+def is_running(value: Any) -> bool:
+    """Whether what was read is a run that goes on."""
+    return isinstance(value, dict) and value.get("status") == RunStatus.RUNNING
+
+
+def completed(value: Any, phase: str) -> bool:
+    """Whether a phase, `NAME` or `RUN/NAME`, is complete in what was read of a run."""
+    run_id, _, name = phase.rpartition("/")
+    states = value.get("phases") if isinstance(value, dict) and run_id in ("", value.get("id")) else None
+    state = states.get(name) if isinstance(states, dict) else None
+    return isinstance(state, dict) and state.get("status") == PhaseStatus.COMPLETED
+
+
+def approvals(values: Iterable[Any], now_us: int) -> list[Any]:
+    """The phases that wait for somebody's word, of what was read of the runs of a session → `[{workflow, phase,
+    waiting_ms}]`."""
+    found = []
+    for run in filter(is_running, values):
+        for name in running(run):
+            gate = run["phases"][name]["gate"]
+            if gate["asked_at"] and gate["approval"] is None:
+                waiting_ms = max(0, now_us - parse_instant_us(gate["asked_at"])) // 1000
+                found.append({"workflow": run["id"], "phase": name, "waiting_ms": waiting_ms})
+    return found
+
+
 def phase_of(run: Record, name: str) -> Record:
     """A phase as the definition has it."""
     return next(phase for phase in run["definition"]["phases"] if phase["name"] == name)
@@ -148,152 +144,3 @@ def wake_at_ms(run: Record) -> int | None:
     """When it has to be looked at although nothing happened: the next time limit of a phase."""
     limits = [run["phases"][name]["deadline_ms"] for name in running(run)]
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-# ------------------------------------------------------------------------------------------------------- next step
-
-
-def next_step(run: Record, tasks: Tasks, now_ms: int) -> Step | None:
-    """What to do next; None while there is nothing to do but wait."""
-    if run["status"] != RunStatus.RUNNING:
-        return None
-    for name in running(run):
-        step = _of_running(run, name, tasks, now_ms)
-        if step is not None:
-            return step
-    failing = is_failing(run)
-    for phase in run["definition"]["phases"]:
-        if run["phases"][phase["name"]]["status"] == PhaseStatus.PENDING and _may_start(run, phase, failing):
-            return Step(Verb.START, phase["name"])
-    return _at_the_end(run, tasks, failing)
-
-
-def _of_running(run: Record, name: str, tasks: Tasks, now_ms: int) -> Step | None:
-    phase, state = phase_of(run, name), run["phases"][name]
-    gate = state["gate"]
-    if gate["approval"] is not None and gate["approval"]["verdict"] == "rejected":
-        said = f": {gate['approval']['reason']}" if gate["approval"]["reason"] else ""
-        return Step(Verb.FAIL, name, "rejected", f"{gate['approval']['by']} rejected it{said}")
-    verdict = _of_tasks(phase, state, tasks)
-    if verdict is None and gate["command"]:
-        verdict = _of_gate(tasks.get(gate["command"]), gate["command"])
-    if verdict is not None and verdict.verb == Verb.FAIL:
-        return verdict._replace(verb=_after_failure(phase, state), phase=name)
-    if state["deadline_ms"] is not None and state["deadline_ms"] <= now_ms and _is_open(phase, state, verdict):
-        message = f"it was not complete after {phase['timeout_s']:g} s"
-        return Step(_after_failure(phase, state), name, "timeout", message)
-    if verdict is not None:
-        return None
-    if phase["gate"]["command"] and not gate["command"]:
-        return Step(Verb.GATE, name)
-    if phase["gate"]["approval"] and gate["approval"] is None:
-        return None if gate["asked_at"] else Step(Verb.ASK, name)
-    return None if phase["gate"]["event"] and not gate["event"] else Step(Verb.COMPLETE, name)
-
-
-_WAIT = Step(Verb.START)
-"""In the place of a verdict: there is nothing to do with the phase yet."""
-
-
-def _is_open(phase: Record, state: Record, verdict: Step | None) -> bool:
-    """Whether something is still missing: what is complete in time is not failed because it is noticed late."""
-    gate = state["gate"]
-    missing = (phase["gate"]["approval"] and not gate["approval"]) or (phase["gate"]["event"] and not gate["event"])
-    return verdict is not None or bool(missing) or bool(phase["gate"]["command"] and not gate["command"])
-
-
-def _after_failure(phase: Record, state: Record) -> Verb:
-    return Verb.RETRY if state["attempt"] <= phase["retries"] else Verb.FAIL
-
-
-def _of_tasks(phase: Record, state: Record, tasks: Tasks) -> Step | None:
-    """None where the tasks are as the gate wants them; `_WAIT` while they move; else the failure."""
-    ids = [task_id for of_one in state["tasks"].values() for task_id in of_one]
-    done = [task_id for task_id in ids if _status(tasks.get(task_id)) == TaskStatus.COMPLETED]
-    if phase["gate"]["tasks"] == "any" and done:
-        return None
-    if any(not settled(tasks.get(task_id)) for task_id in ids):
-        return _WAIT
-    bad = tuple(task_id for task_id in ids if task_id not in done and not _is_blocked(tasks.get(task_id)))
-    if phase["gate"]["tasks"] == "any" and ids:
-        return Step(Verb.FAIL, reason="tasks_failed", message="none of its tasks completed", tasks=bad)
-    if len(done) == len(ids):
-        return None
-    first = bad[0] if bad else ids[0]
-    more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-    message = f"{first} {_status(tasks.get(first)) or 'is gone'}{more}"
-    return Step(Verb.FAIL, reason="tasks_failed", message=message, tasks=bad)
-
-
-def _of_gate(task: Record | None, task_id: str) -> Step | None:
-    if task is not None and not settled(task):
-        return _WAIT
-    if _status(task) == TaskStatus.COMPLETED:
-        return None
-    return Step(Verb.FAIL, reason="gate_failed", message=f"its gate {task_id} did not pass", tasks=(task_id,))
-
-
-def settled(task: Record | None) -> bool:
-    """Whether nothing more happens to a task by itself: it has ended, it is gone, or what it builds on has failed."""
-    ended = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
-    return task is None or task["status"] in ended or _is_blocked(task)
-
-
-def _is_blocked(task: Record | None) -> bool:
-    blocker = (task and task["blocked_by"]) or {}
-    return _status(task) == TaskStatus.BLOCKED and blocker.get("kind") == "dependency_failed"
-
-
-def _status(task: Record | None) -> str | None:
-    return None if task is None else str(task["status"])
-
-
-# ------------------------------------------------------------------------------------------------- phases together
-
-
-def is_over(run: Record, name: str) -> bool:
-    """Whether what needs a phase may begin: it is complete, was skipped, or failed and its handler stood in for it."""
-    state, phase = run["phases"][name], phase_of(run, name)
-    if state["status"] in _OVER:
-        return True
-    handler = phase["on_failure"]
-    if state["status"] != PhaseStatus.FAILED or handler is None or handler["then"] != "continue":
-        return False
-    return bool(run["phases"][handler["phase"]]["status"] == PhaseStatus.COMPLETED)
-
-
-def is_failing(run: Record) -> bool:
-    """Whether a phase has failed and nothing will stand in for it: nothing new begins then but handlers."""
-    return any(_failed_for_good(run, phase) for phase in run["definition"]["phases"])
-
-
-def _failed_for_good(run: Record, phase: Record) -> bool:
-    if run["phases"][phase["name"]]["status"] != PhaseStatus.FAILED:
-        return False
-    handler = phase["on_failure"]
-    if handler is None or handler["then"] != "continue":
-        return True
-    waits = (PhaseStatus.PENDING, PhaseStatus.RUNNING, PhaseStatus.COMPLETED)
-    return run["phases"][handler["phase"]]["status"] not in waits
-
-
-def _may_start(run: Record, phase: Record, failing: bool) -> bool:
-    if phase["handler"]:
-        return any(
-            run["phases"][other["name"]]["status"] == PhaseStatus.FAILED
-            for other in run["definition"]["phases"]
-            if other["on_failure"] and other["on_failure"]["phase"] == phase["name"]
-        )
-    return not failing and all(is_over(run, need) for need in phase["needs"])
-
-
-def _at_the_end(run: Record, tasks: Tasks, failing: bool) -> Step | None:
-    """Nothing begins any more. Where it fails, what only waits for somebody's word is given up, not waited for."""
-    still = running(run)
-    if failing:
-        for name in still:
-            if all(settled(tasks.get(task_id)) for task_id in task_ids(run["phases"][name])):
-                return Step(Verb.GIVE_UP, name)
-    if still:
-        return None
-    return Step(Verb.END, reason=(RunStatus.FAILED if failing else RunStatus.COMPLETED).value)

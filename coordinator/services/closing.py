@@ -14,6 +14,7 @@ from coordinator.models.errors import CoordError, InvalidData, ReadOnly, WrongSt
 from coordinator.models.ids import shown
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, TaskStatus
+from coordinator.rules import workflow_run
 from coordinator.rules.lifecycle import SessionVerb, next_session_state, unfinished
 from coordinator.services import admission, backups
 from coordinator.services.agents import AGENTS
@@ -22,7 +23,7 @@ from coordinator.services.session_view import renewed, show_session
 from coordinator.services.sessions import show
 from coordinator.services.task_records import changes_of, line
 from coordinator.store.connection import Store
-from coordinator.store.documents import RECORD, SESSION, TASKS
+from coordinator.store.documents import RECORD, SESSION, TASKS, WORKFLOWS
 from coordinator.store.keys import SHARED, session_member
 from coordinator.store.reads import (
     AllLeases,
@@ -78,6 +79,7 @@ def _end(change: SessionChange, verb: SessionVerb, force: bool) -> Record:
             hint="finish or cancel them, or close with --force, which leaves them as they are",
             unfinished=counts,
         )
+    _refuse_while_running(change, force)
     before = change.record
     status = next_session_state(before["status"], verb).value
     record = {**before, "status": status, "ended_at": tx.now}
@@ -179,6 +181,18 @@ def _unfinished(change: SessionChange) -> dict[str, int]:
         if number > 0 and unfinished(status):
             found[status.value] = number
     return found
+
+
+def _refuse_while_running(change: SessionChange, force: bool) -> None:
+    """A workflow that waits for somebody's word has no unfinished task, and is not over."""
+    _, runs = change.tx.section(change.name, WORKFLOWS)
+    running = [one for one, found in runs.items() if workflow_run.is_running(found.value)]
+    if running and not force:
+        raise WrongState(
+            f"session {change.session_id} has a workflow that runs: {', '.join(running)}",
+            hint=f"`coord workflow cancel {change.session_id} {running[0]}`, or close with --force",
+            workflows=running,
+        )
 
 
 def _retention_ms(change: SessionChange) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus, SessionStatus, TaskStatus
-from coordinator.rules import balancing, breaker, graph
+from coordinator.rules import balancing, breaker, graph, workflow_run
 from coordinator.rules.breaker import BreakerState
 from coordinator.rules.lifecycle import unfinished
 from coordinator.rules.report_facts import BlockedTask, BrokenAgent, DeferredTask, Facts, FailedTask, UnplacedTasks
@@ -46,7 +46,7 @@ def add_problems(facts: Facts, measured: Measured) -> None:
             ],
             "broken_agents": [_broken(agent) for agent in measured.agents if _is_broken(agent)],
             "deferred": [_deferred(task) for task in measured.tasks if (task.get("deferred") or 0) >= MANY_RUNS],
-            "approvals": [],  # phases that ask for one come with workflows
+            "approvals": workflow_run.approvals(measured.workflows, measured.now_us),
             "conflicts": measured.conflicts,
             "unfinished": sum(map(unfinished, statuses)),
             "total": len(statuses),

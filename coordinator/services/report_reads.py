@@ -10,7 +10,7 @@ from coordinator.services import agents, sync
 from coordinator.services.request import session_not_found
 from coordinator.services.session_view import show_session
 from coordinator.store.connection import Store
-from coordinator.store.documents import CONFLICTS, RECORD, SESSION
+from coordinator.store.documents import CONFLICTS, RECORD, SESSION, WORKFLOWS
 from coordinator.store.keys import session_member
 from coordinator.store.measures import state_bytes
 from coordinator.store.reads import AllLeases, AllNodes, Names, Node, SetMembers
@@ -24,7 +24,8 @@ class Measured:
         project_store = store.project(project)
         record, conflicts = Node(name, SESSION, RECORD), Names(name, CONFLICTS)
         coordination, counting = AllNodes(name, "coordination"), sync.Reads(name)
-        snapshot, everybody = agents.read_agents(project_store, record, conflicts, coordination, *counting.all)
+        runs = AllNodes(name, WORKFLOWS)
+        snapshot, everybody = agents.read_agents(project_store, record, conflicts, coordination, runs, *counting.all)
         found = snapshot[record]
         if not found.exists:
             raise session_not_found(store, session_id)
@@ -40,6 +41,7 @@ class Measured:
         }
         self.planning = {key: node.value for key, node in snapshot[counting.planning].items()}
         self.coordination = {key: node.value for key, node in snapshot[coordination].items()}
+        self.workflows = [node.value for node in snapshot[runs].values()]
         self.conflicts = sum(number.isdigit() for number in snapshot[conflicts])
         mine = {task["assignee"] for task in self.tasks}
         self.agents: list[Record] = [

@@ -18,12 +18,13 @@ from coordinator.models.jsontext import Json, equal, loads
 from coordinator.models.shapes import Record
 from coordinator.models.states import SessionStatus, TaskStatus
 from coordinator.rules.lifecycle import session_ended
+from coordinator.rules.workflow_run import completed
 from coordinator.services import events, opportunity, sessions
 from coordinator.services.request import not_found
 from coordinator.store.connection import Store
-from coordinator.store.documents import TASKS
+from coordinator.store.documents import TASKS, WORKFLOWS
 from coordinator.store.events import Entry, EventStream, patiently
-from coordinator.store.reads import Names, Node
+from coordinator.store.reads import AllNodes, Names, Node
 
 KINDS = ("task:ID=STATUS", "event:TYPE", "phase:NAME", "session:closed", "state:PATH=VALUE", "message:AGENT")
 LOOK_AGAIN_S = 2.0
@@ -190,8 +191,9 @@ class _Watch:
         return bool(mine)
 
     def _phase(self, event: dict[str, Any]) -> None:
-        phase = event["data"].get("phase")
-        self._met.update(c.text for c in self._conditions if c.kind == "phase" and c.name == phase)
+        phase, run = event["data"].get("phase"), event["data"].get("workflow")
+        names = (phase, f"{run}/{phase}")
+        self._met.update(c.text for c in self._conditions if c.kind == "phase" and c.name in names)
 
     def look(self) -> bool:
         """Compare the records with what is waited for. True when the session is closed."""
@@ -199,15 +201,22 @@ class _Watch:
         closed = session_ended(status)
         waited = [condition for condition in self._conditions if condition.text not in self._met]
         statuses = self._statuses([condition.name for condition in waited if condition.kind == "task"])
+        runs = self._runs() if any(condition.kind == "phase" for condition in waited) else []
         for condition in waited:
             if (
                 (condition.kind == "session" and (condition.name == status or (condition.name == "closed" and closed)))
                 or (condition.kind == "task" and statuses[condition.name] == condition.value)
+                or (condition.kind == "phase" and any(completed(run, condition.name) for run in runs))
                 or (condition.kind == "state" and self._holds(condition))
                 or (condition.kind == "message" and self._has_mail(condition.name))
             ):
                 self._met.add(condition.text)
         return closed
+
+    def _runs(self) -> list[Json]:
+        project, name = ids.session_id(self._session_id)
+        found = self._store.project(project).fetch(AllNodes(name, WORKFLOWS))[AllNodes(name, WORKFLOWS)]
+        return [node.value for node in found.values()]
 
     def _statuses(self, task_ids: list[str]) -> dict[str, str]:
         if not task_ids:

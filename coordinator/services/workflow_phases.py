@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from coordinator.models.clock import instant_ms
 from coordinator.models.errors import CoordError
 from coordinator.models.shapes import Record
-from coordinator.rules import workflow_run, workflow_tasks
-from coordinator.rules.workflow_run import PhaseStatus, RunStatus, Step, Verb
+from coordinator.rules import workflow_engine, workflow_run, workflow_tasks
+from coordinator.rules.workflow_engine import Step, Verb
+from coordinator.rules.workflow_run import PhaseStatus, RunStatus
 from coordinator.rules.workflow_templates import render
 from coordinator.services import sync, task_records, tasks, workflow_records
 from coordinator.services.request import SessionChange
@@ -61,7 +62,7 @@ def arm_again(change: SessionChange, state: Record) -> None:
     """Bring back every task of a phase that did not complete, what others build on first."""
     for one in _loaded(change, workflow_run.task_ids(state)):
         task = task_records.find(change, one)
-        if task is not None and workflow_run.settled(task.record) is False:
+        if task is not None and workflow_engine.settled(task.record) is False:
             tasks.cancel_one(change, task, "the phase begins again")
             task = task_records.find(change, one)
         if task is not None and task.record["status"] in ("failed", "cancelled"):
@@ -164,7 +165,7 @@ def end(change: SessionChange, run: Record, step: Step) -> None:
             name = next(
                 one
                 for one in phases
-                if phases[one]["status"] == PhaseStatus.FAILED and not workflow_run.is_over(run, one)
+                if phases[one]["status"] == PhaseStatus.FAILED and not workflow_engine.is_over(run, one)
             )
             run["failure"] = {"phase": name, **phases[name]["failure"]}
         workflow_records.tell(change, "failed", run, run["failure"])

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 
 from coordinator.models.errors import AlreadyExists, CoordError, Damaged, InvalidData, NotFound, ReadOnly
 from coordinator.models.shapes import Record
-from coordinator.rules import workflow_run, workflow_tasks
-from coordinator.rules.workflow_run import PhaseStatus, RunStatus, Step, Verb
+from coordinator.rules import workflow_engine, workflow_run, workflow_tasks
+from coordinator.rules.workflow_engine import Step, Verb
+from coordinator.rules.workflow_run import PhaseStatus, RunStatus
 from coordinator.services import tasks, tree, workflow_phases, workflow_records
 from coordinator.services.request import Request, SessionChange, change_project, change_session
 from coordinator.store.connection import Store
@@ -96,7 +97,7 @@ class _Attempt:
         seen = workflow_records.tasks_of(change, ids)
         before = workflow_run.awaited(run)
         heard = workflow_records.listen(change, run)
-        step = workflow_run.next_step(run, seen, change.tx.now_ms)
+        step = workflow_engine.next_step(run, seen, change.tx.now_ms)
         if step is not None:
             self.step = step
             self._make(change, run, step)

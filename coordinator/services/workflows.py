@@ -136,19 +136,6 @@ def _phase(run: Record, name: str, tasks: Mapping[str, Any]) -> Record:
     return {**state, "tasks": listed, "waits_for": waits if state["status"] == PhaseStatus.RUNNING else []}
 
 
-def approvals(runs: list[Record]) -> list[Record]:
-    """The phases that wait for somebody's word → `[{workflow, phase, by, team, since}]`."""
-    return [
-        {"workflow": run["id"], "phase": name, **asked, "since": run["phases"][name]["gate"]["asked_at"]}
-        for run in runs
-        if run["status"] == RunStatus.RUNNING
-        for name in workflow_run.running(run)
-        if (asked := workflow_run.phase_of(run, name)["gate"]["approval"])
-        and run["phases"][name]["gate"]["asked_at"]
-        and run["phases"][name]["gate"]["approval"] is None
-    ]
-
-
 # ---------------------------------------------------------------------------------------------------------- deciding
 
 
