@@ -33,10 +33,10 @@ _WEIGHTS = [
     (weight, reason, re.compile(rf"\b(?:{words})\b", re.IGNORECASE)) for reason, (weight, words) in _SIGNS.items()
 ]
 _LABELS = {"critical": 50, "blocker": 50, "security": 50, "regression": 20, "high": 20, "bug": 5}
-_FILE = re.compile(r"[\w./-]*\w\.(?:py|js|ts|go|rs|c|cc|cpp|h|java|rb|sh|toml|ya?ml|json|lua)\b")
+_FILE = re.compile(r"[\w./-]*\w\.(?:py|js|ts|go|rs|c|cc|cpp|h|java|rb|sh|toml|ya?ml|json|lua|md|rst)\b")
 _WORD = re.compile(r"[a-z][a-z0-9_]{2,}")
-_FILLING = """the and for with that this from not are was when then have has but you can use using after before into does
-did its our any all get got one two out how why what which there where also just only error issue bug"""
+_FILLING = """the and for with that this from not are was when then have has but you can use using after before into
+does did its our any all get got one two out how why what which there where also just only error issue bug"""
 _COMMON = frozenset(_FILLING.split())
 
 

@@ -135,6 +135,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_before_or_after_any_commit_ends_as_one_that_is_not(
     real_store: Store, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
