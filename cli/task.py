@@ -52,6 +52,9 @@ def _resource(text: str) -> tuple[str, int]:
         "coord task submit shop.k3f9 --id lint --title 'Lint the code' --team engineering --priority high",
         "coord task submit shop.k3f9 --id size --title 'Count lines' --after lint --timeout 2m -- wc -l README.md",
         "echo '[{id: one}, {id: two, after: [one]}]' | coord task submit shop.k3f9 -f -",
+        "coord team set shop engineering --lead engineering-lead",
+        "coord task submit shop.k3f9 --id payments --title 'Add payments' --team engineering --to-lead",
+        "coord task submit shop.k3f9 --id form --title 'Payment form' --team engineering --parent payments --points 3",
     ],
 )
 def submit(
@@ -97,8 +100,11 @@ def submit(
     epic: Annotated[str | None, typer.Option("--epic", metavar="E", help="The epic that it belongs to.")] = None,
     sprint: Annotated[str | None, typer.Option("--sprint", metavar="S", help="The sprint that it belongs to.")] = None,
     parent: Annotated[
-        str | None, typer.Option("--parent", metavar="TID", help="The task that it is a part of.")
+        str | None, typer.Option("--parent", metavar="TID", help="The task that it is a part of, which ends after it.")
     ] = None,
+    to_lead: Annotated[
+        bool, typer.Option("--to-lead", help="It is for the lead of its team, to make tasks of.")
+    ] = False,
     data: DataOpt = None,
     file: Annotated[
         Path | None, typer.Option("-f", "--file", metavar="F", help="Tasks from YAML or JSON lines, in one commit.")
@@ -110,8 +116,9 @@ def submit(
     """Add a task, or with -f all tasks of a file in one commit.
 
     What stands after -- is the task's command line; a worker runs it when it was started with --allow-commands.
+    A task with subtasks (--parent) shows what they come to, and is completed after them.
     """
-    from coordinator.services import task_files, tasks
+    from coordinator.services import delegation, task_files, tasks
 
     given = {
         "id": task_id,
@@ -131,6 +138,7 @@ def submit(
         "epic": epic,
         "sprint": sprint,
         "parent": parent,
+        "to_lead": to_lead or None,
         "data": json_or_none(data, what="the data"),
     }
     spec = {name: value for name, value in given.items() if value is not None}
@@ -142,6 +150,7 @@ def submit(
         raise UsageError("a task needs a title", hint="write --title T, or -f FILE for several tasks")
     else:
         specs = [spec]
+    specs = delegation.with_leads(specs, context().config.teams)
     made = tasks.submit(context().store, session, specs, request=request_of(request_id, agent))
     if quiet:
         for task in made:
@@ -242,7 +251,10 @@ def assign(
 def cancel(
     session: SessionArg, task: TaskArg, reason: Reason = None, agent: AgentOpt = None, request_id: RequestId = None
 ) -> None:
-    """End a task that is not finished, also while somebody works on it."""
+    """End a task that is not finished, also while somebody works on it.
+
+    Its subtasks that have not started end with it, and the answer says which; those that run go on.
+    """
     from coordinator.services import tasks
 
     request = request_of(request_id, agent)

@@ -143,9 +143,13 @@ def complete(
     evidence: Annotated[
         list[str] | None, typer.Option("--evidence", metavar="T", help="What proves it: a file, a link; repeatable.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Even while subtasks of it are not finished.")] = False,
     request_id: RequestId = None,
 ) -> None:
-    """The task is done. Tasks that waited for it alone become ready at once."""
+    """The task is done. Tasks that waited for it alone become ready at once.
+
+    Refused (exit 4) with their ids while subtasks of it are not finished.
+    """
     from coordinator.services import working
 
     emit(
@@ -156,6 +160,7 @@ def complete(
             _holder(agent, epoch),
             result=json_or_none(result, from_file, what="the result"),
             evidence=evidence,
+            force=force,
             request=request_of(request_id, agent),
         ),
         table=(*RECORD, "result"),

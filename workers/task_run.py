@@ -32,6 +32,7 @@ from coordinator.rules.redaction import Redactor
 from coordinator.services import claims, inputs, logs, working
 from coordinator.services.holding import Holder
 from coordinator.services.request import Request
+from coordinator.services.subtasks import UNFINISHED as SUBTASKS_UNFINISHED
 from coordinator.store.connection import Store
 from coordinator.store.keys import task_member
 from workers import run_report
@@ -204,7 +205,10 @@ class TaskRun:
         except InvalidData as error:  # what the command printed cannot be kept: that is the attempt's failure
             self._fail({"reason": "result_refused", "message": error.message}, run)
         except (Fenced, WrongState) as error:
-            self._too_late(error)
+            if error.word == SUBTASKS_UNFINISHED:  # it said that it was done, and what it handed out is not
+                self._fail({"reason": error.word, "message": error.message}, run)
+            else:
+                self._too_late(error)
         else:
             log.info("%s of %s: completed in %.1f s", self.task_id, self.session_id, outcome.duration_s)
 

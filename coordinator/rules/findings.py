@@ -33,7 +33,8 @@ class Snapshot(TypedDict):
     unmet dependencies of each task that waits, `counts` the number of tasks under `<team>:<status>`, `dependants` who
     is told of a task's end, `holding` this session's tasks that an agent holds, `deadlines` when a member ends in ms.
     `misplaced` are tasks that stand in their line at another place than their priority and age give them.
-    `named` are the ids of what a task may name, by its field (`epic`, `sprint`, `phase`).
+    `named` are the ids of what a task may name, by its field (`epic`, `sprint`, `phase`). `parts` has the counters and
+    the subtasks of each task that is the parent of some.
     """
 
     session: str
@@ -51,6 +52,7 @@ class Snapshot(TypedDict):
     misplaced: NotRequired[list[str]]
     named: NotRequired[dict[str, list[str]]]
     gates: NotRequired[Gates | None]
+    parts: NotRequired[dict[str, tuple[dict[str, int], list[str]]]]
 
 
 class Finding(TypedDict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from coordinator.models.clock import parse_instant_us
 from coordinator.models.states import TaskStatus
+from coordinator.rules import subtasks
 from coordinator.rules.findings import Findings, Sound, task_path
 from coordinator.rules.lifecycle import terminal
 from coordinator.rules.path_text import render
@@ -39,6 +40,19 @@ def check_holding(sound: Sound, found: Findings) -> None:
             found.error(path, "holding_differs", f"takes a slot for task {name}, which it does not hold")
         for name in sorted(has - kept):
             found.error(path, "holding_differs", f"holds task {name}, and no slot of it is taken")
+
+
+def check_parts(sound: Sound, found: Findings) -> None:
+    """The subtasks of a task, and their counters by status, are those that name it as their parent."""
+    noted = sound.snapshot.get("parts")
+    if noted is None or not sound.complete:
+        return
+    for parent, expected in sorted(subtasks.counted(sound.tasks.values()).items()):
+        children = {name for name, task in sound.tasks.items() if task["parent"] == parent}
+        counts, listed = noted.get(parent, ({}, []))
+        if counts != expected or set(listed) != children:
+            what = f"has {len(children)} subtasks, and their counters say {counts or 'nothing'}"
+            found.error(task_path(parent), "parts_differ", what)
 
 
 def holder_of(task: dict[str, object]) -> str:

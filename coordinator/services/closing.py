@@ -43,6 +43,9 @@ DEFAULT_RETENTION_MS = 30 * 86_400_000
 FINAL = "closed"
 _HELD = (AllLeases(), PathLocks(), NamedLocks(), Expired(2**53, 1_000_000), Uses(), Wanting())
 
+ENDING = ("retry", "spread", "subtree", "escalate", "workflow")
+"""Kinds of deadlines, beside leases, that end with a session."""
+
 
 def close(store: Store, session_id: str, *, failed: bool = False, force: bool = False, request: Request) -> Record:
     """End a session as completed or `failed`. Returns its record with `released` (tasks, locks and agents that were let
@@ -143,7 +146,7 @@ def end_holds(tx: Transaction, session_id: str, reason: str, *, but: str | None 
         if member.startswith(f"task/{name}/"):
             tx.hdel(tx.keys.wanting, member)
     for member, _ in deadlines:
-        if member.startswith((f"retry/{name}/", f"spread/{name}/", f"workflow/{name}/")):
+        if member.startswith(tuple(f"{kind}/{name}/" for kind in ENDING)):
             tx.noticed(member)
     for lock in sorted(locks):
         if lock.startswith((f"state/{session_id}/", f"session/{session_id}/")) and lock != but:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from coordinator.models.jsontext import dumps
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, TaskStatus
-from coordinator.rules import graph
+from coordinator.rules import graph, subtasks
 from coordinator.services import ageing, agent_view, task_records
 from coordinator.services.agents import AGENTS
 from coordinator.services.transfer_content import Content
@@ -93,8 +93,13 @@ def write_indexes(tx: Transaction, name: str, content: Content) -> None:
         if not unmet and task_records.may_stand_in_line(task):
             since = ageing.became_ready(task, [tasks[one] for one in task["after"] if one in tasks])
             tx.zadd(task_records.ready_key(keys, name, task), task_id, ageing.place(tx, task, since))
+        if task["parent"] is not None:
+            tx.sadd(keys.subtasks(name, task["parent"]), task_id)
     for field, number in counts.items():
         tx.add(keys.counts(name), field, number)
+    for parent, parts in subtasks.counted(tasks.values()).items():
+        for field, number in parts.items():
+            tx.add(keys.parts(name, parent), field, number)
 
 
 def write_agents(tx: Transaction, session_id: str, agents: dict[str, Record]) -> None:

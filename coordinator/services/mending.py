@@ -10,7 +10,7 @@ from typing import Any
 
 from coordinator.models.clock import parse_instant_us
 from coordinator.models.states import TaskStatus
-from coordinator.rules import graph
+from coordinator.rules import graph, subtasks
 from coordinator.rules.findings import task_path
 from coordinator.rules.lifecycle import terminal
 from coordinator.rules.link_validation import holder_of
@@ -68,6 +68,7 @@ class _Mending:
             self._pauses()
         self._dependants()
         self._holding()
+        self._parts()
         if self.steps:
             message = f"{len(self.steps)} index entries were wrong"
             change.event(
@@ -166,6 +167,29 @@ class _Mending:
             for one in sorted(wanted - set(found[name])):
                 self.tx.sadd(reads[name].key, one)
                 self._did(task_path(one, "after"), f"is told of the end of {name} again")
+
+    def _parts(self) -> None:
+        """The subtasks of each task, and their counters."""
+        expected = subtasks.counted(self.tasks.values())
+        known = sorted(expected.keys() | self.tasks.keys())
+        noted = self.tx.fetch(*(Counts(self.tx.keys.parts(self.name, one)) for one in known))
+        sets = self.tx.fetch(*(SetMembers(self.tx.keys.subtasks(self.name, one)) for one in known))
+        for parent, counts, members in zip(known, noted, sets, strict=True):
+            wanted = expected.get(parent, {})
+            there = {name for name, task in self.tasks.items() if task["parent"] == parent} if wanted else set()
+            key, listed = self.tx.keys.parts(self.name, parent), self.tx.keys.subtasks(self.name, parent)
+            for field in sorted(field for field in {*counts, *wanted} if counts.get(field) != wanted.get(field)):
+                if field in wanted:
+                    self.tx.hset(key, field, str(wanted[field]))
+                else:
+                    self.tx.hdel(key, field)
+                self._did(task_path(parent), f"counts {wanted.get(field, 0)} for {field} of its subtasks again")
+            for child in sorted(there - set(members)):
+                self.tx.sadd(listed, child)
+                self._did(task_path(parent), f"has the subtask {child} again")
+            for child in sorted(set(members) - there):
+                self.tx.srem(listed, child)
+                self._did(task_path(parent), f"has the subtask {child} no more")
 
     def _holding(self) -> None:
         """What each agent holds of this session: what it has claimed, or was assigned with a lease."""

@@ -10,7 +10,7 @@ from coordinator.models import ids
 from coordinator.models.errors import Conflict, CoordError, InvalidData, ServerUnavailable
 from coordinator.models.shapes import AGENT_FIELDS, TASK_FIELDS, Record
 from coordinator.models.states import AgentStatus, SessionStatus, TaskStatus
-from coordinator.services import agents, breakers, dependencies, giving_back, grace, locks, task_records
+from coordinator.services import agents, breakers, dependencies, giving_back, grace, locks, subtasks, task_records
 from coordinator.services.request import CLOSED, Request, SessionChange, change_project
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
@@ -24,7 +24,8 @@ LATER_MS = 3_600_000
 POSTPONED = "postponed"
 RESOURCE, LIMIT = "resource", "limit"
 COUNTED = {LIMIT: RESOURCE}
-OF_TASKS = ("task", "retry", "spread")
+OF_TASKS = ("task", "retry", "spread", "subtree")
+GOES_ON = ("spread", "subtree")
 BREAKER = "breaker"
 KINDS = (*OF_TASKS, "agent", "session", "lock", "message", "workflow", BREAKER, RESOURCE, "pruned", "failed")
 OF_A_TASK = frozenset(TASK_FIELDS) - {"ready_at", "deferred", "failed_on"}
@@ -58,8 +59,8 @@ def sweep(store: Store, project: str, *, limit: int = 1000, quick: bool = False,
                 word = _act(store, project, member, deadline_ms, quick=quick, spare=spare) or COUNTED.get(kind, kind)
                 if word != POSTPONED:
                     done[word] += 1
-                if kind == "spread":
-                    seen.discard(member)  # found again as long as it has more dependants to tell
+                if kind in GOES_ON:
+                    seen.discard(member)  # found again as long as it has more to tell
             except Conflict:
                 continue  # renewed, or somebody else was faster: nothing is left to do
             except ServerUnavailable as error:
@@ -124,6 +125,10 @@ def _task(
         elif kind == "retry":
             tx.noticed(member)
             _pause_over(change, task)
+        elif kind == "subtree":
+            from coordinator.services.tasks import cancel_one  # late: most sweeps find none
+
+            subtasks.go_on(change, task.record, member, cancel_one)
         else:
             _spread(change, task, member)
         return None

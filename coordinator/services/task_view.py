@@ -21,7 +21,8 @@ from coordinator.models.shapes import (
 )
 from coordinator.models.states import TaskStatus
 from coordinator.rules import lifecycle, things
-from coordinator.services import dependencies, task_links, task_records
+from coordinator.rules.subtasks import require_its_parent_does_not_wait_for_it
+from coordinator.services import dependencies, roll_up, subtasks, task_links, task_records, tasks
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
 from coordinator.store.documents import ORPHANS, RUNS, TASKS
@@ -74,6 +75,7 @@ def write_task(change: SessionChange, task_id: str, fields: dict[str, Json]) -> 
     task.record = validate_task({**record, "epoch": None}) | {"epoch": record["epoch"]}
     _follow_assignee(task.record, before, fields)
     _change_status(change, task, before, fields)
+    _follow_parts(change, task, None if new else before)
     if new or task.record["after"] != before["after"]:
         task_links.relink(change, task, [] if new else before["after"])
         _follow_dependencies(change, task)
@@ -84,7 +86,19 @@ def write_task(change: SessionChange, task_id: str, fields: dict[str, Json]) -> 
     if moved and (lifecycle.terminal(task.record["status"]) or lifecycle.terminal(before["status"])):
         dependencies.announce(change, task)
     task_records.store(change, task, ready=_ready(change, task), event=event)
+    if moved and task.record["status"] == TaskStatus.CANCELLED:
+        subtasks.cancel_below(change, task_id, tasks.cancel_one)
     return True
+
+
+def _follow_parts(change: SessionChange, task: HeldTask, before: Record | None) -> None:
+    """A task that gets another parent may be a part of it, and one that becomes completed has no unfinished parts."""
+    record = task.record
+    require_its_parent_does_not_wait_for_it(record)
+    if record["parent"] is not None and (before is None or record["parent"] != before["parent"]):
+        subtasks.require_parent(change, task.id, record["parent"])
+    if record["status"] == TaskStatus.COMPLETED and (before is None or record["status"] != before["status"]):
+        subtasks.require_done(change, task.id)
 
 
 def delete_task(change: SessionChange, task_id: str) -> None:
@@ -108,7 +122,12 @@ def delete_task(change: SessionChange, task_id: str) -> None:
         other.record["after"] = [one for one in other.record["after"] if one != task_id]
         tx.srem(keys.waiting(change.name, other.id), task_id)
         task_records.store(change, other, ready=False)
+    for part in subtasks.release_parts(change, task_id):
+        loose = task_records.load(change, part)
+        loose.record["parent"] = None
+        task_records.store(change, loose, ready=False)
     before = task.record
+    roll_up.follow(change, before, None)
     tx.zrem(keys.ready(change.name, task_records.line(before)), task_id)
     tx.add(keys.counts(change.name), f"{before['team'] or ''}:{before['status']}", -1)
     if task.lease is not None:
@@ -118,6 +137,8 @@ def delete_task(change: SessionChange, task_id: str) -> None:
     task_records.leave(change, task)
     tx.unlink(keys.waiting(change.name, task_id))
     tx.unlink(keys.dependants(change.name, task_id))
+    tx.unlink(keys.subtasks(change.name, task_id))
+    tx.unlink(keys.parts(change.name, task_id))
     for section in (TASKS, RUNS, ORPHANS):
         if section == TASKS or tx.node(change.name, section, task_id).exists:
             tx.drop(change.name, section, task_id)

@@ -9,18 +9,19 @@ from collections.abc import Sequence
 
 from coordinator.models import ids
 from coordinator.models.errors import AlreadyExists, InvalidData
-from coordinator.models.shapes import TASK_FIELDS, Record, as_given, new_blocker, new_task, validate_task
+from coordinator.models.shapes import TASK_FIELDS, Record, as_given, new_blocker, validate_task
 from coordinator.models.states import TaskStatus
 from coordinator.rules import graph, lifecycle, things
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.services import ageing, dependencies, task_records
+from coordinator.rules.subtasks import parents_of, require_its_parent_does_not_wait_for_it, require_no_circle, summary
+from coordinator.services import ageing, delegation, dependencies, subtasks, task_records
 from coordinator.services.dependencies import FAILED_DEPENDENCY
 from coordinator.services.request import Request, SessionChange, change_session, not_found, session_not_found
 from coordinator.services.task_records import HeldTask
 from coordinator.store.connection import Store
 from coordinator.store.documents import ORPHANS, RECORD, RUNS, SESSION, TASKS
 from coordinator.store.keys import task_member
-from coordinator.store.reads import AllLeases, AllNodes, Leases, Node, Nodes, SetMembers
+from coordinator.store.reads import AllLeases, AllNodes, Counts, Leases, Node, Nodes, SetMembers
 
 SETTABLE = frozenset(TASK_FIELDS) - {
     *("status", "assignee", "holder", "epoch", "attempts", "progress", "result", "error", "blocked_by"),
@@ -31,8 +32,9 @@ SETTABLE = frozenset(TASK_FIELDS) - {
 
 def submit(store: Store, session_id: str, specs: Sequence[Record], *, request: Request) -> list[Record]:
     """Add tasks in one commit, all or none. A spec has the fields of a task that are the user's to give (`id` may be
-    absent); an unknown one is InvalidData. `after` may name tasks of the same call. NotFound for a dependency that does
-    not exist, InvalidData for a cycle, AlreadyExists for an id that is taken. Returns the tasks in the given order."""
+    absent); an unknown one is InvalidData. `to_lead` makes it one for the lead of its team. `after` and `parent` may
+    name tasks of the same call. NotFound for one that does not exist, InvalidData for a cycle, AlreadyExists for an id
+    that is taken. Returns the tasks in the given order."""
     named = prepared(specs)
     wanted, given_ids = [spec["id"] for spec in named], [spec.get("id") for spec in specs]
 
@@ -52,6 +54,7 @@ def prepared(specs: Sequence[Record]) -> list[Record]:
     if repeated:
         raise InvalidData(f"the id {min(repeated)!r} stands twice in one submission", hint="give each task its own id")
     graph.require_no_cycle(graph.edges_of(named))
+    require_no_circle(parents_of(named))
     return named
 
 
@@ -71,7 +74,9 @@ def add(change: SessionChange, named: list[Record]) -> list[Record]:
             there = list(tx.fetch(AllNodes(change.name, TASKS))[0])
             raise not_found("task", task_id, [*there, *wanted], "a dependency must exist, or come with the same call")
         statuses[task_id] = found.value["status"]
-    return [_add(change, new_task(spec["id"], tx.now, **_own(spec)), statuses) for spec in named]
+    subtasks.require_parents(change, parents_of(named), set(wanted))
+    leads = delegation.leads_of(change, named)
+    return [_add(change, delegation.new_record(spec, tx.now, leads.get(spec["id"])), statuses) for spec in named]
 
 
 def _outside(named: list[Record]) -> list[str]:
@@ -80,7 +85,7 @@ def _outside(named: list[Record]) -> list[str]:
 
 
 def _named(spec: Record) -> Record:
-    unknown = sorted(spec.keys() - SETTABLE)
+    unknown = sorted(spec.keys() - SETTABLE - {delegation.FIELD})
     if unknown:
         from difflib import get_close_matches
 
@@ -95,17 +100,15 @@ def _named(spec: Record) -> Record:
     spec = {name: as_given(name, value) for name, value in spec.items() if value is not None}
     # the whole record is validated as it will be stored, before Redis is asked
     things.check(spec.get("resources") or {})
-    validated = validate_task(new_task(spec["id"], "2000-01-01T00:00:00.000Z", **spec))
+    validated = validate_task(delegation.new_record(spec, "2000-01-01T00:00:00.000Z", None))
     spec["after"] = list(dict.fromkeys(validated["after"]))
+    delegation.checked(spec)
+    require_its_parent_does_not_wait_for_it(validated)
     return spec
 
 
 def _plain(spec: Record) -> Record:
     return {name: value for name, value in spec.items() if value is not None}
-
-
-def _own(spec: Record) -> Record:
-    return {name: value for name, value in spec.items() if name != "id"}
 
 
 def _add(change: SessionChange, record: Record, statuses: dict[str, str]) -> Record:
@@ -169,8 +172,8 @@ def _not_ready(store: Store, project: str, name: str, tasks: list[Record]) -> se
 
 
 def show(store: Store, session_id: str, task_id: str) -> Record:
-    """One task with `runs` (its attempts), `waiting_for` (unmet dependencies), `dependants` and `orphan_results`; these
-    are a fact of the NotFound where the task was deleted."""
+    """One task with `runs` (its attempts), `waiting_for` (unmet dependencies), `dependants`, `subtasks`, `rollup` (what
+    they come to, None without any) and `orphan_results`; these are a fact of the NotFound where it was deleted."""
     project, name = ids.session_id(session_id)
     ids.thing_id(task_id, "task")
     keys = store.project(project).keys
@@ -182,9 +185,11 @@ def show(store: Store, session_id: str, task_id: str) -> Record:
         Node(name, ORPHANS, task_id),
         SetMembers(keys.waiting(name, task_id)),
         SetMembers(keys.dependants(name, task_id)),
+        SetMembers(keys.subtasks(name, task_id)),
+        Counts(keys.parts(name, task_id)),
     )
     snapshot = store.project(project).fetch(*reads)
-    session, task, leases, runs, orphans, waiting, dependants = (snapshot[read] for read in reads)
+    session, task, leases, runs, orphans, waiting, dependants, parts, counts = (snapshot[read] for read in reads)
     if not session.exists:
         raise session_not_found(store, session_id)
     if not task.exists:
@@ -193,13 +198,17 @@ def show(store: Store, session_id: str, task_id: str) -> Record:
         if orphans.exists:  # a result that came after the task was deleted
             unknown.facts["orphan_results"] = orphans.value
         raise unknown
-    lease = leases[0]
+    lease, rollup = leases[0], summary(counts)
+    shown = task_records.show(task.value, task.revision, lease and lease.deadline_ms)
     return {
-        **task_records.show(task.value, task.revision, lease and lease.deadline_ms),
+        **shown,
+        "progress": rollup if shown["progress"] is None else shown["progress"],
         "runs": runs.value or [],
         "orphan_results": orphans.value or [],
         "waiting_for": waiting,
         "dependants": dependants,
+        "subtasks": subtasks.listed(store.project(project), name, parts),
+        "rollup": rollup,
     }
 
 
@@ -258,13 +267,16 @@ def retry_one(change: SessionChange, task: HeldTask) -> Record:
 
 
 def cancel(store: Store, session_id: str, task_id: str, *, reason: str | None = None, request: Request) -> Record:
-    """End a task that is not finished. Whoever works on it is fenced; its dependants are blocked."""
+    """End a task that is not finished. Whoever works on it is fenced; its dependants are blocked. Its subtasks that
+    have not started end with it: `subtasks` then says which, and which still run."""
     ids.thing_id(task_id, "task")
 
     def work(change: SessionChange) -> Record:
-        return cancel_one(change, task_records.load(change, task_id), reason)
+        made = cancel_one(change, task_records.load(change, task_id), reason)
+        below = subtasks.cancel_below(change, task_id, cancel_one)
+        return made if below is None else {**made, "subtasks": below}
 
-    arguments, first = [task_id, reason], task_records.reads_of(store, session_id, task_id)
+    arguments, first = [task_id, reason], subtasks.first_of(store, session_id, task_id)
     return change_session(store, session_id, request, work, verb="task cancel", arguments=arguments, first=first)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _NEEDED = {
     *("team", "assignee", "holder", "epoch", "status", "after", "retry_at", "created_at", "finished_at", "priority"),
+    "parent",
 }
 NOTHING: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 _EVERY_DEADLINE = Expired(2**53, 1_000_000)
@@ -52,11 +53,14 @@ class _Reads:
         self.ready: dict[str, Read] = {one: Ranked(keys.ready(name, one)) for one in lines | {"", *more[0]}}
         self.waiting: dict[str, Read] = {task: SetMembers(keys.waiting(name, task)) for task in waiting}
         self.dependants: dict[str, Read] = {task: SetMembers(keys.dependants(name, task)) for task in after}
+        parents = {record["parent"] for record in sound.values()} - {None}
+        self.parts: dict[str, Read] = {task: Counts(keys.parts(name, task)) for task in parents}
+        self.subtasks: dict[str, Read] = {task: SetMembers(keys.subtasks(name, task)) for task in parents}
         self.holding: dict[str, Read] = {agent: SetMembers(keys.holding(agent)) for agent in holders if agent}
 
     @property
     def all(self) -> list[Read]:
-        groups = (self.ready, self.waiting, self.dependants, self.holding)
+        groups = (self.ready, self.waiting, self.dependants, self.holding, self.parts, self.subtasks)
         return [read for group in groups for read in group.values()]
 
 
@@ -97,6 +101,7 @@ def read(store: Store, session_id: str, more: tuple[tuple[str, ...], tuple[str, 
         "counts": snapshot[counts],
         "dependants": {task: snapshot[one] for task, one in reads.dependants.items()},
         "holding": None if closed else {agent: _mine(name, snapshot[one]) for agent, one in reads.holding.items()},
+        "parts": {task: (snapshot[one], snapshot[reads.subtasks[task]]) for task, one in reads.parts.items()},
         "gates": None if closed else team_gates.found(snapshot.__getitem__, name),
         "named": {field: snapshot[one] for field, one in named.items()},
     }
@@ -109,7 +114,7 @@ def _is_whole(record: Any) -> bool:
         and record.keys() >= _NEEDED
         and isinstance(record["after"], list)
         and all(isinstance(known, str) for known in record["after"])
-        and all(isinstance(record[field], str | None) for field in ("team", "assignee", "holder"))
+        and all(isinstance(record[field], str | None) for field in ("team", "assignee", "holder", "parent"))
     )
 
 

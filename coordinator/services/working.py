@@ -15,7 +15,7 @@ from coordinator.models.shapes import Record, new_blocker
 from coordinator.models.states import TaskStatus
 from coordinator.rules import lifecycle
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.services import breakers, dependencies, grace, orphans, retrying, task_records
+from coordinator.services import breakers, dependencies, grace, orphans, retrying, subtasks, task_records
 from coordinator.services.dependencies import FAILED_DEPENDENCY
 from coordinator.services.holding import Holder, held_by, reads_of, renew_agent
 from coordinator.services.request import Request, SessionChange, change_session
@@ -81,13 +81,16 @@ def complete(
     result: Json = None,
     evidence: list[str] | None = None,
     run: Record | None = None,
+    force: bool = False,
     request: Request,
 ) -> Record:
     """The work is done; dependants whose last dependency this was become ready in the same commit. `run` adds facts
-    about the attempt (exit code, output, duration) to its log. A result that comes too late is kept (`orphans`)."""
+    about the attempt (exit code, output, duration) to its log. A result that comes too late is kept (`orphans`).
+    WrongState while subtasks are not finished, unless `force`."""
 
     def work(change: SessionChange) -> Record:
         task = held_by(change, task_id, holder)
+        subtasks.require_done(change, task_id, force=force)
         task.record.update(
             status=lifecycle.next_state(task.record["status"], TaskVerb.COMPLETE).value,
             deferred=0,
@@ -103,8 +106,9 @@ def complete(
         data = {"result": task_records.travelling(result), "epoch": task.before and task.before["epoch"]}
         return task_records.store(change, task, ready=False, event="task:completed", data=data)
 
-    arguments = [task_id, holder.agent, holder.epoch, result, evidence]
+    arguments = [task_id, holder.agent, holder.epoch, result, evidence, *([force] if force else [])]
     first = [*reads_of(store, session_id, task_id, holder), breakers.read_of(holder.agent)]
+    first += subtasks.counters_of(store, session_id, task_id)
     try:
         return change_session(store, session_id, request, work, verb="task complete", arguments=arguments, first=first)
     except orphans.LATE as refused:

@@ -29,14 +29,16 @@ All keys of a project carry one hash tag, so that a project fits one slot of a c
 | `coord:{P}:doc:<doc>:ready:<team>` | sorted set task → rank | commit | empties itself |
 | `coord:{P}:doc:<doc>:waiting:<task>` | set of unmet dependencies | commit | empties itself |
 | `coord:{P}:doc:<doc>:dependants:<task>` | set of task ids | commit | session |
+| `coord:{P}:doc:<doc>:subtasks:<task>` | set of task ids | commit | session |
+| `coord:{P}:doc:<doc>:parts:<task>` | hash `<status>` → subtasks, `points/<status>` → points × 1,000 | commit | session |
 | `coord:{P}:doc:<doc>:counts` | hash `<team>:<status>` → tasks | commit | session |
 | `coord:{P}:stage:<id>:<…>` | an import's hashes before the swap | import | TTL 1 h, or renamed by the commit |
 | `coord:{P}:slot:<job>:<n>` | string: who rang this time slot; `placed:0`: the revision up to which work was placed | ticker, balancer | TTL |
 | `coord:{P}:output:<session name>:<task>:<epoch>` | stream: chunks of a command's output | worker | TTL 30 days, shorter with the session |
 | `coord:{P}:rq:<…>` | RQ's own keys | RQ | RQ's TTLs; project |
 
-Of a task that has ended there stay, until its session goes, its fields in `nodes` and `times` and the set of its
-`dependants`; and its `output` for 30 days.
+Of a task that has ended there stay, until its session goes, its fields in `nodes` and `times`, the sets of its
+`dependants` and `subtasks`, and its `parts`; and its `output` for 30 days.
 
 Members of `leases` and `deadlines`: `session/<name>`, `agent/<id>`, `task/<session name>/<task>`,
 `resource/<name>/<allocation>`; of `deadlines` alone: `lock/<name>`, `limit/<thing>`, `message/<id>`,
@@ -65,9 +67,9 @@ KEY_PATTERNS: tuple[tuple[str, str], ...] = (
     (r"coord:\{[^}]+\}:holding:.+", "set"),
     (r"coord:\{[^}]+\}:inbox:.+", "zset"),
     (r"coord:\{[^}]+\}:(unread|thread):.+", "set"),
-    (r"coord:\{[^}]+\}:doc:[^:]+:(sections|counts|(nodes|times):.*)", "hash"),
+    (r"coord:\{[^}]+\}:doc:[^:]+:(sections|counts|(nodes|times|parts):.*)", "hash"),
     (r"coord:\{[^}]+\}:doc:[^:]+:ready:.*", "zset"),
-    (r"coord:\{[^}]+\}:doc:[^:]+:(waiting|dependants):.+", "set"),
+    (r"coord:\{[^}]+\}:doc:[^:]+:(waiting|dependants|subtasks):.+", "set"),
     (r"coord:\{[^}]+\}:stage:.+", "hash, ttl"),
     (r"coord:\{[^}]+\}:slot:.+", "string, ttl"),
     (r"coord:\{[^}]+\}:output:.+", "stream, ttl"),
@@ -169,6 +171,12 @@ class Keys(NamedTuple):
 
     def dependants(self, doc: str, task: str) -> str:
         return f"coord:{{{self.project}}}:doc:{doc}:dependants:{task}"
+
+    def subtasks(self, doc: str, task: str) -> str:
+        return f"coord:{{{self.project}}}:doc:{doc}:subtasks:{task}"
+
+    def parts(self, doc: str, task: str) -> str:
+        return f"coord:{{{self.project}}}:doc:{doc}:parts:{task}"
 
     def counts(self, doc: str) -> str:
         return f"coord:{{{self.project}}}:doc:{doc}:counts"

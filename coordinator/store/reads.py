@@ -229,6 +229,19 @@ class SetMembers(NamedTuple):
         return sorted(reply)
 
 
+class Size(NamedTuple):
+    """How many members a set has, by its key → int."""
+
+    key: str
+    kind: str = "Size"
+
+    def command(self, keys: Keys) -> Command:
+        return "SCARD", self.key
+
+    def parse(self, reply: Any) -> int:
+        return int(reply)
+
+
 class Contains(NamedTuple):
     """Whether a set, by its key, has a member → bool."""
 
@@ -422,6 +435,7 @@ Read = (
     | Expired
     | NextDeadline
     | SetMembers
+    | Size
     | Contains
     | SortedSetHead
     | Ranked

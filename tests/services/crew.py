@@ -181,6 +181,10 @@ def agree(store: Store, project: str) -> None:
     records = {task_id: found.value for task_id, found in nodes.items()}
     assert client.hgetall(keys.counts("s1")) == _counts(records)
     assert _members(client, keys, "ready", lambda key: client.zrange(key, 0, -1, withscores=True)) == _ready(records)
+    assert _members(client, keys, "parts", client.hgetall) == _parts(records)
+    children = {(record["parent"], task_id) for task_id, record in records.items() if record["parent"]}
+    noted = _members(client, keys, "subtasks", client.smembers)
+    assert {(parent, child) for parent, there in noted.items() for child in there} == children
     waiting = {task_id: set(_unmet(record, records)) for task_id, record in records.items()}
     resting = {one for one, record in records.items() if record["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED)}
     noted = _members(client, keys, "waiting", client.smembers)
@@ -214,6 +218,17 @@ def _counts(records: dict[str, Task]) -> dict[str, str]:
         field = f"{record['team'] or ''}:{record['status']}"
         counts[field] = counts.get(field, 0) + 1
     return {field: str(number) for field, number in counts.items()}
+
+
+def _parts(records: dict[str, Task]) -> dict[str, dict[str, str]]:
+    parts: dict[str, dict[str, str]] = {}
+    for record in records.values():
+        if record["parent"]:
+            of_parent = parts.setdefault(record["parent"], {})
+            of_points = {f"points/{record['status']}": round(record["points"] * 1000)} if record["points"] else {}
+            for field, number in ({record["status"]: 1} | of_points).items():
+                of_parent[field] = str(int(of_parent.get(field, "0")) + number)
+    return parts
 
 
 def _unmet(record: Task, records: dict[str, Task]) -> list[str]:

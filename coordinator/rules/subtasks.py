@@ -1,0 +1,85 @@
+"""What the parts of a task come to: counters by status, added up. Pure.
+
+`counts` are the counters of a parent: `<status>` → subtasks, `points/<status>` → thousandths of points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from coordinator.models.errors import InvalidData
+from coordinator.models.states import TaskStatus
+from coordinator.rules import graph
+from coordinator.rules.lifecycle import unfinished
+
+POINTS = "points/"
+UNSTARTED = (TaskStatus.PENDING, TaskStatus.ASSIGNED, TaskStatus.BLOCKED)
+_Record = Mapping[str, Any]
+
+
+def parents_of(specs: Iterable[_Record]) -> dict[str, str]:
+    """Task → the task that it is a part of, for those that are."""
+    return {spec["id"]: spec["parent"] for spec in specs if spec.get("parent")}
+
+
+def fields_of(record: _Record) -> dict[str, int]:
+    """What one subtask adds to the counters of its parent."""
+    status, points = record["status"], round((record["points"] or 0) * 1000)
+    return {status: 1, **({f"{POINTS}{status}": points} if points else {})}
+
+
+def counted(records: Iterable[_Record]) -> dict[str, dict[str, int]]:
+    """Parent → its counters, from the records."""
+    found: dict[str, dict[str, int]] = {}
+    for record in records:
+        if record["parent"] is not None:
+            of_parent = found.setdefault(record["parent"], {})
+            for field, amount in fields_of(record).items():
+                of_parent[field] = of_parent.get(field, 0) + amount
+    return found
+
+
+def left(counts: Mapping[str, int]) -> int:
+    """How many subtasks are not finished."""
+    return sum(number for field, number in counts.items() if not field.startswith(POINTS) and unfinished(field))
+
+
+def summary(counts: Mapping[str, int]) -> dict[str, Any] | None:
+    """`{done, total, failed, cancelled, running, points_done, points_total}`; None for a task without subtasks. What
+    was cancelled is nobody's to do: it is no part of the totals."""
+    if not any(number > 0 and not field.startswith(POINTS) for field, number in counts.items()):
+        return None
+    cancelled = counts.get(TaskStatus.CANCELLED, 0)
+    of_points = {field.removeprefix(POINTS): number for field, number in counts.items() if field.startswith(POINTS)}
+    return {
+        "done": counts.get(TaskStatus.COMPLETED, 0),
+        "total": sum(number for field, number in counts.items() if not field.startswith(POINTS)) - cancelled,
+        "failed": counts.get(TaskStatus.FAILED, 0),
+        "cancelled": cancelled,
+        "running": counts.get(TaskStatus.RUNNING, 0),
+        "points_done": of_points.get(TaskStatus.COMPLETED, 0) / 1000,
+        "points_total": (sum(of_points.values()) - of_points.get(TaskStatus.CANCELLED, 0)) / 1000,
+    }
+
+
+def require_no_circle(parents: Mapping[str, str]) -> None:
+    """`parents`: task → the task that it is a part of. InvalidData where tasks would be parts of each other."""
+    cycle = graph.find_cycle({task: [parent] for task, parent in parents.items()})
+    if cycle is not None:
+        raise InvalidData(
+            f"tasks would be parts of each other: {graph.shown_cycle(cycle)}",
+            hint="give one of them another parent",
+            code="cycle",
+            cycle=cycle,
+        )
+
+
+def require_its_parent_does_not_wait_for_it(task: _Record) -> None:
+    """A task ends after its parts: a part that waits for its end would wait for ever. InvalidData."""
+    if task["parent"] is not None and task["parent"] in task["after"]:
+        raise InvalidData(
+            f"task {task['id']} is a part of {task['parent']}, so it cannot wait for its end",
+            hint="take it out of `after`, or give it another parent",
+            code="cycle",
+        )
