@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,6 +33,9 @@ from coordinator.models.errors import UsageError
 from coordinator.models.ids import shown
 from coordinator.models.shapes import TASK_DERIVED, TASK_FIELDS
 from coordinator.models.states import TaskStatus, priority_number
+
+if TYPE_CHECKING:
+    from coordinator.services.request import Request
 
 LISTED = ("id", "status", "team", "priority", "assignee", "title")
 
@@ -118,7 +121,7 @@ def submit(
     What stands after -- is the task's command line; a worker runs it when it was started with --allow-commands.
     A task with subtasks (--parent) shows what they come to, and is completed after them.
     """
-    from coordinator.services import delegation, task_files, tasks
+    from coordinator.services import task_files
 
     given = {
         "id": task_id,
@@ -150,8 +153,7 @@ def submit(
         raise UsageError("a task needs a title", hint="write --title T, or -f FILE for several tasks")
     else:
         specs = [spec]
-    specs = delegation.with_leads(specs, context().config.teams)
-    made = tasks.submit(context().store, session, specs, request=request_of(request_id, agent))
+    made = _submitted(session, specs, request_of(request_id, agent))
     if quiet:
         for task in made:
             emit_bare(task["id"])
@@ -159,6 +161,13 @@ def submit(
         emit(made, table=LISTED)
     else:
         emit(made[0], table=RECORD)
+
+
+def _submitted(session: str, specs: list[dict[str, Any]], request: Request) -> list[dict[str, Any]]:
+    """Leads that only this machine's coord.toml names are said with the tasks."""
+    from coordinator.services import delegation, tasks
+
+    return tasks.submit(context().store, session, delegation.with_leads(specs, context().config.teams), request=request)
 
 
 @command(

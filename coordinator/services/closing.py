@@ -42,7 +42,6 @@ from coordinator.store.transaction import Transaction
 DEFAULT_RETENTION_MS = 30 * 86_400_000
 FINAL = "closed"
 _HELD = (AllLeases(), PathLocks(), NamedLocks(), Expired(2**53, 1_000_000), Uses(), Wanting())
-
 ENDING = ("retry", "spread", "subtree", "escalate", "workflow")
 """Kinds of deadlines, beside leases, that end with a session."""
 
