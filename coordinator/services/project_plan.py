@@ -54,7 +54,7 @@ def make(
     lines = [line for session, of_session in open_sessions.items() if session not in left_out for line in of_session]
     policy_ms = ageing_ms(snapshot[ageing.POLICY].value)
     need_of = _need_by_place(policy_ms)
-    ready = ReadyLines(project, lines, need_of, first=FIRST + 2 * room.free // (len(lines) or 1))
+    ready = ReadyLines(project, lines, need_of, first=FIRST + room.free // (len(lines) or 1))
     movable = open_sessions.keys() - left_out if name is None else {name} - left_out
     others = [task for task in _assigned(project, leases) if task.session in movable]
     if everything and name is not None:

@@ -1,13 +1,14 @@
 """The ready work of several sessions in the order of their lines, read only as far as somebody could take it.
 
 Ten thousand tasks wait for two hundred agents: reading all of them for each plan would cost more than everything else.
-So the lines are read by windows that double, and up to one rank that all of them have reached, so that no task is
-looked at before a more important one of another line.
+So the lines are read by windows that double, and up to one rank that all who want the same agents have reached, so that
+no task is looked at before a more important one of another line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from math import inf
 from typing import Any, NamedTuple
 
 from coordinator.models.shapes import Record
@@ -63,6 +64,7 @@ class ReadyLines:
         self._places: dict[Line, list[tuple[int, str]]] = {line: [] for line in lines}
         self._taken = dict.fromkeys(lines, 0)
         self._known: set[TaskKey] = set()
+        self._is_apart = all(line.team is not None for line in lines)  # then no two teams want the same agent
 
     def read_on(self, lines: Collection[Line]) -> None:
         """Look further down these lines, and read the tasks up to the rank that all of those have reached which go on.
@@ -82,15 +84,21 @@ class ReadyLines:
             if len(found) < self._window:
                 self.unread.discard(line)
         self._window *= 2
-        self._take(self._reached(line for line in going if line in self.unread))
+        self._take(self._reached([line for line in going if line in self.unread]))
 
-    def _reached(self, going: Iterable[Line]) -> float:
-        return min((self._places[line][-1][0] for line in going), default=float("inf"))
+    def _reached(self, going: Iterable[Line]) -> dict[str | None, float]:
+        """The rank that the lines which go on have all reached: of each team, as long as no task is for every team."""
+        reached: dict[str | None, float] = {}
+        for line in going:
+            rivals = line.team if self._is_apart else None
+            reached[rivals] = min(reached.get(rivals, inf), self._places[line][-1][0])
+        return reached
 
-    def _take(self, rank: float) -> None:
+    def _take(self, reached: dict[str | None, float]) -> None:
         wanted: dict[str, dict[str, int | None]] = {}
         for line, places in self._places.items():
             start = stop = self._taken[line]
+            rank = reached.get(line.team if self._is_apart else None, inf)
             while stop < len(places) and places[stop][0] <= rank:
                 stop += 1
             self._taken[line] = stop

@@ -242,7 +242,11 @@ def changes_of(path: str, before: Record | None, after: Record | None) -> list[R
     """What a change of a record did, field by field: `[{path, old, new}]`; a whole record where it came or went."""
     if before is None or after is None:
         return [{"path": path, "old": travelling(before), "new": travelling(after)}]
-    names = [name for name in after if name not in before or not equal(before[name], after[name])]
+    names = [
+        name
+        for name, value in after.items()  # mostly a copy of `before` in which a few fields were set
+        if name not in before or (before[name] is not value and not equal(before[name], value))
+    ]
     return [
         {"path": f"{path}.{name}", "old": travelling(before.get(name)), "new": travelling(after[name])}
         for name in names

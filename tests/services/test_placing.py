@@ -263,14 +263,15 @@ def test_tasks_that_nobody_can_do_do_not_hide_those_behind_them(crew: Crew, monk
     assert given(crew) == {"s1/behind": "w1"}
 
 
+@pytest.mark.parametrize("team", [None, "qa"])
 def test_a_line_that_is_read_further_is_not_placed_before_a_more_important_one(
-    crew: Crew, monkeypatch: pytest.MonkeyPatch
+    crew: Crew, monkeypatch: pytest.MonkeyPatch, team: str | None
 ) -> None:
     monkeypatch.setattr(project_plan, "FIRST", 1)
     s0 = another(crew, "s0")
-    crew.submit(*({"id": f"x{number}", "priority": 9, "needs": ["gpu"]} for number in range(5)))
-    crew.submit({"id": "high", "priority": 8})
-    submit(crew, s0, {"id": "low", "priority": 1})
+    crew.submit(*({"id": f"x{number}", "priority": 9, "needs": ["gpu"], "team": team} for number in range(5)))
+    crew.submit({"id": "high", "priority": 8, "team": team})
+    submit(crew, s0, {"id": "low", "priority": 1, "team": team})
     crew.worker("w1")
     balance.rebalance_project(crew.store, crew.project)
     assert given(crew) == {"s1/high": "w1"}
