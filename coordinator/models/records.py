@@ -125,13 +125,17 @@ class Session(Record):
 
 
 class Blocker(Record):
-    """Why a task is blocked: `kind` is `dependency_failed`, `raised` or another word; `tasks` are those at fault."""
+    """Why a task is blocked: `kind` is `dependency_failed`, `raised` or another word; `tasks` are those at fault.
+    `escalated`: so many times somebody else was told of it, last `escalated_to`."""
 
     kind: Word
     reason: Text | None
     tasks: ListOf[ThingId]
     by: Title | None
     at: Instant | None
+    escalated: Count = 0
+    escalated_to: Title | None = None
+    escalated_at: Instant | None = None
 
 
 class Task(Record):

@@ -1,5 +1,6 @@
 """A project's settings: `retry` and `breaker` for what happens after runs (pauses, agents that fail every task),
-`ageing` for the order of work (how long a wait is worth a level of priority). Pure.
+`ageing` for the order of work (how long a wait is worth a level of priority), `escalation` for blockers that stay
+unsolved. Pure.
 
 What is set is checked when it is set. What is stored and wrong all the same, from another way in, is passed over: no
 run may end badly because of a setting.
@@ -15,6 +16,7 @@ from coordinator.models.errors import CoordError, InvalidData
 from coordinator.models.ids import shown
 from coordinator.rules import limits
 from coordinator.rules.ageing import AGEING_MS
+from coordinator.rules.escalation import AFTER_MS, ESCALATION
 from coordinator.rules.lifecycle import BACKOFF_FIRST_MS, BACKOFF_LONGEST_MS
 
 RETRY, BREAKER, AGEING = "retry", "breaker", "ageing"
@@ -51,6 +53,8 @@ def check(name: str, value: Any) -> None:
         _ordered(BREAKER, "cooldown", "longest", (breaker.cooldown_ms, breaker.longest_ms))
     elif name == AGEING and value is not None:
         _ageing(value)
+    elif name == ESCALATION:
+        _read(ESCALATION, value, _ESCALATION)
     elif name == limits.LIMITS:
         limits.check(value)
 
@@ -93,6 +97,14 @@ def _ageing(value: Any) -> int:
     return ms
 
 
+def escalation_ms(value: Any) -> int:
+    """How long a blocker may last before it is escalated; as `retry_policy`, for `escalation`."""
+    try:
+        return _read(ESCALATION, value, _ESCALATION).get("after_ms", AFTER_MS)
+    except CoordError:
+        return AFTER_MS
+
+
 def _duration(path: str, value: Any) -> int:
     try:
         ms = -1 if isinstance(value, bool) or not isinstance(value, str | int | float) else duration_ms(str(value))
@@ -112,6 +124,7 @@ def _number(path: str, value: Any) -> int:
 
 Settings = dict[str, tuple[str, Callable[[str, Any], int]]]
 _RETRY: Settings = {"first": ("first_ms", _duration), "longest": ("longest_ms", _duration)}
+_ESCALATION: Settings = {"after": ("after_ms", _duration)}
 _BREAKER: Settings = {
     "failures": ("failures", _number),
     "within": ("within_ms", _duration),

@@ -10,7 +10,8 @@ from coordinator.models.jsontext import dumps
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, TaskStatus
 from coordinator.rules import graph, subtasks
-from coordinator.services import ageing, agent_view, task_records
+from coordinator.rules.escalation import is_watched
+from coordinator.services import ageing, agent_view, blockers, task_records
 from coordinator.services.agents import AGENTS
 from coordinator.services.transfer_content import Content
 from coordinator.store.documents import RUNS, SECTION_LIST, WORKFLOWS
@@ -93,6 +94,8 @@ def write_indexes(tx: Transaction, name: str, content: Content) -> None:
         if not unmet and task_records.may_stand_in_line(task):
             since = ageing.became_ready(task, [tasks[one] for one in task["after"] if one in tasks])
             tx.zadd(task_records.ready_key(keys, name, task), task_id, ageing.place(tx, task, since))
+        if is_watched(task):
+            tx.zadd(keys.deadlines, blockers.escalate_member(name, task_id), tx.now_ms + blockers.after_ms(tx))
         if task["parent"] is not None:
             tx.sadd(keys.subtasks(name, task["parent"]), task_id)
     for field, number in counts.items():

@@ -11,11 +11,12 @@ from typing import Any
 from coordinator.models.clock import parse_instant_us
 from coordinator.models.states import TaskStatus
 from coordinator.rules import graph, subtasks
+from coordinator.rules.escalation import is_watched
 from coordinator.rules.findings import task_path
 from coordinator.rules.lifecycle import terminal
 from coordinator.rules.link_validation import holder_of
 from coordinator.rules.path_text import render
-from coordinator.services import ageing, task_records
+from coordinator.services import ageing, blockers, task_records
 from coordinator.services.request import CLOSED, Request, SessionChange, change_session
 from coordinator.services.retrying import retry_member
 from coordinator.store.connection import Store
@@ -66,6 +67,7 @@ class _Mending:
             self._ready(lines)
             self._leases()
             self._pauses()
+            self._blockers()
         self._dependants()
         self._holding()
         self._parts()
@@ -154,6 +156,15 @@ class _Mending:
             if ends.get(member) != end:
                 self.tx.zadd(self.tx.keys.deadlines, member, end)
                 self._did(task_path(name, "retry_at"), "ends its pause again")
+
+    def _blockers(self) -> None:
+        """A blocker that was not escalated yet is found again when its time is over."""
+        known = {member for member, _ in self.tx.fetch(EVERY_DEADLINE)[0]}
+        for name, task in self.tasks.items():
+            is_new = is_watched(task) and not task["blocked_by"].get("escalated")
+            if is_new and blockers.escalate_member(self.name, name) not in known:
+                blockers.watch(self.change, name, self.tx.now_ms + blockers.after_ms(self.tx))
+                self._did(task_path(name, "blocked_by"), "is escalated again when its time is over")
 
     def _dependants(self) -> None:
         """Who is told when a task ends. The sets only grow, so what is too much in one does no harm."""

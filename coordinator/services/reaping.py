@@ -24,7 +24,7 @@ LATER_MS = 3_600_000
 POSTPONED = "postponed"
 RESOURCE, LIMIT = "resource", "limit"
 COUNTED = {LIMIT: RESOURCE}
-OF_TASKS = ("task", "retry", "spread", "subtree")
+OF_TASKS = ("task", "retry", "spread", "subtree", "escalate")
 GOES_ON = ("spread", "subtree")
 BREAKER = "breaker"
 KINDS = (*OF_TASKS, "agent", "session", "lock", "message", "workflow", BREAKER, RESOURCE, "pruned", "failed")
@@ -129,6 +129,10 @@ def _task(
             from coordinator.services.tasks import cancel_one  # late: most sweeps find none
 
             subtasks.go_on(change, task.record, member, cancel_one)
+        elif kind == "escalate":
+            from coordinator.services.escalation import escalate  # late: most sweeps find none
+
+            escalate(change, task, member)
         else:
             _spread(change, task, member)
         return None

@@ -18,7 +18,7 @@ from coordinator.models.states import TaskStatus
 from coordinator.rules import things
 from coordinator.rules.lines import line as line
 from coordinator.rules.lines import may_stand_in_line as may_stand_in_line
-from coordinator.services import ageing, roll_up
+from coordinator.services import ageing, blockers, roll_up
 from coordinator.services.request import SessionChange, not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RUNS, TASKS
@@ -134,6 +134,7 @@ def store(
     _count(change, before, -1)
     _count(change, record, +1)
     roll_up.follow(change, before, record)
+    blockers.follow(change, before, record)
     _line_up(change, task, ready)
     expires_ms = _hold(change, task, lease_ms, holder)
     tx.put(change.name, TASKS, task.id, record)

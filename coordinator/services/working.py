@@ -15,7 +15,7 @@ from coordinator.models.shapes import Record, new_blocker
 from coordinator.models.states import TaskStatus
 from coordinator.rules import lifecycle
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.services import breakers, dependencies, grace, orphans, retrying, subtasks, task_records
+from coordinator.services import blockers, breakers, dependencies, grace, orphans, retrying, subtasks, task_records
 from coordinator.services.dependencies import FAILED_DEPENDENCY
 from coordinator.services.holding import Holder, held_by, reads_of, renew_agent
 from coordinator.services.request import Request, SessionChange, change_session
@@ -162,6 +162,7 @@ def block(
         return block_task(change, task, holder, reason)
 
     arguments, first = [task_id, holder and holder.agent, reason], reads_of(store, session_id, task_id, holder)
+    first.append(blockers.POLICY)
     return change_session(store, session_id, request, work, verb="task block", arguments=arguments, first=first)
 
 
