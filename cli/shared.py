@@ -92,7 +92,8 @@ def set_config(
 ) -> None:
     """Set one place of the configuration; makes the project when there is none.
 
-    What coord itself follows: `retention` of closed sessions (30d); pauses after failed runs, `retry.first` (1s) to
+    What coord itself follows: `retention` of closed sessions (30d); how long a blocker lasts before it is escalated,
+    `escalation.after` (30m); pauses after failed runs, `retry.first` (1s) to
     `retry.longest` (5m); agents that fail every task, `breaker.failures` (5, of different tasks; 0: off) in a row
     `breaker.within` (10m), left alone for `breaker.cooldown` (30s), doubling to `breaker.longest` (10m); what wait
     is worth a level of priority, `ageing` (1h), for tasks that become ready from then on.
