@@ -8,6 +8,7 @@ wait for each other can arise. The commit checks the same again. `waiting_for` h
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Closed = Mapping[tuple[str, str], str]
 """(full session id, team) → why no task of that team may start in that session, as a sentence."""
+
+Place = tuple[int, str | None, tuple[tuple[str, int], ...], str]
 
 
 class Admission:
@@ -40,10 +43,12 @@ class Admission:
         self._in_use = dict(in_use)
         self._stock = Stock(capacity, self._in_use)
         self._limits_of: dict[str | None, dict[str, int]] = {}
-        self._line = sorted(line, key=lambda waiter: waiter.rank)
+        self._line = sorted(line, key=_by_rank)
         self._now_ms, self.ageing_ms, self._project = now_ms, ageing_ms, project
         self._closed = closed or {}
         self._has_limits = any(map(things.is_limit, capacity))
+        self._refused: dict[Place, str] = {}
+        self._spoken_for: set[Place] = set()
         self.joined: dict[str, Waiter] = {}
         """Those who stand in line since this look, or have to say that they still do, by their members."""
 
@@ -61,7 +66,20 @@ class Admission:
         if need.team is not None and (why := self._closed.get((need.session, need.team))) is not None:
             return why
         wants = self.wants(need.team, need.resources)
-        return self.lacking(member_of(need), self.rank(need), wants) if wants else None
+        if not wants:
+            return None
+        place = self._place(need)
+        if (known := self._refused.get(place)) is None:
+            known = self.lacking(member_of(need), self.rank(need), wants)
+            if known is not None:
+                self._refused[place] = known
+        return known
+
+    def _place(self, need: TaskNeed) -> Place:
+        """Tasks of one place differ in nothing that matters here, but for those that stand in line themselves."""
+        before = bisect.bisect_left(self._line, self.rank(need), key=_by_rank)
+        stands = before < len(self._line) and self._line[before].member == member_of(need)
+        return before, need.team, need.resources, need.id if stands else ""
 
     def admit(self, need: TaskNeed) -> None:
         """Count in a task that was not refused and starts now."""
@@ -72,8 +90,11 @@ class Admission:
     def stand_in_line(self, need: TaskNeed) -> None:
         """This task does not start now although an agent that can do it lives: it is kept what it wants."""
         wants = self.wants(need.team, need.resources)
-        if wants:
-            self.wait(member_of(need), self.rank(need), wants)
+        place = self._place(need)
+        if not wants or place in self._spoken_for:
+            return
+        if not self.wait(member_of(need), self.rank(need), wants):
+            self._spoken_for.add(place)
 
     def rank(self, need: TaskNeed) -> Rank:
         """As a plan has it, but for the chains behind tasks, which a claim does not know."""
@@ -101,26 +122,48 @@ class Admission:
                 self._in_use[thing] = self._in_use.get(thing, 0) + amount
         self._line = [waiter for waiter in self._line if waiter.member != member]
         self.joined.pop(member, None)
+        self._changed()
 
-    def wait(self, member: str, rank: Rank, wants: Mapping[str, int], counts_ms: int = COUNTS_MS) -> None:
-        """Stand in line for it, unless somebody who comes first lacks the same. What can never be had is not waited
-        for; who lacks nothing (any more) only stays."""
+    def wait(self, member: str, rank: Rank, wants: Mapping[str, int], counts_ms: int = COUNTS_MS) -> bool:
+        """Stand in line for it, unless somebody who comes first lacks the same (False). What can never be had is not
+        waited for; who lacks nothing (any more) only stays."""
         if not all(self._stock.can_come(thing, amount) for thing, amount in wants.items()):
-            return
+            return False
         lacks = self._stock.lacking(wants, self._kept(member, rank))
         now_ms = self._now_ms
         first = {thing for one in self._line if one.rank < rank and one.until_ms > now_ms for thing in one.lacks}
         there = next((one for one in self._line if one.member == member and one.until_ms > now_ms), None)
         if first.issuperset(lacks) and (lacks or there is None):
-            return
-        since_ms = now_ms if there is None else there.since_ms
-        waiter = Waiter(member, rank, wants, tuple(lacks), since_ms, now_ms + counts_ms)
-        self._line = sorted([waiter, *(one for one in self._line if one.member != member)], key=lambda one: one.rank)
-        if there is None or set(there.lacks) != set(lacks) or there.until_ms - now_ms < counts_ms // 2:
-            self.joined[member] = waiter
+            return False
+        since_ms, had_ms = (now_ms, None) if there is None else (there.since_ms, there.had_ms)
+        if not lacks and had_ms is None:
+            had_ms = now_ms
+        waiter = Waiter(member, rank, wants, tuple(lacks), since_ms, now_ms + counts_ms, had_ms)
+        is_news = there is None or there.had_ms != had_ms or there.until_ms - now_ms < counts_ms // 2
+        self._stands(waiter, is_news=is_news or (there is not None and set(there.lacks) != set(lacks)))
+        return True
+
+    def _stands(self, waiter: Waiter, *, is_news: bool) -> None:
+        self._line = sorted([waiter, *(one for one in self._line if one.member != waiter.member)], key=_by_rank)
+        if is_news:
+            self.joined[waiter.member] = waiter
+        self._changed()
+
+    def _changed(self) -> None:
+        self._refused.clear()
+        self._spoken_for.clear()
 
     def _kept(self, member: str, rank: Rank) -> Kept:
-        return kept_before(self._line, rank, member, self._stock, self._now_ms) if self._line else Kept()
+        if not self._line:
+            return Kept()
+        kept = kept_before(self._line, rank, member, self._stock, self._now_ms)
+        for one in kept.complete:  # noted by whoever sees it
+            self._stands(one._replace(had_ms=self._now_ms), is_news=True)
+        return kept
+
+
+def _by_rank(waiter: Waiter) -> Rank:
+    return waiter.rank
 
 
 def member_of(need: TaskNeed) -> str:

@@ -8,11 +8,12 @@ What is kept for it: of all resources that it wants, by rank. Those behind it ge
 units is not overtaken for ever by those who want 1: what it lacks is given back and not taken anew by somebody behind.
 Nothing is held while it waits, so that nobody can wait for each other in a circle.
 
-When nothing is kept for it: while a limit is what keeps it (that has room again for whoever is first then); and, once
-all that it wants is there and still nobody starts it, in every other turn of the clock. It lacks an agent then, not the
-thing. A turn is up to a quarter as long as it has waited, 30 s at least: so nobody stands in the way for ever, and a
-turn comes that is longer than any run that its agent, or those before it, are busy with. The turns of all are of one
-clock and double in length, so that there are moments in which all who lack only agents give way at once.
+When nothing is kept for it: while a limit is what keeps it (that has room again for whoever is first then); and, after
+all that it wants was there once and still nobody started it, in every other turn of the clock. It lacks an agent then,
+not the thing. A turn is up to a quarter as long as that was ago, 30 s at least: so nobody stands in the way for ever,
+and a turn comes that is longer than any run R of what has the thing and any run D of its agent together, within
+16 × (R + D). The turns of all are of one clock and double in length, so that there are moments in which all who lack
+only agents give way at once.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Waiter(NamedTuple):
     lacks: tuple[str, ...]
     since_ms: int
     until_ms: int
+    had_ms: int | None = None
+    """When all that it wants was there first, and it did not start."""
 
     def as_json(self) -> dict[str, Any]:
         """What is kept of it; `of` reads it back."""
@@ -48,7 +51,7 @@ def of(said: Mapping[str, Any]) -> Waiter | None:
     """A waiter as it was kept; None for what is none."""
     try:
         made = Waiter(**{**said, "rank": tuple(said["rank"]), "lacks": tuple(said["lacks"])})
-        numbers = [made.since_ms, made.until_ms, *made.wants.values()]
+        numbers = [made.since_ms, made.until_ms, made.had_ms or 0, *made.wants.values()]
         return made if all(type(one) is int for one in numbers) and made.rank < (*made.rank, "") else None
     except (TypeError, KeyError, AttributeError):
         return None
@@ -87,6 +90,8 @@ class Kept:
     def __init__(self) -> None:
         self.amounts: dict[str, int] = {}
         self.whose: dict[str, str] = {}
+        self.complete: list[Waiter] = []
+        """Those for whom all was there at this moment, for the first time."""
 
     def add(self, waiter: Waiter) -> None:
         for thing, amount in waiter.wants.items():
@@ -112,13 +117,16 @@ def kept_before(line: Iterable[Waiter], rank: Rank, member: str, stock: Stock, n
         if waiter.member == member or waiter.until_ms <= now_ms:
             continue
         lacks = stock.lacking(waiter.wants, kept)
-        held_up = any(map(things.is_limit, lacks))
-        if not held_up and (lacks or has_turn(now_ms - waiter.since_ms, now_ms)):
+        if any(map(things.is_limit, lacks)):
+            continue
+        if not lacks and waiter.had_ms is None:
+            kept.complete.append(waiter)
+        if waiter.had_ms is None or has_turn(now_ms - waiter.had_ms, now_ms):
             kept.add(waiter)
     return kept
 
 
 def has_turn(waited_ms: int, now_ms: int) -> bool:
-    """Whether one who has waited so long, and lacks nothing but an agent, keeps back others at this moment."""
+    """Whether one who lacks nothing but an agent, for so long, keeps back others at this moment."""
     length_ms = TURN_MS << max(0, (waited_ms // TURN_MS).bit_length() - 3)
     return now_ms // length_ms % 2 == 0

@@ -18,6 +18,8 @@ from coordinator.store.project import ProjectStore
 from coordinator.store.reads import AllLeases, Leases
 from coordinator.store.watching import look
 
+LENT = ("task/", "agent/", "resource/")
+"""What begins the members of leases whose holders renew them."""
 JUMP_S = 2.0
 """The server's clock and ours may differ by this much from one sweep to the next, and an answer may take this long."""
 
@@ -43,7 +45,7 @@ def begin(project: ProjectStore) -> bool:
 
 def spared(project: ProjectStore, member: str) -> bool:
     """Whether a lease that has run out did so in a silence, and has begun anew now."""
-    if not member.startswith(("task/", "agent/")):
+    if not member.startswith(LENT):
         return False
     lease = project.fetch(Leases((member,)))[Leases((member,))][0]
     if lease is None:
@@ -56,10 +58,10 @@ def spared(project: ProjectStore, member: str) -> bool:
 
 
 def give(project: ProjectStore) -> int:
-    """Let every lease on a task, and every agent's, begin anew. Returns how many."""
+    """Let every lease on a task, every agent's and every allocation begin anew. Returns how many."""
     given = 0
     for member, lease in project.fetch(AllLeases())[AllLeases()].items():
-        if member.startswith(("task/", "agent/")):
+        if member.startswith(LENT):
             try:
                 project.renew(member, lease.token, grace=True)
                 given += 1

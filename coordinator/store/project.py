@@ -253,7 +253,7 @@ class ProjectStore:
             },
         )
         for member, lease in tx.fetch(AllLeases())[0].items():
-            if member.startswith(("task/", "agent/")):
+            if member.startswith(("task/", "agent/", "resource/")):
                 tx.lease_to(member, lease.token, lease.ttl_ms)
         request_id = "adopt-" + _sha256(f"{known} {server}")[:20]
         self._call(tx, "null", request_id, "adopt", tx.now_us + COMMIT_WINDOW_MS * 1000, MEMORY_MS, adopt=known)
