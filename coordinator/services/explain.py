@@ -6,16 +6,19 @@ from __future__ import annotations
 from coordinator.models import ids
 from coordinator.models.clock import instant
 from coordinator.models.shapes import Record
-from coordinator.models.states import AgentStatus, TaskStatus
-from coordinator.rules import breaker, graph, lifecycle
+from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
+from coordinator.rules import breaker, lifecycle
 from coordinator.rules.breaker import BreakerState
+from coordinator.rules.placement_words import RUNNER
+from coordinator.rules.plans import TaskNeed
 from coordinator.rules.policy import ageing_ms
-from coordinator.rules.why import why
-from coordinator.services import admission, ageing, agents, needs, team_gates
+from coordinator.rules.why import at_rest, in_plan
+from coordinator.services import admission, ageing, agents, needs, project_plan, team_gates
 from coordinator.services.request import not_found, session_not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.keys import SHARED
+from coordinator.store.project import ProjectStore
 from coordinator.store.reads import AllNodes, Node, SetMembers
 
 
@@ -34,25 +37,15 @@ def why_not_running(store: Store, session_id: str, task_id: str) -> Record:
     if task_id not in nodes:
         raise not_found("task", task_id, list(nodes), f"`coord task list {session_id}` shows what there is")
     record, statuses = nodes[task_id].value, {other: found.value["status"] for other, found in nodes.items()}
-    others = [
-        needs.need_of(found.value, session_id, ready_ms=ageing.ready_ms(found.value, nodes))
-        for other, found in nodes.items()
-        if other != task_id and found.value["status"] == TaskStatus.PENDING and not graph.unmet(found.value, statuses)
-    ]
     need = needs.need_of(record, session_id, tuple(snapshot[waiting]), ready_ms=ageing.ready_ms(record, nodes))
-    reasons = why(
-        need,
-        [needs.offer_of(agent, snapshot.now_us) for agent in everybody],
-        instant(snapshot.now_us),
-        others=others,
-        statuses=statuses,
-        blocked=(record["blocked_by"] or {}).get("reason"),
-        admission=admission.made(snapshot.__getitem__, keys, name, now_us=snapshot.now_us),
-        ageing_ms=ageing_ms(snapshot[ageing.POLICY].value),
-    )
+    blocked, now = (record["blocked_by"] or {}).get("reason"), instant(snapshot.now_us)
+    reasons = at_rest(need, now, statuses=statuses, blocked=blocked)
     status = snapshot[session].value["status"]
     if not lifecycle.takes_claims(status) and record["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED):
         reasons = [f"the session is {status}: nothing new starts", *reasons]
+    elif not reasons:
+        reasons = _by_the_plan(project_store, name, need, ageing_ms(snapshot[ageing.POLICY].value))
+        reasons += _cooling_down(need, everybody)
     if record["epoch"] is None and lifecycle.unfinished(record["status"]):
         reasons = team_gates.with_reasons(reasons, snapshot.__getitem__, keys, name, record, nodes)
     return {
@@ -61,6 +54,24 @@ def why_not_running(store: Store, session_id: str, task_id: str) -> Record:
         "reasons": reasons,
         "waiting_for": [{"id": other, "status": statuses.get(other)} for other in snapshot[waiting]],
     }
+
+
+def _by_the_plan(project_store: ProjectStore, name: str, need: TaskNeed, policy_ms: int) -> list[str]:
+    """As `rebalance --dry-run` has it: by the plan of the whole project."""
+    made, basis = project_plan.make(project_store, name, everything=True)
+    return in_plan(need, made, basis.seen, basis.offers, ageing_ms=policy_ms)
+
+
+def _cooling_down(need: TaskNeed, everybody: list[Record]) -> list[str]:
+    """When the agents that could do it and get no work for a while may be given some again."""
+    by_themselves = {one for one in need.needs if not one.startswith(RUNNER)}
+    told = []
+    for one in everybody:
+        found, asked = one["breaker"], need.needs if one["kind"] == AgentKind.PUSH else by_themselves
+        is_open = found and found["state"] == BreakerState.OPEN and one["status"] != AgentStatus.LOST
+        if is_open and need.team in (None, one["team"]) and asked <= {*one["capabilities"]}:
+            told.append(f"{one['id']} may try a task again at {found['until']}: {breaker.in_words(found)}")
+    return told
 
 
 def why_nothing(store: Store, session_id: str, agent: str) -> str | None:

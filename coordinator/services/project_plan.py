@@ -29,11 +29,13 @@ CLAIM_WITHIN_MS = 30_000
 
 @dataclass(frozen=True)
 class Basis:
-    """What a plan was made from: the revisions of the tasks that it moves and of the agents, and the project's."""
+    """What a plan was made from: tasks and agents as they were seen, the revision of each and that of the project."""
 
     revision: int = 0
     tasks: dict[TaskKey, int] = field(default_factory=dict)
     agents: dict[str, int] = field(default_factory=dict)
+    seen: tuple[TaskNeed, ...] = ()
+    offers: tuple[AgentOffer, ...] = ()
 
 
 def make(
@@ -70,7 +72,8 @@ def make(
         if not any(line.session == name or (room.is_open(line.team) and line in lets_start) for line in ready.unread):
             if not everything:
                 admission.stand(project.store, project.project, gate)
-            return made, Basis(snapshot.revision, {task.key: task.revision for task in seen}, of_agents)
+            revisions = {task.key: task.revision for task in seen}
+            return made, Basis(snapshot.revision, revisions, of_agents, tuple(t.need for t in seen), tuple(offers))
 
 
 def _open_sessions(project: ProjectStore, leases: dict[str, LeaseFound]) -> tuple[Snapshot, dict[str, list[Line]]]:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from cli import rebalance
 from cli.tables import cell, clean, fields, render, table, width_of
 from tests.cli.probing import Probe
 
@@ -131,3 +132,19 @@ def test_a_hostile_argument_does_not_reach_the_terminal_through_an_error(probe: 
         assert code == 2
         assert said.count("\n") == 1
         assert not acts(said)
+
+
+def test_a_plan_of_ten_thousand_tasks_is_read_on_one_screen() -> None:
+    unplaced = [{"task": f"t{number}", "reason": "all 3 live agents are busy"} for number in range(412)]
+    unplaced += [{"task": f"w{number}", "reason": f"waits for t{number}"} for number in range(9_000)]
+    unplaced += [{"task": f"r{number}", "reason": f"it may start again at {number}"} for number in range(60)]
+    placements = [{"task": f"p{number}", "agent": "w1", "reason": "one of 3 live agents"} for number in range(500)]
+    moves = [{"task": "m", "from_agent": "w1", "to_agent": "w2", "reason": "w1 is draining"}]
+    lines = rebalance._as_text({"placements": placements, "moves": moves, "unplaced": unplaced}).split("\n")
+    assert len(lines) < 60
+    assert "412 tasks: all 3 live agents are busy [t0, t1, t2, …]" in lines
+    assert "9,000 tasks: each waits for others (w0 waits for t0) [w0, w1, w2, …]" in lines
+    assert "r0: it may start again at 0" in lines
+    assert "… and 480 more; --json has them all" in lines
+    assert "MOVED: 1 task" in lines
+    assert not acts(rebalance._as_text({"placements": [], "moves": [], "unplaced": [{"task": "t", "reason": ESCAPES}]}))

@@ -349,6 +349,28 @@ def test_a_task_that_will_be_placed_next_says_so(crew: Crew) -> None:
     assert "gets it next" not in why(crew, "a")
 
 
+def test_a_task_says_how_many_come_before_it_of_every_session(crew: Crew) -> None:
+    other = str(sessions.create(crew.store, crew.project, mode="testing", name="s0", request=Request())["id"])
+    tasks.submit(crew.store, other, [{"id": "x", "priority": 9}, {"id": "gpu", "needs": ["gpu"]}], request=Request())
+    crew.submit({"id": "b", "priority": 8}, {"id": "waits", "after": ["b"], "priority": 9}, "a")
+    crew.worker("w1")
+    assert "gets it next" not in why(crew, "b")
+    assert "1 ready task that the same workers can do comes before it" in why(crew, "b")
+    assert "2 ready tasks that the same workers can do come before it" in why(crew, "a")
+    dry = balance.rebalance(crew.store, crew.session, dry_run=True)["unplaced"]
+    assert all(why(crew, one["task"]).startswith(one["reason"]) for one in dry if one["task"] != "waits")
+
+
+def test_a_task_that_only_a_pulling_agent_can_take_names_those_that_live(crew: Crew) -> None:
+    crew.submit({"id": "a", "needs": ["eyes"]})
+    crew.worker("w1")
+    crew.agent("ann", capabilities=["eyes"])
+    crew.agent("bob", capabilities=["eyes"])
+    agents.drain(crew.store, crew.project, "bob", request=Request())
+    assert "ann could take it with `coord task next`" in why(crew, "a")
+    assert "bob" not in why(crew, "a")
+
+
 def test_asking_why_of_what_is_not_there(crew: Crew) -> None:
     crew.submit("build")
     with pytest.raises(NotFound) as refused:

@@ -295,7 +295,9 @@ def placed(crew: Crew) -> dict[str, str]:
 
 def test_the_balancer_offers_it_nothing_and_says_why(pushed: Crew) -> None:
     assert placed(pushed) == {}
-    (reason,) = explain.why_not_running(pushed.store, pushed.session, "t5")["reasons"]
+    reason, again = explain.why_not_running(pushed.store, pushed.session, "t5")["reasons"]
+    until = agents.show_one(pushed.store, pushed.project, "w1")["breaker"]["until"]
+    assert again.startswith(f"w1 may try a task again at {until}: its last 3 tasks failed")
     assert "w1 gets no work for a while, since all its last tasks failed" in reason
     pushed.worker("w2", slots=2)
     assert placed(pushed) == {"t3": "w2", "t4": "w2"}
