@@ -130,6 +130,17 @@ def show(name: NameArg, project: ProjectOpt = FROM_CONFIG) -> None:
     emit(resource_view.show(context().store, project, name))
 
 
+@command(app, examples=["coord resource usage shop --days 7"])
+def usage(
+    project: ProjectArg,
+    days: Annotated[int | None, typer.Option("--days", metavar="N", min=1, help="Only the newest N days.")] = None,
+) -> None:
+    """What agents reported by --usage, added up by day (UTC) for the project, its teams and its agents."""
+    from coordinator.services.usage import by_day
+
+    emit(by_day(context().store, project, days=days), table=("day", "project", "teams", "agents"))
+
+
 @command(app, examples=["coord resource delete gpu --project shop"])
 def delete(name: NameArg, project: ProjectOpt = FROM_CONFIG, request_id: RequestId = None) -> None:
     """Take a resource away. Exit 4 while it is in use; tasks that want it wait until it is defined again."""

@@ -14,6 +14,7 @@ from cli.output import emit, say
 from coordinator.models.clock import duration_ms, time_to_live_ms
 
 if TYPE_CHECKING:
+    from coordinator.rules.usage import Usage
     from coordinator.services.holding import Holder
 
 app = group("Tasks: submit, take, finish, and why one is not running.")
@@ -27,6 +28,16 @@ Epoch = Annotated[
 ResultOpt = Annotated[
     str | None, typer.Option("--result", metavar="JSON", help="What came out, as JSON; - reads it from stdin.")
 ]
+UsageOpt = Annotated[
+    str | None,
+    typer.Option("--usage", metavar="JSON", help="What it has used since the last report: input_tokens, cost_usd …"),
+]
+
+
+def _used(given: str | None) -> Usage | None:
+    from coordinator.rules.usage import check
+
+    return None if given is None else check(json_or_none(given, what="the usage"))
 
 
 def _holder(agent: str, epoch: int | None) -> Holder:
@@ -105,7 +116,13 @@ def heartbeat(
     )
 
 
-@command(app, examples=["coord task progress shop.k3f9 task-001 --agent ann --result '{\"percent\": 40}'"])
+@command(
+    app,
+    examples=[
+        "coord task progress shop.k3f9 task-001 --agent ann --result '{\"percent\": 40}'",
+        'coord task progress @ task-001 --agent ann --usage \'{"input_tokens": 1200, "output_tokens": 300}\'',
+    ],
+)
 def progress(
     session: SessionArg,
     task: TaskArg,
@@ -114,6 +131,7 @@ def progress(
     result: ResultOpt = None,
     from_file: FromFile = None,
     reason: Reason = None,
+    usage: UsageOpt = None,
     request_id: RequestId = None,
 ) -> None:
     """Say how far a task is, in words or as JSON; this also keeps the lease."""
@@ -124,7 +142,13 @@ def progress(
         value = {**value, "message": reason} if isinstance(value, dict) else {"message": reason, "value": value}
     emit(
         working.progress(
-            context().store, session, task, _holder(agent, epoch), value, request=request_of(request_id, agent)
+            context().store,
+            session,
+            task,
+            _holder(agent, epoch),
+            value,
+            used=_used(usage),
+            request=request_of(request_id, agent),
         ),
         table=(*RECORD, "progress"),
     )
@@ -144,6 +168,7 @@ def complete(
         list[str] | None, typer.Option("--evidence", metavar="T", help="What proves it: a file, a link; repeatable.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Even while subtasks of it are not finished.")] = False,
+    usage: UsageOpt = None,
     request_id: RequestId = None,
 ) -> None:
     """The task is done. Tasks that waited for it alone become ready at once.
@@ -161,6 +186,7 @@ def complete(
             result=json_or_none(result, from_file, what="the result"),
             evidence=evidence,
             force=force,
+            used=_used(usage),
             request=request_of(request_id, agent),
         ),
         table=(*RECORD, "result"),
@@ -189,6 +215,7 @@ def fail(
     later: Annotated[
         bool, typer.Option("--later", help="A quota or rate limit kept you from it: the attempt does not count.")
     ] = False,
+    usage: UsageOpt = None,
     request_id: RequestId = None,
 ) -> None:
     """This attempt failed. The task comes back after a pause, until its attempts are used up.
@@ -211,6 +238,7 @@ def fail(
             reason=reason,
             error=error,
             counts=not later,
+            used=_used(usage),
             request=request_of(request_id, agent),
         ),
         table=(*RECORD, "retry_at"),

@@ -28,6 +28,7 @@ from coordinator.models.errors import (
     WrongState,
 )
 from coordinator.models.shapes import Record
+from coordinator.rules import usage
 from coordinator.rules.redaction import Redactor
 from coordinator.services import claims, inputs, logs, working
 from coordinator.services.holding import Holder
@@ -197,6 +198,7 @@ class TaskRun:
                 self.holder,
                 result=outcome.result,
                 run=run,
+                used=usage.told_by(outcome.result),
                 request=self._request(1),
             )
 

@@ -177,6 +177,7 @@ class Task(Record):
     started_at: Instant | None
     finished_at: Instant | None
     host: Title | None
+    usage: Data | None = None
 
 
 class Agent(Record):

@@ -34,7 +34,7 @@ TASK_FIELDS = (
     *("id", "title", "prompt", "team", "status", "priority", "assignee", "holder", "epoch", "attempts"),
     *("max_attempts", "after", "needs", "resources", "outputs", "runner", "command", "timeout_s", "points"),
     *("epic", "sprint", "phase", "parent", "progress", "result", "error", "blocked_by", "data"),
-    *("created_at", "ready_at", "retry_at", "deferred", "failed_on", "started_at", "finished_at", "host"),
+    *("created_at", "ready_at", "retry_at", "deferred", "failed_on", "started_at", "finished_at", "host", "usage"),
 )
 """`holder` is the `name#incarnation` whose claim the epoch is; `ready_at` is when it was brought back from an end or a
 block; `retry_at` ends a pause after a run; `deferred` counts runs in a row that did not count (a quota, a lost Redis);
@@ -109,6 +109,7 @@ def new_task(task_id: str, now: str, /, **fields: Any) -> Record:
         "started_at": None,
         "finished_at": None,
         "host": None,
+        "usage": None,
     }
     return _with(record, fields, "task")
 

@@ -28,7 +28,7 @@ OF_TASKS = ("task", "retry", "spread", "subtree", "escalate")
 GOES_ON = ("spread", "subtree")
 BREAKER = "breaker"
 KINDS = (*OF_TASKS, "agent", "session", "lock", "message", "workflow", BREAKER, RESOURCE, "pruned", "failed")
-OF_A_TASK = frozenset(TASK_FIELDS) - {"ready_at", "deferred", "failed_on"}
+OF_A_TASK = frozenset(TASK_FIELDS) - {"ready_at", "deferred", "failed_on", "usage"}
 OF_AN_AGENT = frozenset(AGENT_FIELDS) - {"breaker"}
 
 

@@ -34,7 +34,7 @@ MISSING: Any = object()
 KEPT_BY_COORD = frozenset(
     {
         *("holder", "epoch", "attempts", "deferred", "failed_on"),
-        *("created_at", "ready_at", "retry_at", "started_at", "finished_at", "host"),
+        *("created_at", "ready_at", "retry_at", "started_at", "finished_at", "host", "usage"),
     }
 )
 """Fields that only the task's own life changes. Setting them to what they are is allowed; `epoch` proves a holder."""

@@ -25,7 +25,7 @@ from coordinator.store.reads import AllLeases, AllNodes, Counts, Leases, Node, N
 
 SETTABLE = frozenset(TASK_FIELDS) - {
     *("status", "assignee", "holder", "epoch", "attempts", "progress", "result", "error", "blocked_by"),
-    *("created_at", "ready_at", "retry_at", "deferred", "failed_on", "started_at", "finished_at", "host"),
+    *("created_at", "ready_at", "retry_at", "deferred", "failed_on", "started_at", "finished_at", "host", "usage"),
 }
 """Fields that a submission may give; the rest belongs to the task's life."""
 

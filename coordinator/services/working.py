@@ -15,7 +15,18 @@ from coordinator.models.shapes import Record, new_blocker
 from coordinator.models.states import TaskStatus
 from coordinator.rules import lifecycle
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.services import blockers, breakers, dependencies, grace, orphans, retrying, subtasks, task_records
+from coordinator.rules.usage import Usage
+from coordinator.services import (
+    blockers,
+    breakers,
+    dependencies,
+    grace,
+    orphans,
+    retrying,
+    subtasks,
+    task_records,
+    usage,
+)
 from coordinator.services.dependencies import FAILED_DEPENDENCY
 from coordinator.services.holding import Holder, held_by, reads_of, renew_agent
 from coordinator.services.request import Request, SessionChange, change_session
@@ -50,16 +61,27 @@ def _lost(task_id: str, **facts: Any) -> LeaseLost:
     return LeaseLost(f"the lease on task {task_id} is lost", hint=hint, **{"task": task_id, **facts})
 
 
-def progress(store: Store, session_id: str, task_id: str, holder: Holder, value: Json, *, request: Request) -> Record:
-    """Note how far it is (any JSON) and renew the lease. LeaseLost when its time is over."""
+def progress(
+    store: Store,
+    session_id: str,
+    task_id: str,
+    holder: Holder,
+    value: Json,
+    *,
+    used: Usage | None = None,
+    request: Request,
+) -> Record:
+    """Note how far it is (any JSON), what was `used` since the last time, and renew the lease. LeaseLost when over."""
 
     def work(change: SessionChange) -> Record:
         task = held_by(change, task_id, holder)
         task.record["progress"] = value
+        usage.note(change, task, used)
         _renew(change, task)
         return task_records.store(change, task, ready=False, event="task:progress", data={"progress": value})
 
-    arguments, first = [task_id, holder.epoch, value], reads_of(store, session_id, task_id, holder)
+    arguments = [task_id, holder.epoch, value, *([used] if used else [])]
+    first = reads_of(store, session_id, task_id, holder)
     return change_session(store, session_id, request, work, verb="task progress", arguments=arguments, first=first)
 
 
@@ -82,11 +104,12 @@ def complete(
     evidence: list[str] | None = None,
     run: Record | None = None,
     force: bool = False,
+    used: Usage | None = None,
     request: Request,
 ) -> Record:
     """The work is done; dependants whose last dependency this was become ready in the same commit. `run` adds facts
-    about the attempt (exit code, output, duration) to its log. A result that comes too late is kept (`orphans`).
-    WrongState while subtasks are not finished, unless `force`."""
+    about the attempt (exit code, output, duration) to its log; `used` as in `progress`. What comes too late is kept
+    (`orphans`). WrongState while subtasks are not finished, unless `force`."""
 
     def work(change: SessionChange) -> Record:
         task = held_by(change, task_id, holder)
@@ -99,14 +122,22 @@ def complete(
             error=None,
             finished_at=change.tx.now,
         )
-        facts = {**(run or {}), **({"evidence": evidence} if evidence else {})}
-        _end_run(change, task, "completed", facts)
+        usage.note(change, task, used)
+        _end_run(change, task, "completed", {**(run or {}), **({"evidence": evidence} if evidence else {})})
         breakers.succeeded(change.tx, task.record["holder"])
         dependencies.announce(change, task)
         data = {"result": task_records.travelling(result), "epoch": task.before and task.before["epoch"]}
         return task_records.store(change, task, ready=False, event="task:completed", data=data)
 
-    arguments = [task_id, holder.agent, holder.epoch, result, evidence, *([force] if force else [])]
+    arguments = [
+        task_id,
+        holder.agent,
+        holder.epoch,
+        result,
+        evidence,
+        *([force] if force else []),
+        *([used] if used else []),
+    ]
     first = [*reads_of(store, session_id, task_id, holder), breakers.read_of(holder.agent)]
     first += subtasks.counters_of(store, session_id, task_id)
     try:
@@ -126,6 +157,7 @@ def fail(
     error: Json = None,
     counts: bool = True,
     run: Record | None = None,
+    used: Usage | None = None,
     request: Request,
 ) -> Record:
     """The attempt failed: pending again after a pause, or failed at its limit of attempts, which blocks its dependants.
@@ -135,13 +167,14 @@ def fail(
 
     def work(change: SessionChange) -> Record:
         task = held_by(change, task_id, holder)
+        usage.note(change, task, used)
         facts = {**(run or {}), "error": problem}
         _end_run(change, task, "failed", facts if counts else {**facts, "counts": False})
         if counts:
             breakers.failed(change.tx, change.name, task_id, task.record["holder"], problem)
         return retrying.set_back(change, task, problem, counts=counts, jitter=jitter)
 
-    arguments = [task_id, holder.agent, holder.epoch, reason, error, counts]
+    arguments = [task_id, holder.agent, holder.epoch, reason, error, counts, *([used] if used else [])]
     first = [*reads_of(store, session_id, task_id, holder), retrying.POLICY]
     first += [breakers.POLICY, breakers.read_of(holder.agent)]
     try:
