@@ -147,9 +147,9 @@ def list_(
     if shipped == (session is not None):
         raise UsageError("give a session, or --shipped", hint="coord workflow list SID")
     if session is not None:
-        from coordinator.services import workflows
+        from coordinator.services import workflow_view
 
-        emit(workflows.list_(context().store, session), table=LISTED)
+        emit(workflow_view.list_(context().store, session), table=LISTED)
         return
     from coordinator.services import workflow_files
     from workers import workflows as of_coord
@@ -167,9 +167,9 @@ def status(
     run_id: Annotated[str | None, typer.Argument(metavar="W", help="A run (the newest where none is named).")] = None,
 ) -> None:
     """How far a workflow is: its phases, their tasks, and what they wait for."""
-    from coordinator.services import workflows
+    from coordinator.services import workflow_view
 
-    emit(workflows.show(context().store, session, run_id), table=shown_run)
+    emit(workflow_view.show(context().store, session, run_id), table=shown_run)
 
 
 @command(app, examples=[OnlyShown("coord workflow approve shop.k3f9 hello-1 greet --by ann")])

@@ -11,13 +11,13 @@ from coordinator.models.errors import CommandFailed
 
 def follow_run(session: str, run_id: str, since: str, timeout_ms: int | None) -> None:
     """Progress, then the end: JSON lines in a pipe, the last of them the run itself."""
-    from coordinator.services import workflow_follow, workflows
+    from coordinator.services import workflow_follow, workflow_view
 
     store = context().store
     for event in workflow_follow.follow(store, session, run_id, since=since, timeout_ms=timeout_ms):
         if json_wanted() or line_of(event):
             stream_line(event, text=line_of)
-    ended = workflows.show(store, session, run_id)
+    ended = workflow_view.show(store, session, run_id)
     emit(ended, table=shown_run)
     if ended["status"] != "completed":
         failure = ended["failure"] or {"phase": None, "message": ended["status"]}

@@ -10,7 +10,8 @@ Left to others: what to do with it next (workflow_engine), what tasks a phase ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -105,11 +106,19 @@ def completed(value: Any, phase: str) -> bool:
     return isinstance(state, dict) and state.get("status") == PhaseStatus.COMPLETED
 
 
-def approvals(values: Iterable[Any], now_us: int) -> list[Any]:
-    """The phases that wait for somebody's word, of what was read of the runs of a session → `[{workflow, phase,
-    waiting_ms}]`."""
+def approvals(values: Mapping[str, Any], now_us: int) -> list[Any]:
+    """The phases that wait for somebody's word, of what was read of the runs of a session, by id → `[{workflow, phase,
+    waiting_ms}]`. What coord did not write is passed over."""
     found = []
-    for run in filter(is_running, values):
+    for run_id, value in values.items():
+        with contextlib.suppress(Damaged):
+            found += _approvals_of(understood(value, run_id), now_us)
+    return found
+
+
+def _approvals_of(run: Record, now_us: int) -> list[Any]:
+    found = []
+    if run["status"] == RunStatus.RUNNING:
         for name in running(run):
             gate = run["phases"][name]["gate"]
             if gate["asked_at"] and gate["approval"] is None:

@@ -27,6 +27,8 @@ from coordinator.rules.workflow_templates import (
 
 MAX_TASKS = 200
 """Tasks that one phase may become: they are submitted in one commit."""
+MAX_TASKS_OF_RUN = 2_000
+MAX_OUTPUTS_BYTES = 256 * 1024
 MAX_PARAMS_BYTES = 64 * 1024
 GATE = "gate"
 Tasks = Mapping[str, Record | None]
@@ -169,6 +171,14 @@ def as_tree(run: Record, results: Tasks) -> Record:
 # ------------------------------------------------------------------------------------------------------------ tasks
 
 
+def outputs_of(run: Record, session: Record, results: Tasks) -> Json:
+    """What a run that is complete leaves behind. InvalidData for a reference that names nothing, and for too much."""
+    made = render(run["definition"]["outputs"], looker(run, session, results, None))
+    if len(dumps(made).encode()) > MAX_OUTPUTS_BYTES:
+        raise InvalidData(f"the outputs are larger than {MAX_OUTPUTS_BYTES:,} bytes", hint="name a file instead")
+    return made
+
+
 def specs(run: Record, name: str, session: Record, results: Tasks, there: set[str]) -> tuple[list[Record], Record]:
     """(the tasks of a phase for `tasks.add`, task name → ids). `results` are the tasks that references name, `there`
     the ids that `after` may name. InvalidData for a reference that names nothing, and for too many tasks."""
@@ -181,8 +191,11 @@ def specs(run: Record, name: str, session: Record, results: Tasks, there: set[st
         numbers: list[int | None] = [None] if matrix is None else [*range(1, len(matrix) + 1)]
         items[task["name"]] = [None] if matrix is None else matrix
         ids[task["name"]] = [task_id(run["id"], name, task["name"], number) for number in numbers]
-    if sum(map(len, ids.values())) > MAX_TASKS:
-        raise InvalidData(f"phase {name} has more than {MAX_TASKS} tasks", hint="split it")
+    before = sum(len(of_one) for state in run["phases"].values() for of_one in state["tasks"].values())
+    number = sum(map(len, ids.values()))
+    if number > MAX_TASKS or before + number > MAX_TASKS_OF_RUN:
+        what = f"phase {name} would have {number} tasks, after {before} of other phases"
+        raise InvalidData(what, hint=f"a phase has at most {MAX_TASKS}, a run {MAX_TASKS_OF_RUN:,}")
     earlier = {one: of_one for state in run["phases"].values() for one, of_one in state["tasks"].items()}
     known = {**earlier, **ids}
     made = [

@@ -41,7 +41,7 @@ class Measured:
         }
         self.planning = {key: node.value for key, node in snapshot[counting.planning].items()}
         self.coordination = {key: node.value for key, node in snapshot[coordination].items()}
-        self.workflows = [node.value for node in snapshot[runs].values()]
+        self.workflows = {run_id: node.value for run_id, node in snapshot[runs].items()}
         self.conflicts = sum(number.isdigit() for number in snapshot[conflicts])
         mine = {task["assignee"] for task in self.tasks}
         self.agents: list[Record] = [

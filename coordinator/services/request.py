@@ -14,7 +14,7 @@ from coordinator.models.errors import Fenced, InvalidData, NotFound, ReadOnly
 from coordinator.models.ids import shown
 from coordinator.models.states import SessionStatus
 from coordinator.store.connection import Store
-from coordinator.store.documents import RECORD, SESSION
+from coordinator.store.documents import RECORD, SESSION, WAKES
 from coordinator.store.keys import agent_member, session_member, workflow_member
 from coordinator.store.project import WAIT_MS, ProjectStore
 from coordinator.store.reads import Leases, Node, Read
@@ -67,6 +67,7 @@ class SessionChange:
         made it, or by the next sweep where that process is gone."""
         if isinstance(run_id, str) and ids.is_thing_id(run_id):
             self.woken.add(run_id)
+            self.tx.put(self.name, WAKES, run_id, None)
             self.tx.zadd(self.tx.keys.deadlines, workflow_member(self.name, run_id), self.tx.now_ms)
 
     def touches(self, path: str) -> None:

@@ -26,7 +26,7 @@ from coordinator.store.found import LeaseFound
 from coordinator.store.keys import Keys, task_member
 from coordinator.store.reads import Leases, Node, Nodes, Read, SetMembers
 
-_ENDS_OR_BLOCKS = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.BLOCKED)
+_ENDS_OR_BLOCKS = frozenset((TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.BLOCKED))
 _ASSIGNED, _RUNNING = TaskStatus.ASSIGNED, TaskStatus.RUNNING
 MAX_RUNS = 20
 MAX_TRAVEL_BYTES = 4096
@@ -142,10 +142,15 @@ def store(
         changes = changes_of(f"execution.tasks.{rendered(task.id)}", before, record)
         facts = {"task": task.id, "status": record["status"], "assignee": record["assignee"], "team": record["team"]}
         change.event(event, subject=f"execution.tasks.{task.id}", data={**facts, **(data or {}), "changes": changes})
-    moved = before is None or before["status"] != record["status"]
-    if moved and record["phase"] is not None and record["status"] in _ENDS_OR_BLOCKS:
+    if record["phase"] is not None and _may_move_its_phase(before, record):
         change.wake(record["data"].get("workflow"))
     return show(record, tx.mark, expires_ms)
+
+
+def _may_move_its_phase(before: Record | None, record: Record) -> bool:
+    """Whether it came to an end or a block, or left one: what a workflow looks at."""
+    statuses = {record["status"]} if before is None else {before["status"], record["status"]}
+    return not statuses.isdisjoint(_ENDS_OR_BLOCKS) and (len(statuses) > 1 or TaskStatus.BLOCKED in statuses)
 
 
 def _line_up(change: SessionChange, task: HeldTask, ready: bool) -> None:

@@ -135,6 +135,8 @@ def delete_task(change: SessionChange, task_id: str) -> None:
     tx.hdel(keys.wanting, task.member)
     task_records.tell_released(change, before)
     task_records.leave(change, task)
+    if before["phase"] is not None:
+        change.wake(before["data"].get("workflow"))
     tx.unlink(keys.waiting(change.name, task_id))
     tx.unlink(keys.dependants(change.name, task_id))
     tx.unlink(keys.subtasks(change.name, task_id))

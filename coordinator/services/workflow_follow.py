@@ -11,7 +11,7 @@ from coordinator.models import ids
 from coordinator.models.errors import ReadOnly, WaitedInVain
 from coordinator.models.shapes import Record
 from coordinator.rules.workflow_run import RunStatus
-from coordinator.services import opportunity, workflows
+from coordinator.services import opportunity, workflow_view
 from coordinator.services.request import CLOSED
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION
@@ -36,7 +36,8 @@ def follow(store: Store, session_id: str, run_id: str, *, since: str, timeout_ms
     stream, position = EventStream(store, project), since
     end = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
     while True:
-        run = workflows.show(store, session_id, run_id)  # looked at first: what ended it is told by then
+        # looked at first: what ended it is told by then
+        run = patiently(lambda _: workflow_view.show(store, session_id, run_id), 0)
         while page := stream.page(position):
             yield from (entry.event for entry in page if _is_of(entry.event, session_id, run_id))
             position = page[-1].id

@@ -13,7 +13,6 @@ from coordinator.models.shapes import Record
 from coordinator.rules import workflow_engine, workflow_run, workflow_tasks
 from coordinator.rules.workflow_engine import Step, Verb
 from coordinator.rules.workflow_run import PhaseStatus, RunStatus
-from coordinator.rules.workflow_templates import render
 from coordinator.services import sync, task_records, tasks, workflow_records
 from coordinator.services.request import SessionChange
 from coordinator.store.documents import WORKFLOWS
@@ -173,9 +172,8 @@ def end(change: SessionChange, run: Record, step: Step) -> None:
     for state in phases.values():
         if state["status"] == PhaseStatus.PENDING:
             state["status"] = PhaseStatus.SKIPPED.value
-    outputs = run["definition"]["outputs"]
-    look = workflow_tasks.looker(run, session_of(change), results(change, run, outputs), None)
-    run["outputs"] = render(outputs, look)
+    known = results(change, run, run["definition"]["outputs"])
+    run["outputs"] = workflow_tasks.outputs_of(run, session_of(change), known)
     workflow_records.tell(change, "completed", run, {"outputs": task_records.travelling(run["outputs"])})
 
 

@@ -10,7 +10,7 @@ from coordinator.models.jsontext import Json
 from coordinator.models.shapes import Record
 from coordinator.rules import workflow_run
 from coordinator.services.request import SessionChange, not_found
-from coordinator.store.documents import AWAITED, TASKS, WORKFLOWS
+from coordinator.store.documents import AWAITED, TASKS, WAKES, WORKFLOWS
 from coordinator.store.found import Found
 from coordinator.store.keys import SHARED, workflow_member
 from coordinator.store.reads import Names, Node, Nodes, Read
@@ -41,9 +41,11 @@ def put(change: SessionChange, run: Record) -> None:
     change.wake(run["id"])
 
 
-def rest(change: SessionChange, run_id: str, until_ms: int | None) -> None:
-    """Nothing is to be done for a run before then, or before something happens."""
+def rest(change: SessionChange, run_id: str, until_ms: int | None, *, for_good: bool = False) -> None:
+    """Nothing is to be done for a run before then, or before something happens; or ever again."""
     tx, member = change.tx, workflow_member(change.name, run_id)
+    if for_good and tx.node(change.name, WAKES, run_id).exists:
+        tx.drop(change.name, WAKES, run_id)
     if until_ms is None:
         tx.zrem(tx.keys.deadlines, member)
     else:
@@ -63,8 +65,15 @@ def tasks_of(change: SessionChange, ids: list[str]) -> dict[str, Record | None]:
     return {one: node.value if node.exists else None for one, node in found.items()}
 
 
+def look_at(change: SessionChange, run_id: str, ids: list[str]) -> dict[str, Record | None]:
+    """The tasks of a run, as `tasks_of`: guarded all together, by what is written whenever one of them ends."""
+    change.tx.fetch(Node(change.name, WAKES, run_id), Nodes(change.name, TASKS, tuple(ids)))
+    change.tx.node(change.name, WAKES, run_id)
+    return results_of(change, ids)
+
+
 def results_of(change: SessionChange, ids: list[str]) -> dict[str, Record | None]:
-    """As `tasks_of`, of phases that are over: not guarded."""
+    """As `tasks_of`, not guarded: of phases that are over."""
     if not ids:
         return {}
     found: list[Found] = change.tx.fetch(Nodes(change.name, TASKS, tuple(ids)))[0]

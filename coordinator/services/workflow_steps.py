@@ -11,7 +11,7 @@ import contextlib
 import copy
 from collections.abc import Iterable
 
-from coordinator.models.errors import AlreadyExists, CoordError, Damaged, InvalidData, NotFound, ReadOnly
+from coordinator.models.errors import AlreadyExists, Conflict, CoordError, Damaged, InvalidData, NotFound, ReadOnly
 from coordinator.models.shapes import Record
 from coordinator.rules import workflow_engine, workflow_run, workflow_tasks
 from coordinator.rules.workflow_engine import Step, Verb
@@ -35,14 +35,18 @@ def go_on(store: Store, session_id: str, run_ids: Iterable[str]) -> None:
             advance(store, session_id, run_id)
 
 
-def advance(store: Store, session_id: str, run_id: str, *, wait_ms: int | None = None) -> int:
+def advance(store: Store, session_id: str, run_id: str) -> int:
     """Do every step that can be done now. Returns how many. Damaged for a run that coord did not write."""
-    request = Request(system=True) if wait_ms is None else Request(system=True, wait_ms=wait_ms)
+    request = Request(system=True, wait_ms=0)
     for number in range(MAX_STEPS):
         attempt = _Attempt(store, session_id, run_id)
         try:
             if not attempt.commit(request):
                 return number
+        except Conflict:
+            if attempt.step is None:
+                return number  # nothing was to be done, and whoever came in between looks too
+            request = Request(system=True)
         except (NotFound, ReadOnly) as error:
             if attempt.step is None:  # the session has gone, or is closed
                 _forget(store, session_id, run_id)
@@ -89,12 +93,12 @@ class _Attempt:
         self.step = None
         run = copy.deepcopy(workflow_records.find(change, self.run_id))
         if run is None:
-            workflow_records.rest(change, self.run_id, None)
+            workflow_records.rest(change, self.run_id, None, for_good=True)
             return False
         if run["status"] != RunStatus.RUNNING:
             return self._tidy(change, run)
         ids = [one for phase in workflow_run.running(run) for one in workflow_run.task_ids(run["phases"][phase])]
-        seen = workflow_records.tasks_of(change, ids)
+        seen = workflow_records.look_at(change, self.run_id, ids)
         before = workflow_run.awaited(run)
         heard = workflow_records.listen(change, run)
         step = workflow_engine.next_step(run, seen, change.tx.now_ms)
@@ -135,7 +139,7 @@ class _Attempt:
                     change.wake(run["id"])
                     change.woken.clear()
                     return True
-        workflow_records.rest(change, self.run_id, None)
+        workflow_records.rest(change, self.run_id, None, for_good=True)
         return False
 
     # ------------------------------------------------------------------------------------------------------ begin

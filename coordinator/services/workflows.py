@@ -1,7 +1,7 @@
 """Workflows as people meet them: run, look, approve, reject, cancel, resume. A run's record, with the definition that
 it was begun with, is a part of its session's state (`workflows.<run>`).
 
-Left to others: going on with it (workflow_steps).
+Left to others: going on with it (workflow_steps), how it is shown (workflow_view).
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from coordinator.models import ids
-from coordinator.models.errors import AlreadyExists, InvalidData, LimitReached, NotFound, Refused, WrongState
+from coordinator.models.errors import AlreadyExists, InvalidData, LimitReached, Refused, WrongState
 from coordinator.models.jsontext import Json
 from coordinator.models.shapes import Record
 from coordinator.rules import workflow_run, workflow_tasks
 from coordinator.rules.workflow_run import PhaseStatus, RunStatus
-from coordinator.services import teams, workflow_records, workflow_steps
-from coordinator.services.request import Request, SessionChange, change_session, session_not_found
+from coordinator.services import teams, workflow_records, workflow_steps, workflow_view
+from coordinator.services.request import Request, SessionChange, change_session
 from coordinator.store.connection import Store
-from coordinator.store.documents import RECORD, SESSION, TASKS, WORKFLOWS
-from coordinator.store.reads import AllNodes, Node, Nodes
+from coordinator.store.documents import WORKFLOWS
+from coordinator.store.reads import AllNodes
 
 MAX_RUNS = 100
 """Kept in a session; beyond it the oldest that has ended goes."""
@@ -58,7 +58,7 @@ def run(
 
     arguments = [definition, values, run_id]
     begun = change_session(store, session_id, request, work, verb="workflow run", arguments=arguments)
-    return show(store, session_id, begun)
+    return workflow_view.show(store, session_id, begun)
 
 
 def _check_id(run_id: str) -> None:
@@ -76,64 +76,6 @@ def _make_room(change: SessionChange, there: dict[str, Any]) -> None:
         raise LimitReached(f"{len(there)} workflows run in this session", hint="cancel some, or wait for their end")
     oldest = min(ended, key=lambda one: str(one.get("finished_at")))
     change.tx.drop(change.name, WORKFLOWS, next(name for name, one in there.items() if one is oldest))
-
-
-# ---------------------------------------------------------------------------------------------------------- looking
-
-
-def list_(store: Store, session_id: str) -> list[Record]:
-    """Runs of a session, the newest last → `{id, name, status, phase, phases_done, phases_total, started_at,
-    finished_at, failure}`; `phase` are those that run."""
-    return [_in_short(run) for run in _all(store, session_id)]
-
-
-def _all(store: Store, session_id: str) -> list[Record]:
-    project, name = ids.session_id(session_id)
-    session, runs = Node(name, SESSION, RECORD), AllNodes(name, WORKFLOWS)
-    snapshot = store.project(project).fetch(session, runs)
-    if not snapshot[session].exists:
-        raise session_not_found(store, session_id)
-    found = [workflow_run.understood(node.value, one) for one, node in snapshot[runs].items()]
-    return sorted(found, key=lambda run: (run["started_at"], run["id"]))
-
-
-def _in_short(run: Record) -> Record:
-    statuses = [state["status"] for state in run["phases"].values()]
-    done = sum(status in (PhaseStatus.COMPLETED, PhaseStatus.SKIPPED) for status in statuses)
-    short = {name: run[name] for name in ("id", "name", "status", "started_at", "finished_at", "failure")}
-    return {**short, "phase": workflow_run.running(run), "phases_done": done, "phases_total": len(statuses)}
-
-
-def show(store: Store, session_id: str, run_id: str | None = None) -> Record:
-    """One run, the newest where none is named: its record without the definition, each phase with `tasks` as
-    `[{id, status}]` and `waits_for`, what it lacks. NotFound."""
-    project, name = ids.session_id(session_id)
-    runs = _all(store, session_id)
-    found = next((run for run in runs if run["id"] == run_id), None) if run_id else (runs[-1] if runs else None)
-    if found is None:
-        if run_id is None:
-            hint = "`coord workflow run FILE --session SID` begins one"
-            raise NotFound(f"session {session_id} has no workflow", hint=hint, kind="workflow")
-        raise workflow_records.run_not_found(session_id, run_id, [run["id"] for run in runs])
-    wanted = tuple(one for state in found["phases"].values() for one in workflow_run.task_ids(state))
-    nodes = store.project(project).fetch(Nodes(name, TASKS, wanted))[Nodes(name, TASKS, wanted)] if wanted else []
-    tasks = {one: node.value if node.exists else None for one, node in zip(wanted, nodes, strict=True)}
-    phases = {phase: _phase(found, phase, tasks) for phase in found["phases"]}
-    shown = {name: value for name, value in found.items() if name != "definition"}
-    return {**shown, "session": session_id, "phases": phases}
-
-
-def _phase(run: Record, name: str, tasks: Mapping[str, Any]) -> Record:
-    state, gate = run["phases"][name], workflow_run.phase_of(run, name)["gate"]
-    listed = [
-        {"id": one, "status": task and task["status"]} for one in workflow_run.task_ids(state) for task in [tasks[one]]
-    ]
-    waits = [f"task {one['id']}" for one in listed if one["status"] not in ("completed", "failed", "cancelled")]
-    if gate["approval"] and not state["gate"]["approval"]:
-        waits.append(f"approval of {' or '.join([*gate['approval']['by'], *filter(None, [gate['approval']['team']])])}")
-    if gate["event"] and not state["gate"]["event"]:
-        waits.append(f"event {gate['event']}")
-    return {**state, "tasks": listed, "waits_for": waits if state["status"] == PhaseStatus.RUNNING else []}
 
 
 # ---------------------------------------------------------------------------------------------------------- deciding
@@ -175,17 +117,14 @@ def decide(
 
     arguments = [run_id, phase, name, approved, reason]
     change_session(store, session_id, request, work, verb="workflow decide", arguments=arguments)
-    return show(store, session_id, run_id)
+    return workflow_view.show(store, session_id, run_id)
 
 
 def _members(
     store: Store, session_id: str, run_id: str, phase: str, described: Mapping[str, Mapping[str, Any]] | None
 ) -> set[str]:
     """Who is of the team that a phase asks for."""
-    runs = {run["id"]: run for run in _all(store, session_id)}
-    if run_id not in runs:
-        raise workflow_records.run_not_found(session_id, run_id, list(runs))
-    team = _asked(runs[run_id], phase)["team"]
+    team = _asked(workflow_view.read(store, session_id, run_id), phase)["team"]
     if team is None:
         return set()
     for record in teams.list_(store, session_id.partition(".")[0], described=described):
@@ -277,7 +216,7 @@ def _change(
 
     change_session(store, session_id, request, work, verb=verb, arguments=arguments)
     workflow_steps.go_on(store, session_id, [run_id])
-    return show(store, session_id, run_id)
+    return workflow_view.show(store, session_id, run_id)
 
 
 def _wrong(run: Record, done: str, hint: str) -> WrongState:

@@ -24,6 +24,8 @@ RECORD = "record"
 WORKFLOWS = "workflows"
 """Per run of a workflow: its definition, its parameters and how far its phases are."""
 
+WAKES = ".wakes"
+"""Per run of a workflow: nothing, under a revision that rises with everything that may let it go on."""
 AWAITED = ".awaited"
 """In the shared document, per type of event: `<session name>/<run>/<phase>` of those that wait for one → null, or the
 id of the event that came."""

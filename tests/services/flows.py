@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordinator.services import workflow_files, workflow_steps, workflows
+from coordinator.services import workflow_files, workflow_steps, workflow_view, workflows
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from tests.services.crew import Crew, begin
@@ -32,7 +32,7 @@ class Flow:
             self.crew.give_up(f"w:{name}")
 
     def show(self) -> Run:
-        return workflows.show(self.store, self.session, "w")
+        return workflow_view.show(self.store, self.session, "w")
 
     def statuses(self) -> dict[str, str]:
         return {name: phase["status"] for name, phase in self.show()["phases"].items()}

@@ -9,7 +9,7 @@ import signal
 from collections import Counter
 from functools import partial
 
-from coordinator.services import events, workflow_files, workflows
+from coordinator.services import events, workflow_files, workflow_view, workflows
 from coordinator.services.request import Request
 from tests.faults.place import Place, pass_time, place
 from tests.faults.scenario import Figure, Run, Scenario, none_of
@@ -60,16 +60,16 @@ def run(run: Run) -> list[Figure]:
 
 
 def _begun(work: Work, name: str, phase: int) -> bool:
-    return bool(workflows.show(work.store, work.session, name)["phases"][f"p{phase}"]["status"] != "pending")
+    return bool(workflow_view.show(work.store, work.session, name)["phases"][f"p{phase}"]["status"] != "pending")
 
 
 def _ended(work: Work, name: str) -> bool:
-    return bool(workflows.show(work.store, work.session, name)["status"] != "running")
+    return bool(workflow_view.show(work.store, work.session, name)["status"] != "running")
 
 
 def _judged(work: Work, name: str) -> Counter[str]:
     """How many things are not as they have to be."""
-    ended = workflows.show(work.store, work.session, name)
+    ended = workflow_view.show(work.store, work.session, name)
     told = events.list_(work.store, work.project, limit=100_000)
     phases = Counter(
         one["data"]["phase"]
