@@ -37,25 +37,24 @@ def go_on(store: Store, session_id: str, run_ids: Iterable[str]) -> None:
 
 def advance(store: Store, session_id: str, run_id: str) -> int:
     """Do every step that can be done now. Returns how many. Damaged for a run that coord did not write."""
-    request = Request(system=True, wait_ms=0)
+    request, refused = Request(system=True, wait_ms=0), None
     for number in range(MAX_STEPS):
-        attempt = _Attempt(store, session_id, run_id)
+        attempt = _Attempt(store, session_id, run_id, refused)
         try:
             if not attempt.commit(request):
                 return number
+            refused = None
         except Conflict:
             if attempt.step is None:
                 return number  # nothing was to be done, and whoever came in between looks too
-            request = Request(system=True)
-        except (NotFound, ReadOnly) as error:
-            if attempt.step is None:  # the session has gone, or is closed
+            request, refused = Request(system=True), None
+        except (NotFound, ReadOnly, InvalidData, AlreadyExists) as error:
+            if attempt.step is None and isinstance(error, NotFound | ReadOnly):  # the session has gone, or is closed
                 _forget(store, session_id, run_id)
                 return number
-            attempt.again(request, error)
-        except (InvalidData, AlreadyExists) as error:
-            if attempt.step is None or isinstance(error, Damaged):
+            if attempt.step is None or isinstance(error, Damaged) or refused is not None:
                 raise
-            attempt.again(request, error)
+            refused = attempt.step, error
     return MAX_STEPS
 
 
@@ -69,25 +68,21 @@ def _forget(store: Store, session_id: str, run_id: str) -> None:
 
 
 class _Attempt:
-    """One step of a run. `step` is the one that was begun last; `refused` is why it cannot be made."""
+    """One step of a run. `step` is the one that was begun last. `refused` is one that could not be made, and why: made
+    again without what could not be done, a phase that cannot begin has failed, and one that is complete is so without
+    the sync, which the ticker makes up for."""
 
-    def __init__(self, store: Store, session_id: str, run_id: str) -> None:
-        self.store, self.session_id, self.run_id = store, session_id, run_id
+    def __init__(
+        self, store: Store, session_id: str, run_id: str, refused: tuple[Step, CoordError] | None = None
+    ) -> None:
+        self.store, self.session_id, self.run_id, self.refused = store, session_id, run_id, refused
         self.step: Step | None = None
-        self.refused: tuple[Step, CoordError] | None = None
 
     def commit(self, request: Request) -> bool:
         """Make the step. True when there may be another one."""
         name = self.session_id.partition(".")[2]
         first = [Node(name, WORKFLOWS, self.run_id)]
         return change_session(self.store, self.session_id, request, self._work, verb="workflow step", first=first)
-
-    def again(self, request: Request, error: CoordError) -> None:
-        """The same without what could not be done: a phase that cannot begin has failed, and one that is complete is so
-        without the sync, which the ticker makes up for."""
-        assert self.step is not None
-        self.refused, self.step = (self.step, error), None
-        self.commit(request)
 
     def _work(self, change: SessionChange) -> bool:
         self.step = None

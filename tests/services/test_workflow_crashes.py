@@ -146,7 +146,7 @@ def test_a_run_that_is_killed_before_or_after_any_commit_ends_as_one_that_is_not
     assert total > 20
     for number in range(total + 1):  # what is killed before a commit leaves what is killed after the one before it
         killer.commits, killer.at, killer.after = 0, max(1, number), number > 0
-        crew = crew_of(real_store, f"{project}-{number}")
+        crew = crew_of(real_store, f"{project}-k{number}")
         assert ended(crew) == EXPECTED, f"killed after commit {number}"
 
 
