@@ -12,6 +12,7 @@ from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from tests.services import crew
 from tests.services.crew import Crew
+from tests.store.changing import before_the_next_commit
 
 NOW = Request()
 
@@ -130,13 +131,21 @@ def test_the_tree_does_not_complete_a_parent_before_its_parts_either(big: Crew) 
     big.sound()
 
 
-def test_a_subtask_that_comes_while_its_parent_ends_is_seen_or_refused(big: Crew) -> None:
-    for part in ("a", "b", "c"):
-        big.do(part)
-    big.do("plan")
+def test_a_subtask_that_comes_while_its_parent_ends_is_seen_or_refused(
+    shop: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.submit("plan", "other")
+    shop.take("plan")
+    shop.take("other")
+    before_the_next_commit(monkeypatch, lambda: shop.submit({"id": "late", "parent": "plan"}))
+    with pytest.raises(WrongState):
+        shop.complete("plan", "hand")
+    before_the_next_commit(monkeypatch, lambda: shop.complete("other", "hand"))
     with pytest.raises(WrongState) as refused:
-        big.submit({"id": "late", "parent": "plan"})
+        shop.submit({"id": "later", "parent": "other"})
     assert "gets no more subtasks" in refused.value.message
+    assert shop.status("plan") == "running"
+    shop.sound()
 
 
 def test_cancelling_a_parent_ends_what_has_not_started_below_it_and_says_so(big: Crew) -> None:

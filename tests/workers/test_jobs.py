@@ -63,6 +63,16 @@ def sweep_until(work: Work, task_id: str, status: str, *, place: bool = False) -
     return eventually(has, f"{task_id} {status}", within_s=60) or {}
 
 
+def test_a_command_that_ends_well_before_the_parts_of_its_task_has_failed(work: Work) -> None:
+    with slot(work, work.register()):
+        work.submit("plan", "true", max_attempts=1)
+        work.submit("part", "true", parent="plan", needs=["a-hand"])
+        work.place()
+        plan = work.when("plan", "failed")
+    assert [one["reason"] for one in plan["error"]["errors"]] == ["subtasks_unfinished"]
+    assert (plan["runs"][0]["exit_code"], plan["rollup"]["done"], plan["rollup"]["total"]) == (0, 0, 1)
+
+
 def test_a_command_gets_its_task_and_its_output_stays_with_it(work: Work) -> None:
     with slot(work, work.register()):
         work.submit("first", "sh", "-c", "echo hello; echo oops >&2; echo '{\"found\": [1, 2]}'")

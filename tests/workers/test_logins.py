@@ -14,12 +14,14 @@ from coordinator.services import (
     backups,
     claims,
     events,
+    messages,
     removal,
     report,
     sessions,
     state,
     sync,
     tasks,
+    teams,
     transfer,
     working,
 )
@@ -52,6 +54,7 @@ def test_each_role_does_its_work(users: Logins) -> None:
     holder = Holder(claimed["holder"], claimed["epoch"])
     working.heartbeat(agent, session_id, "t1", holder, request=REQUEST)
     working.complete(agent, session_id, "t1", holder, result=7, request=REQUEST)
+    _write_to_each_other(users)
     sync.sync_session(agent, session_id, request=REQUEST)
     backups.take(agent, session_id, "manual", request=REQUEST)
     assert state.get(monitor, session_id, "execution.tasks.t1.result").value == 7
@@ -63,6 +66,17 @@ def test_each_role_does_its_work(users: Logins) -> None:
     removal.delete_session(admin, session_id, request=REQUEST)
     transfer.import_(admin, exported, request=REQUEST)
     removal.delete_project(admin, users.project)
+
+
+def _write_to_each_other(users: Logins) -> None:
+    agent, worker, monitor = users.store("agent"), users.store("worker"), users.store("monitor")
+    teams.set_(agent, users.project, "qa", fields={"lead": "ann"}, request=REQUEST)
+    sent = messages.send(worker, users.project, "look", to="team:qa", request=REQUEST)
+    assert [one["id"] for one in messages.inbox(monitor, users.project, "ann", unread=True)] == [sent["id"]]
+    messages.ack(agent, users.project, [sent["id"]], agent="ann", request=REQUEST)
+    assert messages.thread(monitor, users.project, sent["id"])[0]["acknowledged_by"] == ["ann"]
+    with pytest.raises(ServerUnavailable, match="no permission"):
+        messages.send(monitor, users.project, "no", to="ann", request=REQUEST)
 
 
 @pytest.mark.slow
