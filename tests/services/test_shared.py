@@ -101,14 +101,14 @@ def test_what_cannot_be_is_refused_and_changes_nothing(
     assert shared.get_config(store, shop) == {"a": "text"}
 
 
-def set_limits(store: Store, number: int, project: str) -> None:
+def set_notes(store: Store, number: int, project: str) -> None:
     for step in range(5):
-        shared.set_config(store, project, f"limits.w{number}-{step}", step, request=Request(wait_ms=60_000))
+        shared.set_config(store, project, f"notes.w{number}-{step}", step, request=Request(wait_ms=60_000))
 
 
 def test_eight_writers_of_one_object_lose_nothing(real_store: Store, real_url: str, project: str) -> None:
-    together(8, set_limits, real_url, project)
-    assert len(shared.get_config(real_store, project)["limits"]) == 40
+    together(8, set_notes, real_url, project)
+    assert len(shared.get_config(real_store, project)["notes"]) == 40
 
 
 # -------------------------------------------------------------------------------------------------- epics and sprints
