@@ -11,6 +11,8 @@ from cli.context import context
 from cli.options import AgentOpt, DataOpt, ProjectArg, RequestId, TeamArg, request_of
 from cli.output import emit
 from coordinator.models import ids
+from coordinator.models.errors import UsageError
+from coordinator.models.ids import shown
 
 app = group("Teams: who leads them, what they do, and whether they are ready.")
 
@@ -25,12 +27,21 @@ def _target(text: str) -> str:
     return text and ids.thing_id(text, "team or agent")
 
 
+def _limit(text: str) -> tuple[str, int | None]:
+    from coordinator.rules.limits import NAMES
+
+    name, mark, number = text.partition("=")
+    if name not in NAMES or not mark or not (number == "" or number.isdigit()):
+        raise UsageError(f"{shown(text)} is no limit", hint=f"write --limit NAME=N, of {', '.join(NAMES)}")
+    return name, int(number) if number else None
+
+
 @command(
     app,
     name="set",
     examples=[
         "coord team set shop engineering --lead engineering-lead --members engineering-1,engineering-2",
-        "coord team set shop qa --escalate-to engineering",
+        "coord team set shop qa --escalate-to engineering --limit running=3 --limit starts_per_minute=10",
     ],
 )
 def set_(
@@ -49,6 +60,12 @@ def set_(
             metavar="T|A",
             parser=_target,
             help="The team or agent that is told of blockers that stay unsolved; '' for none.",
+        ),
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit", metavar="NAME=N", help="running, starts_per_minute or tokens a day; NAME= for none; repeatable."
         ),
     ] = None,
     data: DataOpt = None,
@@ -71,7 +88,9 @@ def set_(
     }
     was_given = {"lead": lead, "members": members, "escalation": escalate_to, "data": data}
     fields = {name: value for name, value in fields.items() if was_given[name] is not None}
-    emit(teams.set_(context().store, project, team, fields=fields, request=request_of(request_id, agent)))
+    limits = dict(map(_limit, limit or ()))
+    request = request_of(request_id, agent)
+    emit(teams.set_(context().store, project, team, fields=fields, limits=limits, request=request))
 
 
 @command(app, examples=["coord team show shop engineering"])

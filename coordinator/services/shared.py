@@ -44,13 +44,19 @@ def set_config(store: Store, project: str, path: str, value: Json, *, request: R
     check(value)
 
     def work(tx: Transaction) -> Record:
-        tx.touches(project, paths.render((CONFIG, *where)))
-        changes = _set_all(tx, value) if not where else _set_one(tx, str(where[0]), where[1:], value)
-        if changes:
-            tx.event("state:changed", subject=paths.render((CONFIG, *where)), data={"changes": changes})
+        put_config(tx, where, value)
         return {"path": path, "revision": tx.revision if tx.is_empty else tx.mark}
 
     return change_project(store, project, request, work, verb="shared set-config", arguments=[path, value], create=True)
+
+
+def put_config(tx: Transaction, where: tuple[str | int, ...], value: Json) -> None:
+    """As `set_config`, inside a change."""
+    path = paths.render((CONFIG, *where))
+    tx.touches(tx.keys.project, path)
+    changes = _set_all(tx, value) if not where else _set_one(tx, str(where[0]), where[1:], value)
+    if changes:
+        tx.event("state:changed", subject=path, data={"changes": changes})
 
 
 def _set_all(tx: Transaction, value: Json) -> list[Record]:

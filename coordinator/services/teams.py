@@ -14,15 +14,17 @@ from coordinator.models import ids
 from coordinator.models.errors import InvalidData
 from coordinator.models.shapes import Record, new_team, validate_team
 from coordinator.models.states import AgentStatus, TaskStatus
+from coordinator.rules import limits as limit_rules
 from coordinator.rules import paths
+from coordinator.rules.limits import LIMITS
 from coordinator.services import agents, workflow_records
 from coordinator.services.reactions import react
 from coordinator.services.request import Request, change_project, existing_project, not_found
-from coordinator.services.shared import put
+from coordinator.services.shared import CONFIG, put, put_config
 from coordinator.store.connection import Store
 from coordinator.store.keys import SHARED
 from coordinator.store.project import ProjectStore
-from coordinator.store.reads import AllLeases, AllNodes, Counts
+from coordinator.store.reads import AllLeases, AllNodes, Counts, Node, Read
 from coordinator.store.transaction import Transaction
 
 TEAMS = "teams"
@@ -30,6 +32,7 @@ DESCRIBED = ("lead", "members", "escalation")
 """What coord.toml may say of a team."""
 
 Described = Mapping[str, Mapping[str, Any]]
+_LIMITS: Read = Node(SHARED, CONFIG, LIMITS)
 
 
 def list_(store: Store, project: str, *, described: Described | None = None) -> list[Record]:
@@ -37,19 +40,18 @@ def list_(store: Store, project: str, *, described: Described | None = None) -> 
     (live ones by status), `slots`, `in_use` and `tasks` (by status, over the open sessions of the project)."""
     project_store = existing_project(store, project)
     records = AllNodes(SHARED, TEAMS)
-    snapshot, everybody = agents.read_agents(project_store, records)
+    snapshot, everybody = agents.read_agents(project_store, records, _LIMITS)
     known: dict[str, Record] = {name: filled(name, node.value) for name, node in snapshot[records].items()}
     for name, table in (described or {}).items():
         known[name] = with_described(known.get(ids.thing_id(name, "team")) or new_team(name), table)
     tasks = _tasks_of(project_store, snapshot[AllLeases()])
     live = [agent for agent in everybody if agent["status"] != AgentStatus.LOST]
-    names = {*known, *tasks, *(agent["team"] for agent in live if agent["team"])}
-    return [
-        _as_shown(
-            known.get(name) or new_team(name), [agent for agent in live if agent["team"] == name], tasks.get(name, {})
-        )
-        for name in sorted(names)
-    ]
+    shown = []
+    for name in sorted({*known, *tasks, *(agent["team"] for agent in live if agent["team"])}):
+        of_team = [agent for agent in live if agent["team"] == name]
+        record = {**(known.get(name) or new_team(name)), "limits": _limits_of(snapshot[_LIMITS].value, name)}
+        shown.append(_as_shown(record, of_team, tasks.get(name, {})))
+    return shown
 
 
 def show(store: Store, project: str, team: str, *, described: Described | None = None) -> Record:
@@ -61,9 +63,18 @@ def show(store: Store, project: str, team: str, *, described: Described | None =
     return teams[team]
 
 
-def set_(store: Store, project: str, team: str, *, fields: Record, request: Request) -> Record:
-    """Make a team's record, or change the fields given (lead, members, escalation, limits, data). InvalidData for one
-    that would be escalated to itself."""
+def set_(
+    store: Store,
+    project: str,
+    team: str,
+    *,
+    fields: Record,
+    limits: Mapping[str, int | None] | None = None,
+    request: Request,
+) -> Record:
+    """Make a team's record, or change the fields given (lead, members, escalation, data). `limits` (running,
+    starts_per_minute, tokens; None for none) are those of the project's configuration, `limits.teams.<team>`.
+    InvalidData for a team that would be escalated to itself."""
     ids.thing_id(team, "team")
 
     def work(tx: Transaction) -> Record:
@@ -73,9 +84,12 @@ def set_(store: Store, project: str, team: str, *, fields: Record, request: Requ
             raise InvalidData(f"team {team} cannot be escalated to itself", hint="name another team, or an agent")
         if record != before:
             put(tx, TEAMS, team, before, record)
-        return record
+        for name, limit in (limits or {}).items():
+            put_config(tx, (LIMITS, TEAMS, team, name), limit)
+        return {**record, "limits": _limits_of(tx.fetch(_LIMITS)[0].value, team)}
 
-    return change_project(store, project, request, work, verb="team set", arguments=[team, fields])
+    arguments, first = [team, fields, dict(limits or {})], [Node(SHARED, TEAMS, team), _LIMITS]
+    return change_project(store, project, request, work, verb="team set", arguments=arguments, first=first)
 
 
 def ready(store: Store, project: str, team: str, *, withdraw: bool = False, request: Request) -> Record:
@@ -118,6 +132,12 @@ def with_described(record: Record, table: Mapping[str, Any]) -> Record:
     """The record with what coord.toml says where the record says nothing. InvalidData for what cannot be said there."""
     missing = {key: table[key] for key in DESCRIBED if key in table and not record[key]}
     return validate_team({**record, **missing})
+
+
+def _limits_of(stored: Any, team: str) -> dict[str, int]:
+    """What the team may have at most, as the project's configuration says."""
+    limit = limit_rules.read(stored).teams.get(team)
+    return {} if limit is None else {name: most for name, most in limit._asdict().items() if most is not None}
 
 
 def _tasks_of(project_store: ProjectStore, leases: Iterable[str]) -> dict[str, dict[str, int]]:

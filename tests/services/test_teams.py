@@ -8,7 +8,8 @@ import pytest
 
 from coordinator.models.errors import InvalidData, InvalidId, NotFound
 from coordinator.models.shapes import TEAM_FIELDS
-from coordinator.services import agents, sessions, tasks, teams
+from coordinator.rules import limits
+from coordinator.services import agents, sessions, shared, tasks, teams
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from tests.services import crew
@@ -77,6 +78,24 @@ def test_a_record_that_breaks_its_model_is_refused(shop: Crew, fields: dict[str,
     with pytest.raises(InvalidData):
         set_(shop, "qa", **fields)
     assert teams.list_(shop.store, shop.project) == []
+
+
+def test_limits_of_a_team_are_those_of_the_configuration(shop: Crew) -> None:
+    made = teams.set_(
+        shop.store,
+        shop.project,
+        "qa",
+        fields={},
+        limits={"running": 3, "tokens": 1_000, "starts_per_minute": None},
+        request=NOW,
+    )
+    assert made["limits"] == {"running": 3, "tokens": 1_000}
+    config = shared.get_config(shop.store, shop.project)
+    assert limits.read(config["limits"]).teams["qa"] == limits.Limit(3, None, 1_000)
+    teams.set_(shop.store, shop.project, "qa", fields={}, limits={"tokens": None}, request=NOW)
+    assert teams.show(shop.store, shop.project, "qa")["limits"] == {"running": 3}
+    with pytest.raises(InvalidData):
+        teams.set_(shop.store, shop.project, "qa", fields={}, limits={"walking": 1}, request=NOW)
 
 
 def test_what_a_record_says_beats_what_coord_toml_says(shop: Crew) -> None:
