@@ -98,3 +98,42 @@ def transitive_dependants(start: str, edges: Edges) -> list[str]:
                 found.append(waiting)
                 queue.append(waiting)
     return found
+
+
+class Behind:
+    """What waits behind each task, counted on one graph: all of it, and the longest chain of it. `open_tasks` are the
+    ids that are unfinished; what has ended waits for nothing, and nothing behind it waits through it."""
+
+    def __init__(self, edges: Edges, open_tasks: Collection[str], budget: int = 2_000_000) -> None:
+        self._turned = {
+            known: [one for one in waiting if one in open_tasks] for known, waiting in dependants(edges).items()
+        }
+        self._budget = budget
+        self._chains: dict[str, int] = {}
+
+    def count(self, task: str) -> int | None:
+        """How many tasks wait for it, directly or through others; None where counting has cost too much already."""
+        seen, queue = {task}, deque([task])
+        while queue and self._budget > 0:
+            waiting = self._turned.get(queue.popleft(), ())
+            self._budget -= 1 + len(waiting)
+            new = [one for one in waiting if one not in seen]
+            seen.update(new)
+            queue.extend(new)
+        return None if queue else len(seen) - 1
+
+    def chain(self, task: str) -> int:
+        """How many tasks stand one behind the other in the longest chain that waits for it. A circle ends a chain."""
+        path, on_path = [(task, iter(self._turned.get(task, ())))], {task}
+        while path:
+            current, following = path[-1]
+            ahead = next((one for one in following if one not in self._chains and one not in on_path), None)
+            if ahead is not None:
+                path.append((ahead, iter(self._turned.get(ahead, ()))))
+                on_path.add(ahead)
+                continue
+            path.pop()
+            on_path.discard(current)
+            known = (self._chains[one] for one in self._turned.get(current, ()) if one in self._chains)
+            self._chains[current] = max((1 + length for length in known), default=0)
+        return self._chains[task]

@@ -1,14 +1,17 @@
 """What to do next, out of real problems, most urgent first, each with the command that acts on it. Pure.
 
 Order: what stops everything (no owner), what stops others (failures and blocks, those that most tasks wait for first),
-what waits for a person, what waits for agents, what only wants to be looked at, and last the ordinary next step.
+what waits for a person, what waits for things and agents, what only wants to be looked at, and last the ordinary next
+step.
 """
 
 from __future__ import annotations
 
+import shlex
+
 from coordinator.models.states import SessionStatus
 from coordinator.rules.placement_words import RUNNER, counted, held_up
-from coordinator.rules.report_facts import Action, Facts
+from coordinator.rules.report_facts import Action, BlockedTask, Facts, FailedTask
 
 
 def next_actions(facts: Facts) -> list[Action]:
@@ -18,12 +21,16 @@ def next_actions(facts: Facts) -> list[Action]:
         return []
     return [
         *_about_the_session(facts),
-        *_about_failures(facts),
-        *_about_blocks(facts),
+        *_about_interrupted(facts),
+        *_about_stopped_tasks(facts),
         *_about_approvals(facts),
+        *_about_starving(facts),
         *_about_agents(facts),
+        *_about_reserved(facts),
         *_about_deferred(facts),
+        *_about_late_results(facts),
         *_about_conflicts(facts),
+        *_about_idle_agents(facts),
         *_ordinary(facts),
     ]
 
@@ -40,40 +47,117 @@ def _about_the_session(facts: Facts) -> list[Action]:
     return []
 
 
-def _about_failures(facts: Facts) -> list[Action]:
-    failed = sorted(facts["problems"]["failed"] or [], key=lambda task: (-task["waiting"], task["id"]))
-    actions = []
-    for task in failed:
-        number = task["waiting"]
-        waiting = f", and {counted(number, 'task waits', 'tasks wait')} for it" if number else ""
-        cause = f" ({task['error']})" if task["error"] else ""
-        text = (
-            f"Retry or drop {_named(task['id'], task['title'])}: it failed after {counted(task['attempts'], 'attempt')}"
-        )
-        actions.append(_do(f"{text}{cause}{waiting}", f"coord task retry {facts['session']['id']} {task['id']}"))
-    return actions
-
-
-def _about_blocks(facts: Facts) -> list[Action]:
-    blocked = sorted(facts["problems"]["blocked"] or [], key=lambda task: (-task["waiting"], task["id"]))
+def _about_interrupted(facts: Facts) -> list[Action]:
     return [
         _do(
-            f"Clear what blocks {_named(task['id'], task['title'])}: {task['reason'] or 'no reason was given'}",
-            f"coord task unblock {facts['session']['id']} {task['id']}",
+            f"Take session {one['id']} over: it has {counted(one['unfinished'], 'unfinished task')} and no leader",
+            f"coord session recover {one['id']}",
         )
-        for task in blocked
+        for one in facts["problems"]["interrupted"] or []
     ]
+
+
+def _about_stopped_tasks(facts: Facts) -> list[Action]:
+    """Failures and blocks as one list: first what most tasks wait for, of equal ones what failed."""
+    failed, blocked = facts["problems"]["failed"] or [], facts["problems"]["blocked"] or []
+    found = [(_weight(task), 0, task["id"], _about_failure(facts, task)) for task in failed]
+    found += [(_weight(task), 1, task["id"], _about_block(facts, task)) for task in blocked]
+    return [action for *_, action in sorted(found, key=lambda entry: entry[:3])]
+
+
+def _weight(task: FailedTask | BlockedTask) -> tuple[float, int]:
+    waiting = task["waiting"]
+    return (-float("inf") if waiting is None else -waiting), -task["chain"]
+
+
+def _about_failure(facts: Facts, task: FailedTask) -> Action:
+    cause = f" ({task['error']})" if task["error"] else ""
+    tried = counted(task["attempts"], "attempt")
+    text = f"Retry or drop {_named(task['id'], task['title'])}: it failed after {tried}{cause}{_behind(task)}"
+    return _do(text, f"coord task retry {facts['session']['id']} {task['id']}")
+
+
+def _about_block(facts: Facts, task: BlockedTask) -> Action:
+    reason = task["reason"] or "no reason was given"
+    text = f"Clear what blocks {_named(task['id'], task['title'])}: {reason}{_behind(task)}"
+    return _do(text, f"coord task unblock {facts['session']['id']} {task['id']}")
+
+
+def _behind(task: FailedTask | BlockedTask) -> str:
+    """`, and 7 tasks wait for it, 4 of them one behind the other`."""
+    if task["waiting"] == 0:
+        return ""
+    chain = f", {task['chain']} of them one behind the other" if task["chain"] > 1 else ""
+    if task["waiting"] is None:
+        return f", and many tasks wait for it{chain}"
+    return f", and {counted(task['waiting'], 'task waits', 'tasks wait')} for it{chain}"
 
 
 def _about_approvals(facts: Facts) -> list[Action]:
     approvals = sorted(facts["problems"]["approvals"] or [], key=lambda one: -one["waiting_ms"])
     return [
         _do(
-            f"Decide on phase {one['phase']} of workflow {one['workflow']}",
-            f"coord workflow approve {facts['session']['id']} {one['workflow']} {one['phase']} --by NAME",
+            f"Decide on phase {one['phase']} of {one['workflow']}, asked {_minutes(one['waiting_ms'])} ago",
+            f"coord workflow approve {facts['session']['id']} {one['workflow']} {one['phase']}"
+            f" --by {shlex.quote(one['by'] or 'NAME')}",
         )
         for one in approvals
     ]
+
+
+def _about_starving(facts: Facts) -> list[Action]:
+    project = facts["session"]["project"]
+    starving = sorted(facts["problems"]["starving"] or [], key=lambda one: (-(one["short_ms"] or 0), one["name"]))
+    actions = []
+    for one in starving:
+        waiting = counted(one["waiting"], "task waits", "tasks wait")
+        since = f" for {_minutes(one['short_ms'])}" if one["short_ms"] is not None else ""
+        have = "is not defined" if one["capacity"] is None else f"has {one['in_use']} of {one['capacity']} in use"
+        command = f"coord resource show {shlex.quote(one['name'])} --project {project}"
+        if one["kind"] == "limit":
+            command = f"coord resource list {project}"
+        elif one["capacity"] is None:
+            command = f"coord resource define {shlex.quote(one['name'])} --project {project} --capacity 1"
+        actions.append(_do(f"Make room: {waiting} for {one['name']}{since}, which {have}", command))
+    return actions
+
+
+def _about_reserved(facts: Facts) -> list[Action]:
+    return [
+        _do(
+            f"Give {_named(one['id'], one['title'])} to others: it is kept for {one['assignee']}, who is not there",
+            f"coord task release {facts['session']['id']} {one['id']}",
+        )
+        for one in facts["problems"]["reserved"] or []
+    ]
+
+
+def _about_late_results(facts: Facts) -> list[Action]:
+    return [
+        _do(
+            f"Look at the result of task {name} that came too late: it was kept and not applied",
+            f"coord task show {facts['session']['id']} {name}",
+        )
+        for name in facts["problems"]["late_results"] or []
+    ]
+
+
+def _about_idle_agents(facts: Facts) -> list[Action]:
+    idle = facts["problems"]["idle_agents"]
+    if not idle:
+        return []
+    some = ", ".join(idle[:5]) + (", …" if len(idle) > 5 else "")
+    verb = "is free, and no task that waits fits it" if len(idle) == 1 else "are free, and no task that waits fits them"
+    return [_do(f"{counted(len(idle), 'agent')} {verb}: {some}", f"coord agent list {facts['session']['project']}")]
+
+
+def _minutes(ms: int) -> str:
+    """`3 days`, `5 hours`, `12 minutes`: the largest unit, for how long something waits."""
+    minutes = ms // 60_000
+    for size, unit in ((1440, "day"), (60, "hour")):
+        if minutes >= size:
+            return counted(minutes // size, unit)
+    return counted(minutes, "minute")
 
 
 def _about_agents(facts: Facts) -> list[Action]:
@@ -89,7 +173,9 @@ def _about_agents(facts: Facts) -> list[Action]:
     for one in unplaced:
         options = "".join(map(_worker_option, one["capabilities"]))
         text = f"Bring an agent for {counted(one['tasks'], 'task')}: {one['reason']}"
-        actions.append(_do(text, f"coord worker --project {project} --team {one['team'] or 'TEAM'}{options}"))
+        actions.append(
+            _do(text, f"coord worker --project {project} --team {one['team'] or _some_team(facts)}{options}")
+        )
     for agent in facts["problems"]["lost_agents"] or []:
         command = f"coord agent show {agent['id']} --project {project}"
         text = f"See what became of agent {agent['id']}{_of_team(agent['team'])}: it stopped renewing"
@@ -126,6 +212,12 @@ def _ordinary(facts: Facts) -> list[Action]:
         text = f"Start {counted(problems['ready'], 'task')} that nothing holds back"
         return [_do(text, f"coord rebalance {session['id']}")]
     return []
+
+
+def _some_team(facts: Facts) -> str:
+    """For tasks of no team, which any team takes: one that has something to do here."""
+    known = [*(team for team in (one["team"] for one in facts["problems"]["unplaced"] or []) if team)]
+    return next(iter([*known, *facts["other_teams"]]), "general")
 
 
 def _worker_option(capability: str) -> str:

@@ -6,7 +6,7 @@ the time of the measurements beside it. The JSON form of a report is these facts
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import TypedDict, cast
 
 
 class SessionFacts(TypedDict):
@@ -94,13 +94,15 @@ class ResourceFacts(TypedDict):
 
 
 class FailedTask(TypedDict):
-    """`waiting` counts the tasks that wait for it, directly or through others."""
+    """`waiting` counts the unfinished tasks that wait for it, directly or through others (None: too many to count),
+    `chain` how many of them stand one behind the other."""
 
     id: str
     title: str | None
     attempts: int
     error: str | None
-    waiting: int
+    waiting: int | None
+    chain: int
 
 
 class BlockedTask(TypedDict):
@@ -109,7 +111,8 @@ class BlockedTask(TypedDict):
     id: str
     title: str | None
     reason: str | None
-    waiting: int
+    waiting: int | None
+    chain: int
 
 
 class UnplacedTasks(TypedDict):
@@ -149,16 +152,44 @@ class DeferredTask(TypedDict):
 
 
 class Approval(TypedDict):
-    """A phase that waits for somebody's yes."""
+    """A phase that waits for somebody's yes; `by` is one who may give it, None where the workflow names nobody."""
 
     workflow: str
     phase: str
     waiting_ms: int
+    by: str | None
+
+
+class InterruptedSession(TypedDict):
+    """Another session of the project whose leader gives no sign of life while it has unfinished tasks."""
+
+    id: str
+    unfinished: int
+
+
+class ReservedTask(TypedDict):
+    """A task that is kept for somebody who is not there, so nobody takes it."""
+
+    id: str
+    title: str | None
+    assignee: str
+
+
+class StarvingThing(TypedDict):
+    """A resource, path or limit that `waiting` tasks want and cannot have; `kind` as `resource list` has it."""
+
+    name: str
+    kind: str
+    waiting: int
+    in_use: int
+    capacity: int | None
+    short_ms: int | None
 
 
 class ProblemFacts(TypedDict):
-    """What asks for somebody's hand. None: not looked at. `ready` counts tasks that an agent could take now,
-    `unfinished` and `total` all tasks of the session."""
+    """What asks for somebody's hand. None: not looked at. `late_results` are tasks with a result that came too late,
+    `idle_agents` those that are free while no task that waits fits them. `ready` counts tasks that an agent could take
+    now, `unfinished` and `total` all tasks of the session."""
 
     failed: list[FailedTask] | None
     blocked: list[BlockedTask] | None
@@ -167,6 +198,11 @@ class ProblemFacts(TypedDict):
     broken_agents: list[BrokenAgent] | None
     deferred: list[DeferredTask] | None
     approvals: list[Approval] | None
+    interrupted: list[InterruptedSession] | None
+    reserved: list[ReservedTask] | None
+    starving: list[StarvingThing] | None
+    late_results: list[str] | None
+    idle_agents: list[str] | None
     conflicts: int | None
     ready: int | None
     unfinished: int | None
@@ -220,17 +256,5 @@ def nothing_measured(session_id: str, project: str) -> Facts:
             "state_bytes": None,
             "measured_at": None,
         },
-        "problems": {
-            "failed": None,
-            "blocked": None,
-            "unplaced": None,
-            "lost_agents": None,
-            "broken_agents": None,
-            "deferred": None,
-            "approvals": None,
-            "conflicts": None,
-            "ready": None,
-            "unfinished": None,
-            "total": None,
-        },
+        "problems": cast(ProblemFacts, dict.fromkeys(ProblemFacts.__annotations__)),
     }

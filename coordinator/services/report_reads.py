@@ -1,19 +1,26 @@
-"""What one report is made from: all records of a session and its project in one MULTI, then what tasks wait for and the
-size of the state."""
+"""What one report is made from: all records of a session and its project in one MULTI, then what is short, which other
+sessions have lost their leader, and the size of the state."""
 
 from __future__ import annotations
 
 from coordinator.models.clock import instant
 from coordinator.models.shapes import Record
-from coordinator.models.states import AgentStatus
-from coordinator.services import agents, sync
+from coordinator.models.states import AgentStatus, SessionStatus
+from coordinator.rules import graph
+from coordinator.rules.lifecycle import unfinished
+from coordinator.rules.validation import role_of
+from coordinator.services import admission, agents, resource_view, sync
 from coordinator.services.request import session_not_found
-from coordinator.services.session_view import show_session
+from coordinator.services.session_view import is_whole, show_session
+from coordinator.services.sessions import session_names
 from coordinator.store.connection import Store
-from coordinator.store.documents import CONFLICTS, RECORD, SESSION, WORKFLOWS
-from coordinator.store.keys import session_member
+from coordinator.store.damage import fetch_sound
+from coordinator.store.documents import CONFLICTS, ORPHANS, RECORD, SESSION, WORKFLOWS
+from coordinator.store.found import Snapshot
+from coordinator.store.keys import SHARED, session_member
 from coordinator.store.measures import state_bytes
-from coordinator.store.reads import AllLeases, AllNodes, Names, Node, SetMembers
+from coordinator.store.project import ProjectStore
+from coordinator.store.reads import AllLeases, AllNodes, Counts, Names, Node
 
 
 class Measured:
@@ -24,8 +31,10 @@ class Measured:
         project_store = store.project(project)
         record, conflicts = Node(name, SESSION, RECORD), Names(name, CONFLICTS)
         coordination, counting = AllNodes(name, "coordination"), sync.Reads(name)
-        runs = AllNodes(name, WORKFLOWS)
-        snapshot, everybody = agents.read_agents(project_store, record, conflicts, coordination, runs, *counting.all)
+        runs, late, teams = AllNodes(name, WORKFLOWS), Names(name, ORPHANS), AllNodes(SHARED, "teams")
+        gates = admission.reads(project_store.keys, name)
+        own = (record, conflicts, coordination, runs, late, teams, *gates)
+        snapshot, everybody = agents.read_agents(project_store, *own, *counting.all)
         found = snapshot[record]
         if not found.exists:
             raise session_not_found(store, session_id)
@@ -47,11 +56,17 @@ class Measured:
         self.agents: list[Record] = [
             agent for agent in everybody if agent["session"] in (None, session_id) or agent["id"] in mine
         ]
-        waits = {
-            task["id"]: SetMembers(project_store.keys.waiting(name, task["id"])) for task in self.tasks if task["after"]
+        self.everybody = {agent["id"] for agent in everybody}
+        self.roles = {role_of(agent) for agent in self.everybody}
+        self.facts = snapshot
+        self.late_results: list[str] = snapshot[late]
+        self.teams: dict[str, Record] = {team: node.value for team, node in snapshot[teams].items()}
+        statuses = {task["id"]: task["status"] for task in self.tasks}
+        self.waiting: dict[str, list[str]] = {
+            task["id"]: graph.unmet(task, statuses) for task in self.tasks if task["after"]
         }
-        second = project_store.fetch(*waits.values())
-        self.waiting: dict[str, list[str]] = {task_id: second[read] for task_id, read in waits.items()}
+        self.interrupted = _interrupted(project_store, snapshot, but=name)
+        self.things = resource_view.list_(store, project)
         self.state_bytes = state_bytes(project_store, name)
 
     def of_team(self, team: str) -> list[Record]:
@@ -63,3 +78,28 @@ class Measured:
             for agent in self.agents
             if agent["status"] != AgentStatus.LOST and (team is None or agent["team"] == team)
         ]
+
+
+def _interrupted(project: ProjectStore, snapshot: Snapshot, *, but: str) -> list[Record]:
+    """Other sessions whose time is over while they are not finished → `{id, unfinished}`."""
+    leases = snapshot[AllLeases()]
+    over = [
+        name
+        for name in session_names(leases)
+        if name != but and leases[session_member(name)].deadline_ms <= snapshot.now_ms
+    ]
+    if not over:
+        return []
+    records = {name: Node(name, SESSION, RECORD) for name in over}
+    counts = {name: Counts(project.keys.counts(name)) for name in over}
+    seen, broken = fetch_sound(project, *records.values(), *counts.values())
+    found = []
+    for name in over:
+        if broken & {records[name], counts[name]} or not is_whole(seen[records[name]].value):
+            continue
+        record = seen[records[name]].value
+        status = show_session(record, 1, leases[session_member(name)], snapshot.now_ms)["status"]
+        left = sum(number for key, number in seen[counts[name]].items() if unfinished(key.rpartition(":")[2]))
+        if status == SessionStatus.INTERRUPTED and left > 0:
+            found.append({"id": record["id"], "unfinished": left})
+    return found

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
 
+from cli.root import run
 from coordinator.models.clock import parse_instant_us
+from coordinator.models.errors import CoordError
 from coordinator.models.states import AgentKind
-from coordinator.services import closing, conflicts, sessions, state, tasks, working
+from coordinator.services import claims, closing, conflicts, resources, sessions, state, tasks, working
 from coordinator.services.holding import Holder
 from coordinator.store.connection import Store
 from tests.services.sites import NOW, Site, busy
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -101,3 +105,84 @@ def test_a_session_where_all_goes_well_asks_for_nothing(site: Site) -> None:
     site.agent("ann")
     site.claim("ann")
     assert site.report()["markdown"].endswith("1. Nothing asks for attention\n")
+
+
+def test_blocked_chains_are_counted_with_their_length(site: Site) -> None:
+    for name, after in (("a", []), ("b", ["a"]), ("c", ["b"]), ("d", ["a"])):
+        site.add(name, after=after)
+    site.set("execution.tasks.a.status", "blocked")
+    (blocked,) = site.report()["problems"]["blocked"]
+    assert (blocked["waiting"], blocked["chain"]) == (3, 2)
+
+
+def test_tasks_kept_for_nobody_late_results_and_idle_agents_are_named(site: Site) -> None:
+    site.agent("ann", "qa")
+    site.agent("idle-1", "design")
+    site.add("kept", team="qa")
+    tasks.assign(site.store, site.session, "kept", "ghost", request=NOW)
+    site.add("role", team="qa")
+    tasks.assign(site.store, site.session, "role", "idle", request=NOW)
+    site.add("alone", team="ops")
+    site.add("late", team="qa")
+    task = site.claim("ann")
+    working.release(site.store, site.session, "late", Holder("ann", task["epoch"]), request=NOW)
+    with pytest.raises(CoordError):
+        working.complete(site.store, site.session, "late", Holder("ann", task["epoch"]), result=1, request=NOW)
+    problems = site.report()["problems"]
+    assert [one["id"] for one in problems["reserved"]] == ["kept"]
+    assert problems["late_results"] == ["late"]
+    assert problems["idle_agents"] == ["idle-1"]
+
+
+def test_other_sessions_without_a_leader_are_named_while_they_have_work(site: Site) -> None:
+    for name in ("left", "empty", "paused"):
+        sessions.create(site.store, site.project, mode="testing", name=name, ttl_ms=1, request=NOW)
+    other = f"{site.project}.left"
+    tasks.submit(site.store, other, [{"id": "t", "title": "T"}], request=NOW)
+    eventually(lambda: sessions.show(site.store, other)["status"] == "interrupted", "the end of its time")
+    found = site.report()
+    assert found["problems"]["interrupted"] == [{"id": other, "unfinished": 1}]
+    assert found["next_actions"][0]["command"] == f"coord session recover {other}"
+
+
+def test_what_is_short_is_no_want_of_an_agent(site: Site) -> None:
+    site.agent("ann", "qa", slots=2)
+    resources.define(site.store, site.project, "gpu", 1, request=NOW)
+    for name in ("t1", "t2"):
+        site.add(name, team="qa", resources={"gpu": 1})
+    site.claim("ann")
+    claims.next_(site.store, site.session, "ann", claim=True, request=NOW)
+    problems = site.report()["problems"]
+    assert problems["unplaced"] == []
+    assert [(one["name"], one["waiting"], one["in_use"], one["capacity"]) for one in problems["starving"]] == [
+        ("gpu", 1, 1, 1)
+    ]
+
+
+def test_every_command_of_an_action_runs_as_written(
+    real_store: Store, real_url: str, project: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = Site(real_store, project)
+    busy(site)
+    site.add("broken", team="qa", max_attempts=1)
+    site.set("execution.tasks.broken.status", "failed")
+    site.add("kept", team="qa")
+    tasks.assign(real_store, site.session, "kept", "ghost", request=NOW)
+    site.add("short", team="qa", resources={"gpu": 1})
+    site.agent("zoe", "qa", slots=9)
+    while claims.next_(real_store, site.session, "zoe", claim=True, request=NOW):
+        pass  # what is left is short of a resource that nobody has defined
+    early, late = parse_instant_us("2026-01-01T00:00:00Z"), parse_instant_us("2026-01-02T00:00:00Z")
+    for at, value in ((late, 1), (early, 2)):
+        state.merge(real_store, site.session, "planning.x", {"a": value}, at_us=at, request=NOW)
+    monkeypatch.setenv("COORD_REDIS_URL", real_url)
+    actions = site.report()["next_actions"]
+    kinds = {tuple(shlex.split(action["command"])[1:3]) for action in actions}
+    assert len(kinds) >= 6, kinds
+    for action in actions:
+        words = shlex.split(action["command"])
+        assert words[0] == "coord"
+        if words[1] == "worker":
+            continue  # it does not end by itself
+        code = run(words[1:])
+        assert code == 0, f"{action['command']}: {capsys.readouterr().err}"

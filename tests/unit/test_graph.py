@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.models.errors import InvalidData
@@ -83,3 +83,46 @@ def test_unmet_dependencies_are_those_not_completed_and_those_that_nobody_knows(
 
 def test_dependants_are_listed_once_however_often_they_say_so() -> None:
     assert graph.dependants({"b": ["a", "a"], "c": ["a"]}) == {"a": ["b", "c"]}
+
+
+ACYCLIC = st.lists(st.lists(st.integers(0, 9), max_size=3), max_size=10).map(
+    lambda rows: {f"t{number}": [f"t{one}" for one in row if one < number] for number, row in enumerate(rows)}
+)
+
+
+@settings(deadline=None)
+@given(ACYCLIC, st.sets(st.sampled_from([f"t{number}" for number in range(10)])))
+def test_what_waits_behind_a_task_is_counted_through_open_tasks_alone(edges: Edges, ended: set[str]) -> None:
+    open_tasks = set(edges) - ended
+    behind = graph.Behind(edges, open_tasks)
+
+    def waiting(task: str) -> set[str]:
+        return {one for one in open_tasks if task in edges[one]}
+
+    def longest(task: str) -> int:
+        return max((1 + longest(one) for one in waiting(task)), default=0)
+
+    for task in edges:
+        seen: set[str] = set()
+        todo = [task]
+        while todo:
+            new = waiting(todo.pop()) - seen
+            seen |= new
+            todo += new
+        assert (behind.count(task), behind.chain(task)) == (len(seen), longest(task))
+
+
+@settings(deadline=None)
+@given(ANY_GRAPH)
+def test_a_circle_behind_a_task_comes_to_an_end(edges: Edges) -> None:
+    behind = graph.Behind(edges, set(IDS))
+    for task in edges:
+        assert behind.chain(task) >= 0
+        assert behind.count(task) is not None
+
+
+def test_counting_that_costs_too_much_is_given_up() -> None:
+    edges = {f"t{number}": [f"t{number - 1}"] for number in range(1, 100)}
+    behind = graph.Behind(edges, set(edges), budget=50)
+    assert behind.count("t0") is None
+    assert behind.chain("t0") == 99

@@ -115,7 +115,7 @@ def line(id_: str, title: str | None = None, agent: str | None = None, reason: s
 
 
 def failed(id_: str, waiting: int = 0, error: str | None = None, title: str | None = None) -> dict[str, Any]:
-    return {"id": id_, "title": title, "attempts": 3, "error": error, "waiting": waiting}
+    return {"id": id_, "title": title, "attempts": 3, "error": error, "waiting": waiting, "chain": min(waiting, 1)}
 
 
 def test_what_was_not_measured_is_unknown_everywhere() -> None:
@@ -141,7 +141,8 @@ def test_what_was_measured_stands_in_the_places_of_the_template() -> None:
 
 
 def test_nothing_to_do_is_said_only_when_everything_was_looked_at() -> None:
-    lists = ("failed", "blocked", "unplaced", "lost_agents", "broken_agents", "deferred", "approvals")
+    lists = ["failed", "blocked", "unplaced", "lost_agents", "broken_agents", "deferred", "approvals", "interrupted"]
+    lists += ["reserved", "starving", "late_results", "idle_agents"]
     quiet: dict[str, Any] = {key: [] for key in lists}
     counts = {"conflicts": 0, "ready": 0, "unfinished": 2, "total": 3}
     assert markdown(facts(problems={**quiet, **counts})).endswith("1. Nothing asks for attention\n")
@@ -184,44 +185,67 @@ def test_the_worker_to_bring_has_what_the_tasks_need(capability: str, option: st
     assert made[0]["command"] == f"coord worker --project shop --team qa{option}"
 
 
+PROBLEMS: dict[str, Any] = {
+    "failed": [failed("small", 1), failed("large", 5), failed("leaf")],
+    "blocked": [{"id": "b", "title": None, "reason": "no budget", "waiting": 3, "chain": 2}],
+    "approvals": [
+        {"workflow": "release", "phase": "ship", "waiting_ms": 1, "by": None},
+        {"workflow": "triage", "phase": "ask", "waiting_ms": 7_200_000, "by": "ann lee"},
+    ],
+    "interrupted": [{"id": "shop.old", "unfinished": 2}],
+    "reserved": [{"id": "r", "title": None, "assignee": "ghost"}],
+    "starving": [
+        {"name": "gpu", "kind": "resource", "waiting": 1, "in_use": 2, "capacity": 2, "short_ms": 60_000},
+        {"name": "tpu", "kind": "resource", "waiting": 2, "in_use": 0, "capacity": None, "short_ms": None},
+        {"name": "running", "kind": "limit", "waiting": 1, "in_use": 3, "capacity": 3, "short_ms": 1},
+    ],
+    "late_results": ["late"],
+    "idle_agents": ["qa-7"],
+    "unplaced": [
+        {
+            "team": "qa",
+            "capabilities": ["browser", "runner:claude"],
+            "reason": "no live agent",
+            "tasks": 2,
+        }
+    ],
+    "lost_agents": [{"id": "qa-1", "team": "qa", "kind": "push"}],
+    "broken_agents": [{"id": "qa-2", "team": "qa", "until": "2026-01-01", "reason": "its last 5 tasks"}],
+    "deferred": [{"id": "d", "title": None, "runs": 7, "reason": "quota", "retry_at": None}],
+    "conflicts": 1,
+    "ready": 3,
+}
+
+
 def test_actions_come_most_urgent_first_each_with_its_command() -> None:
-    made = next_actions(
-        facts(
-            session={"status": "interrupted"},
-            problems={
-                "failed": [failed("small", 1), failed("large", 5)],
-                "blocked": [{"id": "b", "title": None, "reason": "no budget", "waiting": 0}],
-                "approvals": [{"workflow": "release", "phase": "ship", "waiting_ms": 1}],
-                "unplaced": [
-                    {
-                        "team": "qa",
-                        "capabilities": ["browser", "runner:claude"],
-                        "reason": "no live agent",
-                        "tasks": 2,
-                    }
-                ],
-                "lost_agents": [{"id": "qa-1", "team": "qa", "kind": "push"}],
-                "broken_agents": [{"id": "qa-2", "team": "qa", "until": "2026-01-01", "reason": "its last 5 tasks"}],
-                "deferred": [{"id": "d", "title": None, "runs": 7, "reason": "quota", "retry_at": None}],
-                "conflicts": 1,
-                "ready": 3,
-            },
-        )
-    )
+    made = next_actions(facts(session={"status": "interrupted"}, problems=PROBLEMS))
     assert [action["command"] for action in made] == [
         "coord session recover shop.k3f9",
+        "coord session recover shop.old",
         "coord task retry shop.k3f9 large",
-        "coord task retry shop.k3f9 small",
         "coord task unblock shop.k3f9 b",
+        "coord task retry shop.k3f9 small",
+        "coord task retry shop.k3f9 leaf",
+        "coord workflow approve shop.k3f9 triage ask --by 'ann lee'",
         "coord workflow approve shop.k3f9 release ship --by NAME",
+        "coord resource show gpu --project shop",
+        "coord resource list shop",
+        "coord resource define tpu --project shop --capacity 1",
         "coord agent resume qa-2 --project shop",
         "coord worker --project shop --team qa --capability browser --runner claude",
         "coord agent show qa-1 --project shop",
+        "coord task release shop.k3f9 r",
         "coord task show shop.k3f9 d",
+        "coord task show shop.k3f9 late",
         "coord state conflicts shop.k3f9 list",
+        "coord agent list shop",
         "coord rebalance shop.k3f9",
     ]
-    assert "1 task waits for it" in made[2]["action"]
+    words = [action["action"] for action in made]
+    assert words[3] == "Clear what blocks task b: no budget, and 3 tasks wait for it, 2 of them one behind the other"
+    assert words[4].endswith(", and 1 task waits for it")
+    assert words[6] == "Decide on phase ask of triage, asked 2 hours ago"
+    assert words[8] == "Make room: 1 task waits for gpu for 1 minute, which has 2 of 2 in use"
 
 
 @pytest.mark.parametrize(
