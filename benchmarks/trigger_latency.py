@@ -21,7 +21,7 @@ from benchmarks.seeding import DAY_MS
 from benchmarks.server import running
 from coordinator.models.clock import parse_instant_us
 from coordinator.models.states import AgentKind
-from coordinator.services import agents, claims, events, sessions, shared, tasks, teams, working
+from coordinator.services import agents, claims, events, resources, sessions, shared, state, tasks, teams, working
 from coordinator.services.holding import Holder
 from coordinator.services.request import Request
 from coordinator.store.connection import Store, store_at
@@ -82,7 +82,9 @@ Trigger = Callable[[Place], float]
 
 
 def _ms(place: Place, task: str, since_us: int) -> float:
-    return (int(place.event("task:assigned", task, since_us)["revision"]) - since_us) / 1000
+    took = (int(place.event("task:assigned", task, since_us)["revision"]) - since_us) / 1000
+    tasks.cancel(place.store, place.session, task, request=REQUEST)  # nobody claims it, and it must not come back
+    return took
 
 
 def submitted(place: Place) -> float:
@@ -130,13 +132,22 @@ def lost_agent(place: Place) -> float:
     return _ms(place, task, parse_instant_us(claimed["lease_expires_at"]))
 
 
+def resource_released(place: Place) -> float:
+    """From the end of the task that had the last one to the next that wants one."""
+    who, name = place.agent(slots=2), f"r{next(place.numbers)}"
+    resources.define(place.store, place.project, name, capacity=1, request=REQUEST)
+    first = place.submit(who, resources={name: 1})
+    epoch = place.started(first, who)
+    second = place.submit(who, resources={name: 1})
+    working.complete(place.store, place.session, first, Holder(who, epoch), request=REQUEST)
+    return _ms(place, second, int(place.event("task:completed", first)["revision"]))
+
+
 def team_ready(place: Place) -> float:
     who = place.agent()
     name = who.partition("#")[0]
-    shared_path = "coordination.dependencies"
-    from coordinator.services import state
-
-    state.set_(place.store, place.session, shared_path, {name: [f"{name}-first"]}, request=REQUEST)
+    first = {name: [f"{name}-first"]}
+    state.set_(place.store, place.session, "coordination.dependencies", first, request=REQUEST)
     waited_for = place.submit(f"{name}-first")
     task = place.submit(who)
     since = place.now()
@@ -189,6 +200,7 @@ TRIGGERS: dict[str, Trigger] = {
     "a task ends: what depends on it": dependency,
     "an agent comes": new_agent,
     "an agent is gone: its lease ends": lost_agent,
+    "a resource is released": resource_released,
     "`team ready`": team_ready,
     "a session is resumed": resumed_session,
     "the pause after a failure ends": ended_pause,

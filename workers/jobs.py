@@ -47,18 +47,18 @@ def rebalance(project: str) -> None:
 
 
 def sweep(project: str) -> None:
-    """Act on every deadline that has passed, ring again for assignments that nobody took, and place what came free."""
+    """Act on every deadline that has passed, place what came free, and ring again for assignments that nobody took."""
     from coordinator.services import balance, queues, reaping, ringing
 
     def work() -> None:
         done = reaping.sweep(store(), project)
-        ringing.ring_again(store(), project)
         if done["agent"]:
             queues.forget_the_dead(store(), project)
         if any(done[kind] for kind in ("task", "agent", "retry", "spread", "workflow", "breaker")):
             balance.rebalance_project(store(), project)
 
     _with_care("sweep", project, work)
+    _with_care("sweep", project, lambda: ringing.ring_again(store(), project))
 
 
 def sync(project: str) -> None:

@@ -34,25 +34,34 @@ AGAIN_S = 10
 """An assignment that nobody claims is rung for again at most once in this time."""
 
 
-def ring(
-    store: Store, project: str, agent: str, session_id: str, task_id: str, epoch: int, *, again: bool = False
-) -> bool:
-    """Tell an agent's workers that a task was assigned to it. False when this time slot has been rung in already."""
-    number = int(time.time() // AGAIN_S) if again else 0
-    if again and not _first(store, project, f"bell-{_digest(session_id, task_id, epoch)}", number, AGAIN_S):
-        return False
-    arguments = [project, session_id, task_id, epoch]
-    _enqueue(store, project, [_Job(agent, RUN_TASK, arguments, _digest(*arguments, number))])
-    return True
+Assignment = tuple[str, str, str, int]
+"""An agent, and what it was given: session id, task, epoch."""
 
 
-def ring_all(store: Store, project: str, assignments: Sequence[tuple[str, str, str, int]]) -> None:
-    """`ring` for many at once, each (agent, session id, task, epoch): a round trip per hundreds, not one per bell."""
+def ring(store: Store, project: str, agent: str, session_id: str, task_id: str, epoch: int) -> None:
+    """Tell an agent's workers that a task was assigned to it."""
+    ring_all(store, project, [(agent, session_id, task_id, epoch)])
+
+
+def ring_again(store: Store, project: str, assignments: Sequence[Assignment]) -> int:
+    """As `ring_all`, for those that were not rung for again in this time slot of AGAIN_S. Returns how many."""
+    number = int(time.time() // AGAIN_S)
+    words = [f"bell-{_digest(*assigned)}" for _, *assigned in assignments]
+    slots = [("SET", Keys(project).slot(word, number), "rung", "NX", "PX", AGAIN_S * 2_000) for word in words]
+    with store.translated():
+        taken = store.wire.transaction(slots) if slots else []
+    late = [one for one, is_first in zip(assignments, taken, strict=True) if is_first]
+    ring_all(store, project, late, number)
+    return len(late)
+
+
+def ring_all(store: Store, project: str, assignments: Sequence[Assignment], number: int = 0) -> None:
+    """`ring` for many at once, a round trip per hundreds; `number` tells the bells of one assignment apart."""
     for start in range(0, len(assignments), TOGETHER):
         made = []
         for agent, *assigned in assignments[start : start + TOGETHER]:
             arguments = [project, *assigned]
-            made.append(_Job(agent, RUN_TASK, arguments, _digest(*arguments, 0)))
+            made.append(_Job(agent, RUN_TASK, arguments, _digest(*arguments, number)))
         _enqueue(store, project, made)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.services import agents, balance, queues, ringing
+from coordinator.services import agents, balance, project_plan, queues, ringing
 from coordinator.services.request import Request
 from coordinator.store import bells
 from coordinator.store.connection import Store
@@ -44,9 +44,12 @@ def test_the_queue_of_an_agent_that_is_gone_is_taken_away_with_its_bells(crew: C
     assert queues.forget_the_dead(crew.store, crew.project) == []
 
 
-def test_when_rq_has_lost_everything_each_assignment_is_rung_for_again(crew: Crew) -> None:
+def test_when_rq_has_lost_everything_each_assignment_is_rung_for_again(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client: Any = crew.store.commands
     client.delete(*rq_keys(crew))
+    monkeypatch.setattr(ringing, "LEFT_MS", project_plan.CLAIM_WITHIN_MS)
     assert ringing.ring_again(crew.store, crew.project) == 2
     assert (queued(crew.store, crew.project, "w1"), queued(crew.store, crew.project, "w2")) == (1, 1)
 

@@ -31,7 +31,7 @@ def jobs(store: Store, project: str, queue: str) -> list[dict[str, Any]]:
 
 
 def test_a_bell_says_which_task_and_epoch_and_no_more(real_store: Store, project: str) -> None:
-    assert bells.ring(real_store, project, "ann", f"{project}.s1", "build.x:1", 17)
+    bells.ring(real_store, project, "ann", f"{project}.s1", "build.x:1", 17)
     (job,) = jobs(real_store, project, "ann")
     assert job["function"] == "workers.jobs.run_task"
     assert job["arguments"] == [project, f"{project}.s1", "build.x:1", 17]
@@ -51,11 +51,12 @@ def test_bells_of_another_epoch_are_other_jobs_and_a_doubled_one_is_not(real_sto
 def test_a_bell_is_rung_again_once_in_a_time(real_store: Store, project: str, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000_000.0
     monkeypatch.setattr("coordinator.store.bells.time.time", lambda: now)
-    again = [bells.ring(real_store, project, "ann", f"{project}.s1", "t", 17, again=True) for _ in range(3)]
-    assert again == [True, False, False]
-    assert bells.ring(real_store, project, "ann", f"{project}.s1", "t", 18, again=True)
+    one, other = [("ann", f"{project}.s1", "t", epoch) for epoch in (17, 18)]
+    assert [bells.ring_again(real_store, project, [one]) for _ in range(3)] == [1, 0, 0]
+    assert bells.ring_again(real_store, project, [one, other]) == 1
     now += bells.AGAIN_S
-    assert bells.ring(real_store, project, "ann", f"{project}.s1", "t", 17, again=True)
+    assert bells.ring_again(real_store, project, [one]) == 1
+    assert bells.ring_again(real_store, project, []) == 0
     assert len({job["id"] for job in jobs(real_store, project, "ann")}) == 3
 
 

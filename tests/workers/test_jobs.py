@@ -189,7 +189,7 @@ def test_a_late_and_a_doubled_bell_do_nothing(work: Work, monkeypatch: pytest.Mo
     with slot(work, agent):
         work.submit("job", "sh", "-c", "echo run >> runs")
         (placed,) = work.place()
-        bells.ring(work.store, work.project, "ann", work.session, "job", placed["epoch"], again=True)
+        bells.ring_again(work.store, work.project, [("ann", work.session, "job", placed["epoch"])])
         done = work.when("job", "completed")
         bells.ring(work.store, work.project, "ann", work.session, "job", placed["epoch"])
         work.submit("next", "true")
