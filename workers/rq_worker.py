@@ -234,7 +234,7 @@ def main() -> int:
         processes.prctl()(processes.PR_SET_CHILD_SUBREAPER, 1)
         worker.work(logging_level="WARNING")
         return 0
-    ticker = Ticker(store, project)
+    ticker = Ticker(store, project, serves=True)
     ticker.start()
     try:
         worker.work(logging_level="WARNING")

@@ -34,7 +34,7 @@ LISTEN_S = 5.0
 SWEPT_TOGETHER_S = 0.2
 """Deadlines that pass within this time are acted on by one sweep, whoever saw them pass."""
 LATE_S = 0.5
-"""After so long, who rang looks whether it was placed: the process that took the bell may have been killed with it."""
+"""After so long, every ticker looks whether it was placed: the process that was to do it may have been killed."""
 LOOKS = 2
 
 
@@ -49,8 +49,9 @@ class Owed(NamedTuple):
 class Ticker:
     """Three daemon threads of a process, from `start` to `stop`."""
 
-    def __init__(self, store: Store, project: str) -> None:
-        self.store, self.project = store, project
+    def __init__(self, store: Store, project: str, *, serves: bool = False) -> None:
+        """`serves`: this process is the project's system worker."""
+        self.store, self.project, self._serves = store, project, serves
         self._stopped = threading.Event()
         self._rung: dict[str, int] = {}
         self._is_serving = False
@@ -170,23 +171,31 @@ class Ticker:
         return LISTEN_S if self._owed is None else max(0.001, self._owed.look_at - time.monotonic())
 
     def _place(self) -> None:
-        """Ring at once. Where this moment's slot is taken, that job may have begun before our event: so in the next."""
-        if not self._ring("rebalance", TOGETHER_S):
+        """At once, by the system worker's own ticker; by any where none lives. Where this moment's slot is taken, that
+        plan may have been made before our event: so in the next."""
+        if not self._serves and self._is_served():
+            return  # it has heard the same; whether it did it is looked at soon
+        if not self._place_here("rebalance", TOGETHER_S):
             self._stopped.wait(TOGETHER_S - time.time() % TOGETHER_S)
             if not self._newest or bells.placed_up_to(self.store, self.project) < self._newest:
-                self._ring("rebalance", TOGETHER_S)
+                self._place_here("rebalance", TOGETHER_S)
+
+    def _place_here(self, slot: str, slot_s: float) -> bool:
+        is_mine = bells.take_slot(self.store, self.project, slot, slot_s=slot_s) is not None
+        if is_mine:
+            jobs.rebalance(self.project)
+        return is_mine
 
     def _make_sure(self, owed: Owed) -> None:
-        """Whoever was rung for, or took the slot, has placed the work by now; or it is done here, by one of those who
-        notice. The clock does what is left undone even so."""
+        """Whoever was to place the work has done so by now; or one of those who notice does it. The clock does what is
+        left undone even so."""
         if bells.placed_up_to(self.store, self.project) >= owed.revision:
             self._owed = None
             if self._newest > owed.revision:
                 self._owe()
             return
         self._owed = Owed(owed.revision, owed.look_at + LATE_S, owed.looks - 1) if owed.looks > 1 else None
-        if bells.take_slot(self.store, self.project, "late", slot_s=LATE_S) is not None:
-            jobs.rebalance(self.project)
+        self._place_here("late", LATE_S)
 
     def _react(self, entry: Entry) -> None:
         """Blockers that were raised by hand; done once, mostly by the command that raised them."""

@@ -183,12 +183,38 @@ def test_what_happened_while_something_was_owed_has_its_turn(
     assert done == []
 
 
-def test_a_burst_makes_one_job_that_waits(real_store: Store, project: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_waits_answers_what_is_rung_for_meanwhile(
+    real_store: Store, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bells, "system_workers", lambda *_: 1)
     ticker = Ticker(real_store, project)
     for _ in range(50):
-        ticker._place()
+        assert ticker._ring("sweep", 0.000001)
     assert queued(real_store, project, bells.SYSTEM_QUEUE) == 1
+
+
+def test_a_burst_makes_few_plans(real_store: Store, project: str, done: list[tuple[str, float]]) -> None:
+    ticker = Ticker(real_store, project)
+    ticker._position = "0-0"
+    client: Any = real_store.commands
+    with client.pipeline() as pipe:
+        for number in range(1, 1_001):
+            event = {"type": "task:completed", "session": f"{project}.s", "json": "{}"}
+            pipe.xadd(real_store.project(project).keys.events, event, id=f"{number}-0")
+        pipe.execute()
+    while ticker._position != "1000-0":
+        ticker._listen()
+    assert len(done) < 10
+
+
+def test_while_a_system_worker_lives_its_own_ticker_alone_places_at_once(
+    real_store: Store, project: str, done: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bells, "system_workers", lambda *_: 1)
+    Ticker(real_store, project)._place()
+    assert (done, queued(real_store, project, bells.SYSTEM_QUEUE)) == ([], 0)
+    Ticker(real_store, project, serves=True)._place()
+    assert [job for job, _ in done] == ["rebalance"]
 
 
 def entry(type_: str, *paths: str) -> Entry:
