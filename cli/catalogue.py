@@ -42,6 +42,7 @@ ENTRIES: dict[str, Entry] = {
     ),
     "sync": Entry("cli.sync", "Write a session's finished work to its project.", WORK, single=True),
     "report": Entry("cli.report", "The Orchestration Status of a session, measured.", WORK, single=True),
+    "top": Entry("cli.top", "A project at a glance, live.", WORK, single=True),
     "prime": Entry("cli.prime", "What an agent should know of a session when it begins.", WORK, single=True),
     "up": Entry("cli.worker", "Server, ticker and system worker, in the foreground.", RUNNING, single=True),
     "worker": Entry("cli.worker", "An agent on this machine that runs a team's tasks.", RUNNING, single=True),
