@@ -267,7 +267,8 @@ def cancel(
     from coordinator.services import tasks
 
     request = request_of(request_id, agent)
-    emit(tasks.cancel(context().store, session, task, reason=reason, request=request), table=RECORD)
+    made = tasks.cancel(context().store, session, task, reason=reason, request=request)
+    emit(made, table=(*RECORD, *(["subtasks"] if "subtasks" in made else [])))
 
 
 @command(app, examples=["coord task retry shop.k3f9 docs"])
