@@ -89,11 +89,11 @@ def _running(project: ProjectStore, members: list[str], now_us: int) -> list[Rec
     seen, broken = fetch_sound(project, *nodes.values())
     found: list[Record] = []
     for (session_id, task_id), node in nodes.items():
-        task: Any = None if node in broken else seen[node].value
-        if isinstance(task, dict) and task.get("status") == TaskStatus.RUNNING and task.get("started_at"):
-            for_ms = max(0, now_us - parse_instant_us(task["started_at"])) // 1000
-            run = {"session": session_id, "task": task_id, "title": task["title"], "agent": task["assignee"]}
-            found.append({**run, "since": task["started_at"], "for_ms": for_ms})
+        record: Any = None if node in broken else seen[node].value
+        if isinstance(record, dict) and record.get("status") == TaskStatus.RUNNING and record.get("started_at"):
+            for_ms = max(0, now_us - parse_instant_us(record["started_at"])) // 1000
+            run = {"session": session_id, "task": task_id, "title": record["title"], "agent": record["assignee"]}
+            found.append({**run, "since": record["started_at"], "for_ms": for_ms})
     return sorted(found, key=lambda run: (-run["for_ms"], run["session"], run["task"]))
 
 
