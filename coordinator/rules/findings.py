@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from coordinator.rules.path_text import render
+
+if TYPE_CHECKING:
+    from coordinator.rules.use_validation import Uses
 
 Record = dict[str, Any]
 
@@ -34,7 +37,7 @@ class Snapshot(TypedDict):
     is told of a task's end, `holding` this session's tasks that an agent holds, `deadlines` when a member ends in ms.
     `misplaced` are tasks that stand in their line at another place than their priority and age give them.
     `named` are the ids of what a task may name, by its field (`epic`, `sprint`, `phase`). `parts` has the counters and
-    the subtasks of each task that is the parent of some.
+    the subtasks of each task that is the parent of some. `uses` is what is in use in the whole project.
     """
 
     session: str
@@ -53,6 +56,7 @@ class Snapshot(TypedDict):
     named: NotRequired[dict[str, list[str]]]
     gates: NotRequired[Gates | None]
     parts: NotRequired[dict[str, tuple[dict[str, int], list[str]]]]
+    uses: NotRequired[Uses | None]
 
 
 class Finding(TypedDict):

@@ -25,7 +25,7 @@ from coordinator.store.connection import Store
 from coordinator.store.documents import TASKS
 from coordinator.store.found import UseFound
 from coordinator.store.keys import SHARED, Keys
-from coordinator.store.reads import AllNodes, Counts, Node, Read, Wanting
+from coordinator.store.reads import AllNodes, InUse, Node, Read, Wanting
 from coordinator.store.transaction import Transaction
 
 RESOURCES = "resources"
@@ -42,7 +42,7 @@ Reply = Callable[[Read], Any]
 
 def reads(keys: Keys, *names: str) -> list[Read]:
     """What the admission of tasks of these sessions (by name) is made from."""
-    return [LIMITS, DEFINED, Counts(keys.in_use), Wanting(), ageing.POLICY, *team_gates.reads(keys, *names)]
+    return [LIMITS, DEFINED, InUse(), Wanting(), ageing.POLICY, *team_gates.reads(keys, *names)]
 
 
 def made(reply: Reply, keys: Keys, *names: str, now_us: int) -> Admission:
@@ -50,7 +50,7 @@ def made(reply: Reply, keys: Keys, *names: str, now_us: int) -> Admission:
     now_ms = now_us // 1000
     capacity = things.capacities(limits.read(reply(LIMITS).value))
     capacity.update({name: found.value["capacity"] for name, found in reply(DEFINED).items()})
-    stock = Stock(capacity, things.in_use(reply(Counts(keys.in_use)), now_ms))
+    stock = Stock(capacity, things.in_use(reply(InUse()), now_ms))
     line = [waiting_for.of(said) for member, said in reply(Wanting()).items() if not member.startswith(SHORT)]
     return Admission(
         stock=stock,
@@ -76,7 +76,7 @@ def check(tx: Transaction, wants: Mapping[str, int]) -> None:
     allowed = limits.read(tx.node(*LIMITS[:3]).value)
     if not wants:
         return
-    counted, defined = tx.fetch(Counts(tx.keys.in_use))[0], tx.fetch(DEFINED)[0]
+    counted, defined = tx.fetch(InUse())[0], tx.fetch(DEFINED)[0]
     capacity = things.capacities(allowed)
     for thing, amount in wants.items():
         if things.is_path(thing):

@@ -10,15 +10,17 @@ from typing import Any
 
 from coordinator.models.clock import parse_instant_us
 from coordinator.models.states import TaskStatus
-from coordinator.rules import graph, subtasks
+from coordinator.rules import graph, subtasks, things
 from coordinator.rules.escalation import is_watched
 from coordinator.rules.findings import task_path
 from coordinator.rules.lifecycle import terminal
 from coordinator.rules.link_validation import holder_of
 from coordinator.rules.path_text import render
+from coordinator.rules.use_validation import wrong_in
 from coordinator.services import ageing, blockers, task_records
 from coordinator.services.request import CLOSED, Request, SessionChange, change_session
 from coordinator.services.retrying import retry_member
+from coordinator.services.validation_reads import uses_of
 from coordinator.store.connection import Store
 from coordinator.store.documents import TASKS
 from coordinator.store.found import LeaseFound
@@ -68,6 +70,7 @@ class _Mending:
             self._leases()
             self._pauses()
             self._blockers()
+            self._uses()
         self._dependants()
         self._holding()
         self._parts()
@@ -92,6 +95,24 @@ class _Mending:
                 else:
                     self.tx.hdel(key, field)
                 self._did("execution.tasks", f"counter {field} was {noted.get(field, 0)}, and is {counted[field]}")
+
+    def _uses(self) -> None:
+        tx = self.tx
+        uses = uses_of(lambda read: tx.fetch(read)[0])
+        wrong = wrong_in(uses, self.name, self.tasks)
+        for thing, amount in wrong.sums.items():
+            if thing in uses.in_use:  # what is no number changes with nobody's use
+                tx.used_is(thing, uses.in_use[thing])
+            tx.hset(tx.keys.in_use, thing, str(amount)) if amount else tx.hdel(tx.keys.in_use, thing)
+            self._did(f"resources.{thing}", f"{uses.in_use.get(thing, 0)} in use were noted, and {amount} are")
+        for member in wrong.left:
+            tx.unheld(member)
+            tx.end_lease(member)
+            self._did(member.replace("/", "."), "what nobody held is given back")
+        for task_id in wrong.lacking:
+            task = self.tasks[task_id]
+            tx.use(task_member(self.name, task_id), things.held(task["team"], task["resources"]))
+            self._did(task_path(task_id), "what it names is counted as in use again")
 
     def _waiting(self, there: tuple[str, ...]) -> None:
         wanted = {name for name, task in self.tasks.items() if task["after"]} | set(there)

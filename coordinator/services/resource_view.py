@@ -21,7 +21,7 @@ from coordinator.store.connection import Store
 from coordinator.store.documents import TASKS
 from coordinator.store.found import LeaseFound, Snapshot, UseFound
 from coordinator.store.project import ProjectStore
-from coordinator.store.reads import AllLeases, AllNodes, Counts, Node, SetMembers, Uses, Wanting
+from coordinator.store.reads import AllLeases, AllNodes, InUse, Node, SetMembers, Uses, Wanting
 
 RESOURCE, PATHS, LIMIT = "resource", "paths", "limit"
 
@@ -54,7 +54,7 @@ class _Look:
     """What was read at one moment."""
 
     def __init__(self, project: ProjectStore) -> None:
-        counts = Counts(project.keys.in_use)
+        counts = InUse()
         snapshot: Snapshot = project.fetch(DEFINED, LIMITS, counts, Uses(), AllLeases(), Wanting())
         self.project = project
         self.now_ms = snapshot.now_ms

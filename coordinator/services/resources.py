@@ -36,7 +36,7 @@ from coordinator.services.request import Request, change_project, not_found
 from coordinator.store.connection import Store
 from coordinator.store.found import Found
 from coordinator.store.keys import SHARED, resource_member
-from coordinator.store.reads import Counts, Uses
+from coordinator.store.reads import InUse, Uses
 from coordinator.store.transaction import Transaction
 
 DEFAULT_TTL_MS = 30_000
@@ -62,7 +62,7 @@ def define(store: Store, project: str, name: str, capacity: int, *, request: Req
         if not found.exists and len(tx.fetch(DEFINED)[0]) >= MAX_RESOURCES:
             raise LimitReached(f"project {project} has {MAX_RESOURCES:,} resources", hint="one name for all of a kind")
         before = found.value or {"name": name, "capacity": None, "created_at": tx.now, "updated_at": tx.now}
-        used = tx.fetch(Counts(tx.keys.in_use))[0].get(name, 0)
+        used = tx.fetch(InUse())[0].get(name, 0)
         answer = {"in_use": used, "free": max(0, capacity - used)}
         if before["capacity"] == capacity:
             return {**before, **answer, "revision": found.revision}
@@ -76,7 +76,7 @@ def define(store: Store, project: str, name: str, capacity: int, *, request: Req
             tx.event("resource:released", subject=path, data=reason)
         return {**record, **answer, "revision": tx.mark}
 
-    first = (DEFINED, Counts(store.project(ids.project_id(project)).keys.in_use))
+    first = (DEFINED, InUse())
     arguments = [name, capacity]
     return change_project(store, project, request, work, verb="resource define", arguments=arguments, first=first)
 
@@ -88,7 +88,7 @@ def delete(store: Store, project: str, name: str, *, request: Request) -> Record
     def work(tx: Transaction) -> Record:
         if not tx.node(SHARED, RESOURCES, name).exists:
             raise _unknown(tx, name)
-        used = tx.fetch(Counts(tx.keys.in_use))[0].get(name, 0)
+        used = tx.fetch(InUse())[0].get(name, 0)
         if used:
             hint = f"`coord resource show {name} --project {project}` says by whom; --capacity 0 gives nothing new"
             raise WrongState(f"{used} of {name} are in use", hint=hint, in_use=used)

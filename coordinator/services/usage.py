@@ -14,7 +14,7 @@ from coordinator.services.request import SessionChange, existing_project
 from coordinator.services.task_records import HeldTask
 from coordinator.store.connection import Store
 from coordinator.store.keys import SHARED
-from coordinator.store.reads import AllNodes, Counts, Names
+from coordinator.store.reads import AllNodes, InUse, Names
 from coordinator.store.transaction import Transaction
 
 USAGE = "usage"
@@ -54,7 +54,7 @@ def _with(day: Record, task: Record, agent: str | None, used: usage.Usage) -> Re
 def _forget_old(tx: Transaction, today: str) -> None:
     """A new day has begun: days that are too old go, and counters of days that have passed."""
     oldest = _day(tx.now_ms - DAYS_KEPT * things.DAY_MS)
-    names, counted = tx.fetch(Names(SHARED, USAGE), Counts(tx.keys.in_use))
+    names, counted = tx.fetch(Names(SHARED, USAGE), InUse())
     for day in names:
         if day < oldest and day != today:
             tx.drop(SHARED, USAGE, day)

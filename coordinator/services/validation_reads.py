@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from coordinator.models import ids
 from coordinator.models.clock import parse_instant_us
 from coordinator.models.errors import CoordError
+from coordinator.rules import use_validation
 from coordinator.rules.ageing import score
 from coordinator.rules.lines import line, may_stand_in_line
 from coordinator.rules.link_validation import holder_of
@@ -17,7 +19,19 @@ from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.found import LeaseFound
 from coordinator.store.keys import SHARED, Keys, task_member
-from coordinator.store.reads import AllLeases, AllNodes, Counts, Expired, Names, Node, Ranked, Read, SetMembers
+from coordinator.store.reads import (
+    AllLeases,
+    AllNodes,
+    Counts,
+    Expired,
+    InUse,
+    Names,
+    Node,
+    Ranked,
+    Read,
+    SetMembers,
+    Uses,
+)
 
 if TYPE_CHECKING:
     from coordinator.rules.findings import Snapshot
@@ -74,7 +88,8 @@ def read(store: Store, session_id: str, more: tuple[tuple[str, ...], tuple[str, 
     counts, gates = Counts(found.keys.counts(name)), team_gates.reads(found.keys, name)
     reads = _Reads(found.keys, name, {}, [], more)
     while True:
-        always = (session, tasks, agents, AllLeases(), _EVERY_DEADLINE, counts, ageing.POLICY, *named.values(), *gates)
+        always: list[Read] = [session, tasks, agents, AllLeases(), _EVERY_DEADLINE, counts, ageing.POLICY]
+        always += [*named.values(), *gates, Uses(), InUse()]
         snapshot = found.fetch(*always, *reads.all)
         if not snapshot[session].exists:
             raise session_not_found(store, session_id)
@@ -103,8 +118,15 @@ def read(store: Store, session_id: str, more: tuple[tuple[str, ...], tuple[str, 
         "holding": None if closed else {agent: _mine(name, snapshot[one]) for agent, one in reads.holding.items()},
         "parts": {task: (snapshot[one], snapshot[reads.subtasks[task]]) for task, one in reads.parts.items()},
         "gates": None if closed else team_gates.found(snapshot.__getitem__, name),
+        "uses": None if closed else uses_of(snapshot.__getitem__),
         "named": {field: snapshot[one] for field, one in named.items()},
     }
+
+
+def uses_of(reply: Callable[[Read], Any]) -> use_validation.Uses:
+    """What is in use, by whom, and who has a lease."""
+    by_member = {member: use.things for member, use in reply(Uses()).items()}
+    return use_validation.Uses(by_member, reply(InUse()), reply(AllLeases()).keys())
 
 
 def _is_whole(record: Any) -> bool:

@@ -368,6 +368,19 @@ class Uses(NamedTuple):
         return {member: use for member, text in sorted(pairs(reply).items()) if (use := parse_use(text))}
 
 
+class InUse(NamedTuple):
+    """How much of each thing is in use → dict of thing → int; what is no number counts as nothing, also where a limit
+    is checked: nobody's work stops at it, and `validate` names it."""
+
+    kind: str = "InUse"
+
+    def command(self, keys: Keys) -> Command:
+        return "HGETALL", keys.in_use
+
+    def parse(self, reply: Any) -> dict[str, int]:
+        return {name: int(text) for name, text in pairs(reply).items() if text.removeprefix("-").isdecimal()}
+
+
 class Wanting(NamedTuple):
     """Who waits for things, and which are short → dict of member → dict; what is no JSON is passed over."""
 
@@ -445,6 +458,7 @@ Read = (
     | NamedLocks
     | Lines
     | Uses
+    | InUse
     | Wanting
     | EventsAt
     | Loads

@@ -14,6 +14,7 @@ from coordinator.services import (
     recovery,
     removal,
     state,
+    state_validation,
     working,
 )
 from coordinator.services.holding import Holder
@@ -106,3 +107,24 @@ def test_a_recovery_from_a_backup_gives_back_what_was_held(crew: Crew) -> None:
     recovery.recover(crew.store, crew.session, owner="new", from_backup=backup["id"], force=True, request=Request())
     assert in_use(crew) == {}
     assert crew.claimed()["id"] == "a"
+
+
+def test_what_somebody_broke_is_found_and_mended_and_what_is_held_stays(crew: Crew) -> None:
+    define(crew, "gpu", 4)
+    crew.submit({"id": "a", "resources": {"gpu": 1}}, {"id": "b", "resources": {"gpu": 2}})
+    crew.claimed()
+    crew.claimed()
+    keys, client = Keys(crew.project), client_of(crew)
+    client.hset(keys.uses, "task/s1/gone", "1 \n3 gpu")
+    client.hset(keys.in_use, "gpu", "no number")
+    client.hdel(keys.uses, "task/s1/b")
+    found = {one["code"] for one in state_validation.validate(crew.store, crew.session)["errors"]}
+    assert found == {"use_left", "no_use", "in_use_differs"}
+    assert crew.claim() is None, "nothing stops at what is no number"
+    fixed = state_validation.validate(crew.store, crew.session, fix=True, request=Request())
+    assert (fixed["valid"], len(fixed["fixed"])) == (True, 4), "two sums, what was left, what was lacking"
+    assert in_use(crew) == {"gpu": 3}
+    assert state_validation.validate(crew.store, crew.session, fix=True, request=Request())["fixed"] == []
+    crew.complete("a")
+    crew.complete("b")
+    assert in_use(crew) == {}
