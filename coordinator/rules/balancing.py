@@ -12,27 +12,33 @@ The store is not touched: a service commits the plan, guarded by the revisions o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
-from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
+from coordinator.models.states import AgentStatus, TaskStatus
 from coordinator.rules.admission import Admission
 from coordinator.rules.ageing import AGEING_MS, rank
-from coordinator.rules.hands import Hands, TaskClass
+from coordinator.rules.crowds import Crowds, TaskClass
+from coordinator.rules.hands import Hands
 from coordinator.rules.matching import Matching, level
-from coordinator.rules.placement_words import Crowd, no_place, not_ready, wanted
+from coordinator.rules.placement_words import no_place, not_ready, wanted
 from coordinator.rules.plans import AgentOffer, Move, Placement, Plan, TaskNeed, Unplaced
 
 __all__ = ["AgentOffer", "Move", "Placement", "Plan", "TaskNeed", "Unplaced", "in_order", "plan"]
 
 
-def in_order(ageing_ms: int = AGEING_MS) -> Callable[[TaskNeed], tuple[int, int, int, str, str]]:
-    """The key that sorts what is taken first to the front: rank (priority raised by waiting), then the longest chain of
-    tasks behind it, then age, then ids, so that a plan never depends on chance."""
+def in_order(tasks: Iterable[TaskNeed], ageing_ms: int = AGEING_MS) -> list[TaskNeed]:
+    """What is taken first stands in front: by rank (priority raised by waiting), then the longest chain of tasks behind
+    it, then age, then ids, so that a plan never depends on chance."""
+    line = list(tasks)
+    for key in (attrgetter("id"), attrgetter("session"), attrgetter("ready_ms"), _shortness):
+        line.sort(key=key)  # one after the other: no tuples, which the garbage collector would look at
+    line.sort(key=lambda one: rank(one.ready_ms, one.priority, ageing_ms))
+    return line
 
-    def key(task: TaskNeed) -> tuple[int, int, int, str, str]:
-        return (rank(task.ready_ms, task.priority, ageing_ms), -task.path, task.ready_ms, task.session, task.id)
 
-    return key
+def _shortness(task: TaskNeed) -> int:
+    return -task.path
 
 
 def plan(
@@ -65,30 +71,27 @@ class _Planning:
     """One plan in the making. A class of tasks has a number, and so has a group of agents."""
 
     def __init__(self, agents: Sequence[AgentOffer], ageing_ms: int) -> None:
-        self.key = in_order(ageing_ms)
+        self.ageing_ms = ageing_ms
         self.agents = {agent.id: agent for agent in sorted(agents, key=lambda one: one.id)}
-        self.crowds = _crowds(self.agents.values())
-        self.hands = Hands(self.agents.values(), {key: number for number, key in enumerate(self.crowds)})
+        self.crowds = Crowds(self.agents.values())
+        self.hands = Hands(self.agents.values(), self.crowds.number)
         self.numbers: dict[TaskClass, int] = {}
-        self.fits: list[list[int]] = []
+        self.fits: list[int] = []
 
     def carried_out(
         self, pending: list[TaskNeed], assigned: list[TaskNeed], now: str, admission: Admission | None
     ) -> Plan:
         lost, draining, settled = self._parted(assigned)
-        line = sorted(pending + lost, key=self.key)
-        reasons = [None if one.status == TaskStatus.ASSIGNED else not_ready(one, now) for one in line]
-        class_of = [-1 if reason else self._class_of(one) for one, reason in zip(line, reasons, strict=True)]
-        stranded = [(one, self._class_of(one)) for one in draining]
-        for one in settled:
-            number = self._class_of(one)
+        line = in_order(pending + lost, self.ageing_ms)
+        reasons = [_keeps_waiting(one, now) for one in line]
+        class_of = self._classes_of(line)
+        of_draining = self._classes_of(draining)
+        for one, number in zip(settled, self._classes_of(settled), strict=True):
             self.hands.settle(one, number, self.fits[number])
-        homes = [{number: len(there) for number, there in of_group.items()} for of_group in self.hands.homes]
-        crowds = list(self.crowds.values())
-        matching = Matching(self.fits, self.hands.steps(), homes)
-        live = [any(crowds[group].live for group in groups) for groups in self.fits]
+        matching = Matching(self.fits, self.hands.steps(), self.hands.number_of_homes())
+        live = [self.crowds.room(fits)[0] > 0 for fits in self.fits] if admission is not None else []
         placed = _chosen(matching, line, class_of, reasons, admission, live)
-        stranded = [(one, number) for one, number in stranded if matching.place(number)]
+        stranded = [pair for pair in zip(draining, of_draining, strict=True) if matching.place(pair[1])]
         level(matching)
         words = _Words(self, matching)
         leaving = self.hands.leave(matching)
@@ -101,9 +104,9 @@ class _Planning:
             else:
                 placements.append(words.placement(one, number))
         moves += [words.move(one, number, f"{one.assignee} is draining") for one, number in stranded]
-        is_placed = set(placed)
+        is_placed, no_room = set(placed), words.no_room
         left = [
-            Unplaced(one.session, one.id, reason or words.no_room(number))
+            Unplaced(one.session, one.id, reason or no_room(number))
             for index, (one, number, reason) in enumerate(zip(line, class_of, reasons, strict=True))
             if index not in is_placed and one.status == TaskStatus.PENDING
         ]
@@ -112,7 +115,7 @@ class _Planning:
     def _parted(self, assigned: list[TaskNeed]) -> tuple[list[TaskNeed], list[TaskNeed], list[TaskNeed]]:
         """Those whose agent is lost, those whose agent is draining, in order, and those that have a place to keep."""
         lost, draining, settled = [], [], []
-        for one in sorted(assigned, key=self.key):
+        for one in in_order(assigned, self.ageing_ms):
             agent = self.agents.get(one.assignee or "")
             if agent is None or agent.status == AgentStatus.LOST:
                 lost.append(one)
@@ -122,19 +125,17 @@ class _Planning:
                 settled.append(one)
         return lost, draining, settled
 
-    def _class_of(self, task: TaskNeed) -> int:
-        key = (task.team, task.needs)
-        number = self.numbers.get(key)
-        if number is None:
-            number = self.numbers[key] = len(self.fits)
-            self.fits.append(
-                [
-                    group
-                    for group, (team, able) in enumerate(self.crowds)
-                    if (task.team is None or task.team == team) and task.needs <= able
-                ]
-            )
-        return number
+    def _classes_of(self, tasks: Iterable[TaskNeed]) -> list[int]:
+        """The number of each task's class; one that is new finds out where it fits."""
+        numbers, found = self.numbers, []
+        for task in tasks:
+            key = (task.team, task.needs)
+            number = numbers.get(key)
+            if number is None:
+                number = numbers[key] = len(self.fits)
+                self.fits.append(self.crowds.fits(*key))
+            found.append(number)
+        return found
 
     def _in_turn(self, moves: list[Move]) -> list[Move]:
         """So that each finds a free slot when those before it are done; there are no circles of them."""
@@ -156,6 +157,12 @@ class _Planning:
         return turns
 
 
+def _keeps_waiting(task: TaskNeed, now: str) -> str | None:
+    if task.status == TaskStatus.PENDING and (task.waits_for or task.retry_at or task.assignee):
+        return not_ready(task, now)
+    return None
+
+
 def _chosen(
     matching: Matching,
     line: Sequence[TaskNeed],
@@ -168,19 +175,19 @@ def _chosen(
     classes for which there are agents, be they busy: a task of those waits for what it wants."""
     placed = []
     closed, place = matching.closed, matching.place
-    for index, number in enumerate(class_of):
-        if number < 0 or closed[number]:
-            if number >= 0 and admission is not None and live[number]:
-                admission.stand_in_line(line[index])
+    for index, (number, reason) in enumerate(zip(class_of, reasons, strict=True)):
+        if reason is not None or (closed[number] and admission is None):
             continue
-        asked = admission is not None and line[index].status == TaskStatus.PENDING
-        reasons[index] = admission.refusal(line[index]) if asked and admission is not None else None
-        if reasons[index] is None and place(number):
-            placed.append(index)
-            if asked and admission is not None:
-                admission.admit(line[index])
-        elif asked and admission is not None and live[number]:
-            admission.stand_in_line(line[index])
+        gate = admission if line[index].status == TaskStatus.PENDING else None
+        if not closed[number]:
+            reasons[index] = None if gate is None else gate.refusal(line[index])
+            if reasons[index] is None and place(number):
+                placed.append(index)
+                if gate is not None:
+                    gate.admit(line[index])
+                continue
+        if gate is not None and live[number]:
+            gate.stand_in_line(line[index])
     return placed
 
 
@@ -189,7 +196,7 @@ class _Words:
 
     def __init__(self, planning: _Planning, matching: Matching) -> None:
         self._hands, self._matching = planning.hands, matching
-        self._everyone = list(planning.crowds.values())
+        self._crowds = planning.crowds
         self._keys = list(planning.numbers)
         self._among: dict[int, str] = {}
         self._no_room: dict[int, str] = {}
@@ -205,36 +212,12 @@ class _Words:
 
     def no_room(self, number: int) -> str:
         if number not in self._no_room:
-            self._no_room[number] = no_place(*self._keys[number], self._everyone)
+            self._no_room[number] = no_place(*self._keys[number], self._crowds, self._matching.fits[number])
         return self._no_room[number]
 
     def _where(self, number: int, agent: AgentOffer, in_use: int) -> str:
         if number not in self._among:
-            live = sum(self._everyone[group].live for group in self._matching.fits[number])
+            live, _, _ = self._crowds.room(self._matching.fits[number])
             whose = wanted(*self._keys[number])
             self._among[number] = f"the only live agent{whose}" if live == 1 else f"one of {live} live agents{whose}"
         return f"{self._among[number]} ({in_use} of {agent.slots} slots in use)"
-
-
-def _crowds(agents: Iterable[AgentOffer]) -> dict[TaskClass, Crowd]:
-    crowds: dict[TaskClass, Crowd] = {}
-    for agent in agents:
-        key = (agent.team, agent.capabilities)
-        crowd = crowds.get(key)
-        if crowd is None:
-            crowd = crowds[key] = Crowd(*key)
-        if agent.kind == AgentKind.MANUAL:
-            crowd.by_hand.append(agent.id)
-        elif agent.status == AgentStatus.DRAINING:
-            crowd.draining += 1
-        elif agent.status == AgentStatus.LOST:
-            crowd.lost += 1
-        elif agent.broken:
-            crowd.broken.append(agent.id)
-        elif agent.kind == AgentKind.PULL:
-            crowd.pulling.append(agent.id)
-        else:
-            crowd.live += 1
-            crowd.slots += agent.slots
-            crowd.used += min(agent.in_use, agent.slots)
-    return crowds

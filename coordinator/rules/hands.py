@@ -4,14 +4,12 @@ when its group is known. Within a group the agent that stays least loaded takes 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from coordinator.models.states import AgentKind
+from coordinator.rules.crowds import TaskClass
 from coordinator.rules.matching import Matching
 from coordinator.rules.plans import AgentOffer, TaskNeed
-
-TaskClass = tuple[str | None, frozenset[str]]
-"""Team and needs: all that tells tasks apart when a place is sought; team and capabilities of agents."""
 
 
 class Hands:
@@ -32,14 +30,18 @@ class Hands:
                 self._in_use[agent.id] = agent.in_use
                 self._by_id[agent.id] = agent
         self._heaps: list[list[tuple[float, str, AgentOffer]]] = []
-        self._open: list[list[int]] = []
+        self._open: dict[int, list[int]] = {}
 
-    def settle(self, task: TaskNeed, task_class: int, fits: Sequence[int]) -> None:
+    def settle(self, task: TaskNeed, task_class: int, fits: int) -> None:
         """This task is assigned to one of the agents, and may move. One that has more than it can hold, or that could
         not be given it now, keeps it."""
         agent = self._by_id.get(task.assignee or "")
-        if agent is not None and self._in_use[agent.id] <= agent.slots and self._group_of[agent.id] in fits:
+        if agent is not None and self._in_use[agent.id] <= agent.slots and fits >> self._group_of[agent.id] & 1:
             self.homes[self._group_of[agent.id]].setdefault(task_class, []).append((agent, task))
+
+    def number_of_homes(self) -> list[dict[int, int]]:
+        """Of each group, how many tasks of each class are there and may move."""
+        return [{number: len(there) for number, there in of_group.items()} for of_group in self.homes]
 
     def steps(self) -> list[list[float]]:
         """Of each group, the load fractions that its free slots lead to, lowest first."""
@@ -66,10 +68,10 @@ class Hands:
             heap = [self._entry(one) for one in agents if self._in_use[one.id] < one.slots]
             heapq.heapify(heap)
             self._heaps.append(heap)
-        self._open = [
-            [group for group in groups if matching.flow[group].get(task_class)]
-            for task_class, groups in enumerate(matching.fits)
-        ]
+        for group, flow in enumerate(matching.flow):
+            for task_class, places in flow.items():
+                if places:
+                    self._open.setdefault(task_class, []).append(group)
         return left
 
     def take(self, matching: Matching, task_class: int, avoided: str | None = None) -> tuple[AgentOffer, int]:

@@ -3,8 +3,8 @@
 Tasks are offered in order of importance and each is taken if a chain of exchanges frees a slot for it (an augmenting
 path). Sets of tasks that can be placed together form a transversal matroid, so that this greedy order is optimal
 (Edmonds 1971). Tasks that have a place already (`homes`) keep one; a chain may move them, at a cost of one each. Every
-chain is a cheapest one, and so is the outcome: successive shortest paths (Ahuja, Magnanti, Orlin, Network Flows, 9.7).
-Nodes are classes of equal tasks and groups of equal agents: the cost follows their number.
+chain is a cheapest one, and so is the outcome: successive shortest paths with potentials (Ahuja, Magnanti, Orlin,
+Network Flows, 9.7). Nodes are classes of equal tasks and groups of equal agents: the cost follows their number.
 """
 
 from __future__ import annotations
@@ -12,24 +12,33 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import count
 
-Chain = dict[int, tuple[int, int]]
-"""Class → (group whose slot it leaves, class that gets that slot)."""
+
+def members(mask: int) -> list[int]:
+    """The numbers whose bits are set, lowest first."""
+    found = []
+    while mask:
+        lowest = mask & -mask
+        found.append(lowest.bit_length() - 1)
+        mask ^= lowest
+    return found
+
+
+Step = tuple[int, int, int, int]
+"""The cost of a chain so far, its turn among equal ones, the class that it has come to (or ~group), and from where."""
 
 
 class Matching:
-    """`fits[c]` are the groups that class `c` may use; `steps[g]` the load fractions that one more task after the other
-    brings to the agents of group `g`, lowest first, one for each free slot; `homes[g][c]` counts the tasks of class `c`
-    that have a place in group `g` and may move; their slots are not free.
+    """`fits[c]` has a bit for each group that class `c` may use; `steps[g]` are the load fractions that one more task
+    after the other brings to the agents of group `g`, lowest first, one for each free slot; `homes[g][c]` counts the
+    tasks of class `c` that have a place in group `g` and may move; their slots are not free.
 
     `flow[g][c]` is the number of tasks of class `c` in group `g` now, `taken[g]` that of its steps that are used.
     """
 
     def __init__(
-        self,
-        fits: Sequence[Sequence[int]],
-        steps: Sequence[Sequence[float]],
-        homes: Sequence[Mapping[int, int]] = (),
+        self, fits: Sequence[int], steps: Sequence[Sequence[float]], homes: Sequence[Mapping[int, int]] = ()
     ) -> None:
         self.fits = fits
         self.steps = steps
@@ -37,18 +46,34 @@ class Matching:
         self.flow: list[dict[int, int]] = [dict(of_group) for of_group in self.homes]
         self.taken = [0] * len(steps)
         self.closed = [False] * len(fits)
-        self._settled = not any(self.homes)
-        self._lowest: list[list[tuple[float, int]] | None] = [None] * len(fits)
+        self._alive = (1 << len(steps)) - 1
+        self._dead = [False] * len(steps)
+        """Of each group, whether no chain leads from it to a free slot any more; `_alive` has a bit for each other."""
+        self._groups: dict[int, list[int]] = {}
+        self._lowest: dict[int, list[tuple[float, int]]] = {}
+        # how much a chain costs at least from here to a free slot; no step costs less than it comes nearer
+        self._of_class: dict[int, int] = {}
+        self._of_group: dict[int, int] = {}
 
     def place(self, task_class: int) -> bool:
         """One more task of this class; False when no exchange makes room, and then for every later one too."""
-        if self.closed[task_class]:
-            return False
-        group = self._emptiest(task_class)
-        if group is not None:  # costs nothing, and no chain costs less than nothing
-            self._give(group, task_class)
-            return True
-        return self._exchange(task_class) if self._settled else self._cheapest_exchange(task_class)
+        if not self.closed[task_class] and self.fits[task_class] & self._alive:
+            group = self._emptiest(task_class)
+            if group is not None:  # costs nothing, and no chain costs less than nothing
+                self._give(group, task_class)
+                return True
+            if self._exchange(task_class):
+                return True
+        self.closed[task_class] = True
+        return False
+
+    def groups(self, task_class: int) -> list[int]:
+        """The groups that this class may use."""
+        fits = self.fits[task_class]  # different needs often lead to the same groups
+        found = self._groups.get(fits)
+        if found is None:
+            found = self._groups[fits] = members(fits)
+        return found
 
     def is_free(self, group: int) -> bool:
         """It has a free slot."""
@@ -57,12 +82,11 @@ class Matching:
     def _emptiest(self, task_class: int) -> int | None:
         """The group with a free slot whose load is lowest after one more task; the first of equal ones. Loads only grow
         while tasks are placed, so that an entry of the heap which is too low is put right when it comes up."""
-        heap = self._lowest[task_class]
+        heap = self._lowest.get(task_class)
         if heap is None:
-            free = (group for group in self.fits[task_class] if self.is_free(group))
-            heap = [(self.steps[group][self.taken[group]], group) for group in free]
+            free = (group for group in members(self.fits[task_class] & self._alive) if self.is_free(group))
+            heap = self._lowest[task_class] = [(self.steps[group][self.taken[group]], group) for group in free]
             heapq.heapify(heap)
-            self._lowest[task_class] = heap
         while heap:
             step, group = heap[0]
             if not self.is_free(group):
@@ -73,65 +97,64 @@ class Matching:
                 return group
         return None
 
-    def _exchange(self, task_class: int) -> bool:
-        """Breadth first from the class over full groups to one with a free slot, then one task along each step."""
-        chain: Chain = {}
-        seen_groups: set[int] = set()
-        queue = deque([task_class])
-        reached = {task_class}
-        while queue:
-            wanting = queue.popleft()
-            for group in self.fits[wanting]:
-                if group in seen_groups:
-                    continue
-                seen_groups.add(group)
-                if self.is_free(group):
-                    self._shift(wanting, group, chain)
-                    return True
-                for other, count in self.flow[group].items():
-                    if count and other not in reached:
-                        reached.add(other)
-                        chain[other] = (group, wanting)
-                        queue.append(other)
-        self._close(reached)
+    def _exchange(self, start: int) -> bool:
+        """Dijkstra from the class over full groups to a class with a free slot, by costs that the potentials have made
+        positive: to leave a home costs one, to come back to one gives it back. Then one task along each step."""
+        turn = count()
+        heap: list[Step] = [(0, 0, start, start)]
+        came_from: dict[int, int] = {}
+        costs: dict[int, int] = {}
+        while heap:
+            cost, _, node, before = heapq.heappop(heap)
+            if node in costs:
+                continue
+            costs[node], came_from[node] = cost, before
+            if node < 0:
+                self._look_from_group(~node, cost, costs, heap, turn)
+                continue
+            group = self._emptiest(node) if node != start else None
+            if group is not None:
+                self._raise(costs, cost)
+                self._shift(node, group, came_from)
+                return True
+            potential = self._of_class.get(node, 0)
+            for group in self.groups(node):
+                if not self._dead[group] and ~group not in costs:
+                    back = self.flow[group].get(node, 0) < self.homes[group].get(node, 0)
+                    onward = cost - back + self._of_group.get(group, 0) - potential
+                    heapq.heappush(heap, (onward, next(turn), ~group, node))
+        for node in costs:  # no later exchange can pass through these: all that they reach is full for good
+            if node < 0:
+                self._alive &= ~(1 << ~node)
+                self._dead[~node] = True
+            else:
+                self.closed[node] = True
         return False
 
-    def _cheapest_exchange(self, task_class: int) -> bool:
-        """As `_exchange`, by label correction: to leave a home costs one, to come back to one gives it back."""
-        chain: Chain = {}
-        costs = {task_class: 0}
-        best: tuple[int, int, int] | None = None
-        queue = deque([task_class])
-        while queue:
-            wanting = queue.popleft()
-            for group in self.fits[wanting]:
-                flow, home = self.flow[group], self.homes[group]
-                cost = costs[wanting] - (flow.get(wanting, 0) < home.get(wanting, 0))
-                if self.is_free(group) and (best is None or cost < best[0]):
-                    best = (cost, wanting, group)
-                for other, count in flow.items():
-                    if count and other != wanting:
-                        leaving = cost + (count <= home.get(other, 0))
-                        if leaving < costs.get(other, leaving + 1):
-                            costs[other] = leaving
-                            chain[other] = (group, wanting)
-                            queue.append(other)
-        if best is None:
-            self._close(costs)
-            return False
-        self._shift(best[1], best[2], chain)
-        return True
+    def _look_from_group(
+        self, group: int, cost: int, costs: dict[int, int], heap: list[Step], turn: count[int]
+    ) -> None:
+        potential, home = self._of_group.get(group, 0), self.homes[group]
+        for other, number in self.flow[group].items():
+            if number and other not in costs and not self.closed[other]:
+                leaves = number <= home.get(other, 0)
+                onward = cost + leaves + self._of_class.get(other, 0) - potential
+                heapq.heappush(heap, (onward, next(turn), other, ~group))
 
-    def _close(self, reached: Sequence[int] | set[int] | dict[int, int]) -> None:
-        for one in reached:  # no later exchange can pass through these: all that they reach is full for good
-            self.closed[one] = True
+    def _raise(self, costs: dict[int, int], total: int) -> None:
+        """The potentials follow, so that no step of what is left costs less than nothing."""
+        for node, cost in costs.items():
+            if cost < total:
+                of, key = (self._of_group, ~node) if node < 0 else (self._of_class, node)
+                of[key] = of.get(key, 0) + total - cost
 
-    def _shift(self, last: int, group: int, chain: Chain) -> None:
+    def _shift(self, last: int, group: int, came_from: dict[int, int]) -> None:
         self._give(group, last)
-        while last in chain:
-            left, wanting = chain[last]
-            self.flow[left][last] -= 1
-            self.flow[left][wanting] = self.flow[left].get(wanting, 0) + 1
+        while (left := came_from[last]) != last:
+            wanting = came_from[left]
+            flow = self.flow[~left]
+            flow[last] -= 1
+            flow[wanting] = flow.get(wanting, 0) + 1
             last = wanting
 
     def _give(self, group: int, task_class: int) -> None:
@@ -179,12 +202,12 @@ def _lower(matching: Matching, start: int, looks: int) -> tuple[int, bool]:
     passed: set[int] = set()
     while queue:
         group = queue.popleft()
-        for task_class, count in matching.flow[group].items():
-            if task_class in passed or count <= matching.homes[group].get(task_class, 0):
+        for task_class, number in matching.flow[group].items():
+            if task_class in passed or number <= matching.homes[group].get(task_class, 0):
                 continue
             passed.add(task_class)  # where it can go does not depend on where it is
-            looks -= len(matching.fits[task_class])
-            for other in matching.fits[task_class]:
+            looks -= len(matching.groups(task_class))
+            for other in matching.groups(task_class):
                 if other == start or other in came_from:
                     continue
                 came_from[other] = (group, task_class)

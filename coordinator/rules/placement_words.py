@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from coordinator.rules.crowds import Crowd, Crowds
 
 if TYPE_CHECKING:
     from coordinator.rules.plans import TaskNeed
@@ -13,42 +14,23 @@ RUNNER = "runner:"
 """What the name of a capability begins with that says where a task can run, not who can do it."""
 
 
-@dataclass(slots=True)
-class Crowd:
-    """All agents with one team and one set of capabilities, counted by what keeps them from work."""
-
-    team: str | None
-    capabilities: frozenset[str]
-    live: int = 0
-    slots: int = 0
-    used: int = 0
-    draining: int = 0
-    lost: int = 0
-    broken: list[str] = field(default_factory=list)
-    pulling: list[str] = field(default_factory=list)
-    by_hand: list[str] = field(default_factory=list)
-
-
-def no_place(team: str | None, needs: frozenset[str], crowds: Sequence[Crowd]) -> str:
+def no_place(team: str | None, needs: frozenset[str], crowds: Crowds, fits: int) -> str:
     """The reason why a task with this team and these needs was not placed, though nothing else keeps it waiting.
 
-    `crowds` are those of every agent of the project, before anything was placed.
+    `crowds` are those of every agent of the project, before anything was placed, `fits` those of them that could do it.
     """
-    of_team = [crowd for crowd in crowds if team is None or crowd.team == team]
-    able = [crowd for crowd in of_team if needs <= crowd.capabilities]
-    live, slots = sum(crowd.live for crowd in able), sum(crowd.slots for crowd in able)
-    free = sum(max(0, crowd.slots - crowd.used) for crowd in able)
+    live, slots, used = crowds.room(fits)
     whose = wanted(team, needs)
-    if live and not free:
-        used = sum(crowd.used for crowd in able)
+    if live and used == slots:
         return f"{_all_agents(live, whose)} busy ({used} of {slots} slots in use)"
     if live:
-        return f"{_all_slots(free, whose)} to tasks that come first (by priority and waiting time)"
+        return f"{_all_slots(slots - used, whose)} to tasks that come first (by priority and waiting time)"
+    of_team, able = crowds.of_team(team), crowds.of(fits)
     if not of_team:
         return "no agent is registered" if team is None else f"no agent of team {team} is registered"
     subject = "no live agent" if team is None else f"no live agent of team {team}"
     if not able:
-        subject = f"{subject} has {_missing(needs, of_team)}"
+        subject = f"{subject} has {_missing(team, needs, crowds)}"
     elif needs:
         subject = f"{subject} has {capabilities(needs)}"
     # Who pulls does the work without a runner: those needs are for workers only.
@@ -117,9 +99,9 @@ def _all_slots(free: int, whose: str) -> str:
     return f"the only free slot of the {agents} goes" if free == 1 else f"all {free} free slots of the {agents} go"
 
 
-def _missing(needs: frozenset[str], of_team: Sequence[Crowd]) -> str:
+def _missing(team: str | None, needs: frozenset[str], crowds: Crowds) -> str:
     """The needs that nobody has; where each has somebody, that nobody has them all."""
-    nowhere = needs.difference(*(crowd.capabilities for crowd in of_team))
+    nowhere = frozenset(need for need in needs if crowds.nobody_has(team, need))
     return capabilities(nowhere) if nowhere else f"{capabilities(needs)} together"
 
 

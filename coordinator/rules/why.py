@@ -8,6 +8,7 @@ from coordinator.models.states import AgentKind, TaskStatus
 from coordinator.rules.admission import Admission
 from coordinator.rules.ageing import AGEING_MS
 from coordinator.rules.balancing import AgentOffer, Plan, TaskNeed, in_order, plan
+from coordinator.rules.crowds import TaskClass
 from coordinator.rules.placement_words import backing_off, reserved
 
 
@@ -83,11 +84,13 @@ def ahead(
     """How many ready tasks that a worker of this task could do stand before it."""
     live = [agent for agent in agents if agent.kind == AgentKind.PUSH and agent.live]
     mine = [agent for agent in live if _can(agent, task)]
-    key = in_order(ageing_ms)
-    place, wanted = key(task), dict[tuple[str | None, frozenset[str]], bool]()
+    others = (one for one in tasks if (one.session, one.id) != (task.session, task.id))
+    wanted: dict[TaskClass, bool] = {}
     number = 0
-    for other in tasks:
-        if other.status != TaskStatus.PENDING or other.waits_for or other.assignee or key(other) >= place:
+    for other in in_order([task, *others], ageing_ms):
+        if other is task:
+            break
+        if other.status != TaskStatus.PENDING or other.waits_for or other.assignee:
             continue
         kind = (other.team, other.needs)
         if kind not in wanted:

@@ -86,7 +86,7 @@ def contested(draw: st.DrawFn, tasks: int, agents: int) -> tuple[list[TaskNeed],
 def candidates(tasks: Sequence[TaskNeed]) -> list[TaskNeed]:
     """Those that nothing but agents keeps waiting, most important first."""
     free = [t for t in tasks if t.status == "pending" and not t.assignee and not t.waits_for]
-    return sorted((t for t in free if t.retry_at is None or t.retry_at <= NOW), key=in_order())
+    return in_order(t for t in free if t.retry_at is None or t.retry_at <= NOW)
 
 
 def can_do(agent: AgentOffer, task: TaskNeed) -> bool:
