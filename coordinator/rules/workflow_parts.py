@@ -127,6 +127,7 @@ def combinations(matrix: Json) -> list[Json]:
     """What a matrix without references becomes, one item a task, in the order of its lists. InvalidData for more than
     `MAX_EXPANSION`, none at all, and what is no list."""
     if isinstance(matrix, dict):
+        _require_entries(matrix)
         axes = {name: values for name, values in matrix.items() if name not in _MATRIX_WORDS}
         size = 1
         for name, values in axes.items():
@@ -143,6 +144,13 @@ def combinations(matrix: Json) -> list[Json]:
         raise InvalidData("the matrix is no list", hint="a reference there should name a list")
     _bounded(len(made))
     return made
+
+
+def _require_entries(matrix: Record) -> None:
+    for word in _MATRIX_WORDS:
+        entries = matrix.get(word) or []
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise InvalidData(f"{word} of the matrix is no list of objects", hint="write [{os: linux}]")
 
 
 def _bounded(size: int) -> None:

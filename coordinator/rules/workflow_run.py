@@ -16,14 +16,10 @@ from enum import StrEnum
 from typing import Any
 
 from coordinator.models.clock import parse_instant_us
-from coordinator.models.errors import Damaged
+from coordinator.models.errors import Damaged, InvalidData
 from coordinator.models.ids import shown
 from coordinator.models.shapes import Record
-
-FIELDS = (
-    *("id", "name", "status", "params", "definition", "started_at", "finished_at", "started_by", "phases"),
-    *("failure", "outputs"),
-)
+from coordinator.rules.workflow_shape import RUN, has_shape
 
 
 class RunStatus(StrEnum):
@@ -79,18 +75,28 @@ def new_state() -> Record:
 
 def understood(value: Any, run_id: str) -> Record:
     """What was read of a run. Damaged where coord did not write it so."""
-    try:
-        phases = value["definition"]["phases"]
-        sound = tuple(value) == FIELDS and value["status"] in list(RunStatus) and value["id"] == run_id
-        sound = sound and {phase["name"] for phase in phases} == value["phases"].keys()
-        sound = sound and all(state.keys() == new_state().keys() for state in value["phases"].values())
-    except (TypeError, KeyError, AttributeError):
-        sound = False
+    sound = has_shape(value, RUN) and value["id"] == run_id and value["status"] in list(RunStatus)
+    sound = sound and _agrees(value)
     if not sound:
         hint = "restore the session's last snapshot, or run the workflow again under another id"
         raise Damaged(f"the record of workflow {shown(run_id)} is not one of coord's", hint=hint, workflow=run_id)
     run: Record = value
     return run
+
+
+def _agrees(run: Record) -> bool:
+    """Whether the definition names only what there is, and every phase has its state."""
+    phases = {phase["name"]: phase for phase in run["definition"]["phases"]}
+    named = [name for phase in phases.values() for name in phase["needs"]]
+    named += [phase["on_failure"]["phase"] for phase in phases.values() if phase["on_failure"]]
+    tasks = {name: {task["name"] for task in phase["tasks"]} for name, phase in phases.items()}
+    return (
+        phases.keys() == run["phases"].keys()
+        and phases.keys() >= set(named)
+        and all(state["status"] in list(PhaseStatus) for state in run["phases"].values())
+        and all(state["tasks"].keys() <= tasks[name] for name, state in run["phases"].items())
+        and all(state["failure"] for state in run["phases"].values() if state["status"] == PhaseStatus.FAILED)
+    )
 
 
 def is_running(value: Any) -> bool:
@@ -111,7 +117,7 @@ def approvals(values: Mapping[str, Any], now_us: int) -> list[Any]:
     waiting_ms}]`. What coord did not write is passed over."""
     found = []
     for run_id, value in values.items():
-        with contextlib.suppress(Damaged):
+        with contextlib.suppress(InvalidData):  # Damaged among them
             found += _approvals_of(understood(value, run_id), now_us)
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Never
 
 from coordinator.models import ids
@@ -13,7 +14,7 @@ from coordinator.models.ids import shown
 from coordinator.models.jsontext import MAX_BYTES, Json, check, dumps
 from coordinator.models.shapes import Record, validate_agent, validate_session, validate_task
 from coordinator.models.states import AgentKind
-from coordinator.rules import graph
+from coordinator.rules import graph, workflow_run
 from coordinator.store.documents import (
     AGENTS,
     CONFLICTS,
@@ -23,6 +24,7 @@ from coordinator.store.documents import (
     SECTION_TIMES,
     SESSION,
     TASKS,
+    WORKFLOWS,
     section_name,
     section_parts,
 )
@@ -159,6 +161,12 @@ def _check_section(section: str, nodes: Any) -> None:
                 _refuse(path, "should be a list of objects")
         if section == SECTION_TIMES:
             _check_leaf_times(path, value)
+        if section == WORKFLOWS:
+            _named(path, partial(_run, field), value)
+
+
+def _run(field: str, value: Json) -> Record:
+    return workflow_run.understood(value, field)
 
 
 def _check_size(path: str, value: Json) -> None:

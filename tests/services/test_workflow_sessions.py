@@ -113,6 +113,24 @@ def test_a_damaged_run_is_told_and_keeps_nobody_else_from_going_on(real_store: S
     client.zrem(it.crew.keys.deadlines, "workflow/s1/bad")
 
 
+@pytest.mark.parametrize("path, value", [("when", 5), ("needs", ["zz"]), ("tasks", {}), ("gate", None), ("x", 1)])
+def test_an_altered_definition_is_damaged_and_no_defect(
+    real_store: Store, project: str, path: str, value: object
+) -> None:
+    it = flow(real_store, project, TEXT)
+    client: Any = real_store.commands
+    key = it.crew.keys.nodes("s1", WORKFLOWS)
+    revision, _, text = client.hget(key, "w").partition(" ")
+    run = json.loads(text)
+    run["definition"]["phases"][1][path] = value
+    client.hset(key, "w", f"{revision} {json.dumps(run)}")
+    it.do("a:x", "a:y")
+    assert it.crew.sweep()["failed"] == 1
+    with pytest.raises(Damaged):
+        workflow_view.show(real_store, it.session, "w")
+    client.zrem(it.crew.keys.deadlines, "workflow/s1/w")
+
+
 def test_the_marks_of_workflows_that_are_none_are_swept_away(store: Store, project: str) -> None:
     it = flow(store, project, TEXT)
     it.crew.submit({"id": "t", "phase": "a", "data": {"workflow": "nobody"}})

@@ -177,3 +177,13 @@ def test_the_engine_ends_as_a_naive_interpreter_does(
     for verb in (Verb.START, Verb.COMPLETE, Verb.FAIL, Verb.ASK):
         of_phases = [step.phase for step in steps if step.verb == verb]
         assert len(of_phases) == len(set(of_phases)), f"{verb} twice: {of_phases}"
+    known = {phase["name"]: phase for phase in phases}
+    ended_for_good = [
+        at for at, step in enumerate(steps) if step.verb == Verb.FAIL and not _may_go_on(known[step.phase])
+    ]
+    late = steps[ended_for_good[0] :] if ended_for_good else []
+    assert all(known[step.phase]["handler"] for step in late if step.verb == Verb.START), "it began though it fails"
+
+
+def _may_go_on(phase: Phase) -> bool:
+    return phase["on_failure"] is not None and phase["on_failure"]["then"] == "continue"
