@@ -32,7 +32,7 @@ def follow_run(session: str, run_id: str, since: str, timeout_ms: int | None) ->
 
 _WORDS = {
     "workflow:started": "▶ {workflow} began",
-    "workflow:phase_started": "▷ {phase}: {tasks} tasks",
+    "workflow:phase_started": "▷ {phase}: {number}",
     "workflow:phase_skipped": "- {phase}: skipped",
     "workflow:phase_completed": "✓ {phase}",
     "workflow:phase_failed": "✗ {phase}: {message}",
@@ -56,6 +56,7 @@ def line_of(event: dict[str, Any]) -> str:
     if form is None:
         return ""
     facts = {name: str(value) for name, value in event["data"].items()}
+    facts["number"] = f"{facts.get('tasks')} task{'' if facts.get('tasks') == '1' else 's'}"
     try:
         return f"{event['time'][11:19]}  {form.format(**facts)}"
     except KeyError:
