@@ -90,6 +90,18 @@ def _seen(sign: str) -> str:
     return sign.encode("unicode_escape").decode() if hidden else sign
 
 
+def is_whole(record: Any) -> bool:
+    """Whether this can be a message that coord wrote."""
+    return (
+        isinstance(record, dict)
+        and record.keys() >= set(FIELDS)
+        and all(isinstance(record[name], str) for name in ("id", "to", "thread", "text", "sent_at"))
+        and all(isinstance(record[name], str | None) for name in ("from", "reply_to", "subject"))
+        and isinstance(record["sent_revision"], int)
+        and isinstance(record["acks"], dict)
+    )
+
+
 def is_unread(record: Record, reader: str) -> bool:
     """Whether this agent has still to acknowledge it; nobody has to acknowledge what they wrote themselves."""
     return reader not in record["acks"] and record["from"] != reader

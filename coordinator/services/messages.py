@@ -10,26 +10,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from coordinator.models import ids
 from coordinator.models.errors import InvalidData, LimitReached, Refused, UsageError, WaitedInVain
 from coordinator.models.shapes import Record
 from coordinator.rules import messages as rules
 from coordinator.rules.messages import Address
+from coordinator.services.inboxes import (
+    EVERYBODY,
+    boxes_of,
+    messages_of,
+    people_of,
+    records_of,
+    team_of,
+    unread_of,
+    whole,
+)
 from coordinator.services.request import Request, change_project, existing_project, not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import MESSAGES
 from coordinator.store.keys import SHARED
-from coordinator.store.project import ProjectStore
-from coordinator.store.reads import AllNodes, Node, Nodes, Read, SetMembers, SortedSetHead
+from coordinator.store.reads import Node, Nodes, Read, SetMembers, SortedSetHead
 from coordinator.store.transaction import Transaction
 
-TEAMS = "teams"
-PEOPLE = "agents"
 CONFIG, SECURITY = "config", "security"
 LISTED = 50
-_EVERYBODY = (AllNodes(SHARED, PEOPLE), AllNodes(SHARED, TEAMS))
 
 
 def member_of(message: str) -> str:
@@ -82,7 +87,7 @@ def send(
         return rules.shown(record)
 
     arguments = [to, in_thread, reply_to, subject, text]
-    first: list[Read] = [*_EVERYBODY, Node(SHARED, CONFIG, SECURITY)]
+    first: list[Read] = [*EVERYBODY, Node(SHARED, CONFIG, SECURITY)]
     try:
         return change_project(store, project, request, work, verb="message send", arguments=arguments, first=first)
     except LimitReached as error:
@@ -107,14 +112,9 @@ def inbox(
     project_store = existing_project(store, project)
     if wait_ms is not None:
         _wait_for_mail(store, project, name, wait_ms)
-    found = _of(project_store, name)
+    found = messages_of(project_store, name)
     wanted = [record for record in found if not unread or rules.is_unread(record, name)]
     return [rules.shown(record, name) for record in (wanted[:limit] if unread else wanted[-limit:])]
-
-
-def unread_of(project_store: ProjectStore, agent: str) -> list[Record]:
-    """What an agent has not acknowledged, oldest first."""
-    return [record for record in _of(project_store, agent) if rules.is_unread(record, agent)]
 
 
 def show(store: Store, project: str, message: str) -> Record:
@@ -124,7 +124,8 @@ def show(store: Store, project: str, message: str) -> Record:
     node = project_store.fetch(Node(SHARED, MESSAGES, message))[Node(SHARED, MESSAGES, message)]
     if not node.exists:
         raise _no_message(project, message)
-    return {**rules.shown(node.value), "thread_messages": [one["id"] for one in thread(store, project, message)]}
+    record = whole(project_store, message, node.value)
+    return {**rules.shown(record), "thread_messages": [one["id"] for one in thread(store, project, message)]}
 
 
 def thread(store: Store, project: str, name: str) -> list[Record]:
@@ -133,7 +134,7 @@ def thread(store: Store, project: str, name: str) -> list[Record]:
     project_store = existing_project(store, project)
     node = project_store.fetch(Node(SHARED, MESSAGES, name))[Node(SHARED, MESSAGES, name)]
     members = SetMembers(project_store.keys.thread(node.value["thread"] if node.exists else name))
-    found = _records(project_store, project_store.fetch(members)[members])
+    found = records_of(project_store, project_store.fetch(members)[members])
     if not found:
         raise _no_message(project, name)
     return [rules.shown(record) for record in found]
@@ -151,7 +152,7 @@ def ack(store: Store, project: str, messages: Sequence[str], *, agent: str, requ
 
     def work(tx: Transaction) -> Record:
         tx.fetch(Nodes(SHARED, MESSAGES, tuple(wanted)))
-        boxes = {box.text for box in boxes_of(name, *tx.fetch(*_EVERYBODY))}
+        boxes = {box.text for box in boxes_of(name, *tx.fetch(*EVERYBODY))}
         fresh = [_acknowledge(tx, _stored(tx, message), name, boxes) for message in wanted]
         if any(fresh):
             read = [message for message, is_fresh in zip(wanted, fresh, strict=True) if is_fresh]
@@ -159,15 +160,8 @@ def ack(store: Store, project: str, messages: Sequence[str], *, agent: str, requ
         return {"agent": name, "acknowledged": wanted}
 
     return change_project(
-        store, project, request, work, verb="message ack", arguments=[wanted, name], first=list(_EVERYBODY)
+        store, project, request, work, verb="message ack", arguments=[wanted, name], first=list(EVERYBODY)
     )
-
-
-def boxes_of(agent: str, agents: dict[str, Any], teams: dict[str, Any]) -> list[Address]:
-    """The inboxes that an agent reads: its own, its team's, and those of teams whose record names it."""
-    own = agents[agent].value.get("team") if agent in agents else None
-    named = {team for team, node in teams.items() if agent in (node.value.get("lead"), *node.value.get("members", ()))}
-    return [Address(agent, False), *(Address(team, True) for team in sorted(named | ({own} if own else set())))]
 
 
 def expire(member: str, message: str, deadline_ms: int) -> Callable[[Transaction], None]:
@@ -235,8 +229,7 @@ def _stored(tx: Transaction, message: str) -> Record:
     node = tx.node(SHARED, MESSAGES, message)
     if not node.exists:
         raise _no_message(tx.keys.project, message)
-    record: Record = node.value
-    return record
+    return whole(tx.store, message, node.value)
 
 
 def _back_to(answered: Record | None) -> Address:
@@ -249,12 +242,11 @@ def _back_to(answered: Record | None) -> Address:
 
 def _require(tx: Transaction, to: Address) -> None:
     """NotFound unless there is, or was, such an agent or team, or a team's record names such an agent."""
-    agents, teams = tx.fetch(*_EVERYBODY)
+    agents, teams = tx.fetch(*EVERYBODY)
     if to.is_team:
-        there = {*teams, *(node.value.get("team") for node in agents.values())} - {None}
+        there = {*teams, *filter(None, (team_of(node.value) for node in agents.values()))}
     else:
-        named = [(node.value.get("lead"), *node.value.get("members", ())) for node in teams.values()]
-        there = {*agents, *(name for names in named for name in names)} - {None}
+        there = {*agents, *(name for team, node in teams.items() for name in people_of(team, node.value))}
     if to.name not in there:
         kind = "team" if to.is_team else "agent"
         otherwise = f"`coord {kind} list {tx.keys.project}` shows what there is; a team is written team:NAME"
@@ -265,21 +257,6 @@ def _redactor(tx: Transaction) -> Callable[[str], str]:
     from coordinator.rules import redaction  # late: its patterns take longer to compile than most commands last
 
     return redaction.Redactor(redaction.patterns_of(tx.fetch(Node(SHARED, CONFIG, SECURITY))[0].value)).text
-
-
-def _of(project_store: ProjectStore, agent: str) -> list[Record]:
-    snapshot = project_store.fetch(*_EVERYBODY)
-    boxes = boxes_of(agent, *(snapshot[read] for read in _EVERYBODY))
-    heads = [SortedSetHead(project_store.keys.inbox(box.box)) for box in boxes]
-    found = project_store.fetch(*heads)
-    return _records(project_store, [message for head in heads for message in found[head]])
-
-
-def _records(project_store: ProjectStore, messages: list[str]) -> list[Record]:
-    """Those that are still there, oldest first."""
-    read: Read = Nodes(SHARED, MESSAGES, tuple(messages))
-    found = project_store.fetch(read)[read] if messages else []
-    return sorted((node.value for node in found if node.exists), key=lambda one: (one["sent_revision"], one["id"]))
 
 
 def _no_message(project: str, message: str) -> Exception:

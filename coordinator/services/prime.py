@@ -58,9 +58,9 @@ def _handoff(packet: Record | None) -> list[str]:
 
 
 def _mail(store: Store, project: str, agent: str | None) -> list[str]:
-    from coordinator.services import messages  # late: it is asked for an agent alone
+    from coordinator.services import inboxes  # late: it is asked for an agent alone
 
-    unread = messages.unread_of(store.project(project), agent.partition("#")[0]) if agent else []
+    unread = inboxes.unread_of(store.project(project), agent.partition("#")[0]) if agent else []
     if not unread:
         return []
     senders = list(dict.fromkeys(safe(message["from"] or "nobody", MAX_NAME) for message in unread))

@@ -231,9 +231,9 @@ class _Watch:
         return {task_id: snapshot[read].value["status"] for task_id, read in reads.items()}
 
     def _has_mail(self, agent: str) -> bool:
-        from coordinator.services import messages
+        from coordinator.services import inboxes
 
-        return bool(messages.unread_of(self._store.project(self._session_id.partition(".")[0]), agent))
+        return bool(inboxes.unread_of(self._store.project(self._session_id.partition(".")[0]), agent))
 
     def _holds(self, condition: Condition) -> bool:
         from coordinator.services import state

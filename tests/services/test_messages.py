@@ -7,12 +7,23 @@ from typing import Any
 
 import pytest
 
-from coordinator.models.errors import Fenced, InvalidData, LimitReached, NotFound, Refused, TooLarge, WaitedInVain
+from coordinator.models.errors import (
+    Damaged,
+    Fenced,
+    InvalidData,
+    LimitReached,
+    NotFound,
+    Refused,
+    TooLarge,
+    WaitedInVain,
+)
 from coordinator.rules import messages as rules
 from coordinator.services import agents, messages, shared, teams, waiting
 from coordinator.services.prime import MAX_BYTES, prime
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
+from coordinator.store.documents import MESSAGES
+from coordinator.store.keys import SHARED
 from tests.services import crew
 from tests.services.crew import Crew
 
@@ -192,6 +203,27 @@ def test_a_text_is_bounded_and_secrets_and_what_hides_do_not_get_into_it(shop: C
             send(shop, text)
     with pytest.raises(TooLarge):
         send(shop, subject="x" * 201)
+
+
+def test_what_coord_did_not_write_keeps_nobody_from_the_rest(shop: Crew) -> None:
+    sent, broken = send(shop, "fine"), send(shop, "broken")
+
+    def work(tx: Any) -> None:
+        tx.put(SHARED, MESSAGES, broken["id"], {"text": 5})
+        tx.put(SHARED, "teams", "odd", {"lead": 5, "members": "ann"})
+        tx.put(SHARED, "teams", "odder", [1])
+
+    shop.store.project(shop.project).change(work, verb="test")
+    assert unread(shop, "ann") == ["fine"]
+    with pytest.raises(Damaged):
+        show(shop, broken)
+    with pytest.raises(Damaged):
+        ack(shop, "ann", sent, broken)
+    ack(shop, "ann", sent)
+
+
+def show(shop: Crew, sent: Message) -> Message:
+    return messages.show(shop.store, shop.project, sent["id"])
 
 
 def test_who_waits_for_mail_is_woken_by_it(real_shop: Crew) -> None:

@@ -1,0 +1,74 @@
+"""Which inboxes an agent reads, and what is in them: its own, its team's, and those of teams whose record names it.
+
+Everything that Redis holds is looked at before it is believed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coordinator.models import ids
+from coordinator.models.shapes import Record
+from coordinator.rules import messages as rules
+from coordinator.rules.messages import Address
+from coordinator.services.agents import AGENTS
+from coordinator.services.teams import TEAMS, filled
+from coordinator.store import damage
+from coordinator.store.documents import MESSAGES
+from coordinator.store.keys import SHARED
+from coordinator.store.project import ProjectStore
+from coordinator.store.reads import AllNodes, Nodes, Read, SortedSetHead
+
+EVERYBODY = (AllNodes(SHARED, AGENTS), AllNodes(SHARED, TEAMS))
+"""What says who reads which inbox."""
+
+
+def unread_of(project_store: ProjectStore, agent: str) -> list[Record]:
+    """What an agent has not acknowledged, oldest first."""
+    return [record for record in messages_of(project_store, agent) if rules.is_unread(record, agent)]
+
+
+def boxes_of(agent: str, agents: dict[str, Any], teams: dict[str, Any]) -> list[Address]:
+    """The inboxes that an agent reads: its own, its team's, and those of teams whose record names it."""
+    own = team_of(agents[agent].value) if agent in agents else None
+    named = {team for team, node in teams.items() if agent in people_of(team, node.value)}
+    return [Address(agent, False), *(Address(team, True) for team in sorted(named | ({own} if own else set())))]
+
+
+def messages_of(project_store: ProjectStore, agent: str) -> list[Record]:
+    """Everything that is kept in an agent's inboxes, oldest first."""
+    snapshot = project_store.fetch(*EVERYBODY)
+    boxes = boxes_of(agent, *(snapshot[read] for read in EVERYBODY))
+    heads = [SortedSetHead(project_store.keys.inbox(box.box)) for box in boxes]
+    found = project_store.fetch(*heads)
+    return records_of(project_store, [message for head in heads for message in found[head]])
+
+
+def records_of(project_store: ProjectStore, messages: list[str]) -> list[Record]:
+    """Those that are still there, oldest first. One that coord did not write keeps nobody from the others."""
+    read: Read = Nodes(SHARED, MESSAGES, tuple(messages))
+    found = project_store.fetch(read)[read] if messages else []
+    records: list[Record] = [node.value for node in found if node.exists and rules.is_whole(node.value)]
+    return sorted(records, key=lambda one: (one["sent_revision"], one["id"]))
+
+
+def whole(project_store: ProjectStore, message: str, record: Any) -> Record:
+    """The record of a message. Damaged for one that coord did not write."""
+    if not rules.is_whole(record):
+        where = f"{project_store.keys.nodes(SHARED, MESSAGES)} {ids.shown(message)}"
+        raise damage.error(project_store.project, where, "holds what coord did not write")
+    found: Record = record
+    return found
+
+
+def team_of(record: Any) -> str | None:
+    """The team of an agent's record."""
+    team = record.get("team") if isinstance(record, dict) else None
+    return team if isinstance(team, str) else None
+
+
+def people_of(team: str, record: Any) -> set[str]:
+    """Those whom a team's record names."""
+    known = filled(team, record)
+    members = known["members"] if isinstance(known["members"], list) else []
+    return {name for name in (known["lead"], *members) if isinstance(name, str)}
