@@ -2,8 +2,8 @@
 an ear for events after which pending work may be placed. Any worker process runs one; each time slot, deadline and
 event is acted on once, however many do.
 
-Where no system worker lives (nobody runs `coord up`), or the one that does takes no job (it was killed a moment ago, it
-is frozen, it is busy), whoever gets the slot does the job itself, here.
+The system worker's own ticker acts on deadlines and events itself. Where no system worker lives (nobody runs `coord
+up`), or the one that does has not acted soon (it was killed a moment ago, it is frozen), whoever gets the slot does.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ASK_AGAIN_S = 1.0
 LISTEN_S = 5.0
 SWEPT_TOGETHER_S = 0.2
 """Deadlines that pass within this time are acted on by one sweep, whoever saw them pass."""
-LATE_S = 0.5
+LATE_S = 0.3
 """After so long, every ticker looks whether it was placed: the process that was to do it may have been killed."""
 LOOKS = 2
 
@@ -136,7 +136,10 @@ class Ticker:
         if deadline_ms is None or deadline_ms > seen.now_ms:
             left_s = TICK_S if deadline_ms is None else (deadline_ms - seen.now_ms + 1) / 1000
             self._stopped.wait(min(left_s, TICK_S))  # what is due even sooner may come meanwhile
-        elif self._ring("sweep", SWEPT_TOGETHER_S):
+        elif not self._serves and seen.now_ms - deadline_ms < LATE_S * 1000 and self._is_served():
+            self._stopped.wait(SWEPT_TOGETHER_S)  # the system worker sees it too
+        elif bells.take_slot(self.store, self.project, "sweep", slot_s=SWEPT_TOGETHER_S) is not None:
+            jobs.sweep(self.project)
             self._swept_ms = seen.now_ms
         else:
             self._stopped.wait(SWEPT_TOGETHER_S)  # whoever has this slot may have looked before the deadline

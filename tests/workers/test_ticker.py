@@ -229,3 +229,26 @@ def test_what_is_changed_by_hand_and_may_let_work_start_is_looked_at(paths: list
 @pytest.mark.parametrize("type_", ["state:changed", "task:assigned", "task:progress", "alert:raised"])
 def test_what_lets_no_work_start_makes_no_plan(type_: str) -> None:
     assert not places_work(entry(type_, "planning.goal"))
+
+
+def test_a_deadline_that_the_system_worker_has_not_acted_on_soon_is_swept_for_by_another(
+    real_store: Store, project: str, done: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bells, "system_workers", lambda *_: 1)
+    ticker = Ticker(real_store, project)
+    ticker._stopped.set()  # no waiting
+    deadline_in(real_store, project, -1)
+    ticker._watch()
+    assert done == []
+    deadline_in(real_store, project, -1_000)
+    ticker._watch()
+    assert [job for job, _ in done] == ["sweep"]
+    done.clear()
+    deadline_in(real_store, project, -1, "lock/y")
+    served = Ticker(real_store, project, serves=True)
+
+    def sweeps() -> bool:
+        served._watch()
+        return bool(done)
+
+    eventually(sweeps, "its sweep in the next slot")
