@@ -189,7 +189,7 @@ class StarvingThing(TypedDict):
 class ProblemFacts(TypedDict):
     """What asks for somebody's hand. None: not looked at. `late_results` are tasks with a result that came too late,
     `idle_agents` those that are free while no task that waits fits them. `ready` counts tasks that an agent could take
-    now, `unfinished` and `total` all tasks of the session."""
+    now, `total` all tasks of the session, `unfinished` those of them and the workflows that are not over."""
 
     failed: list[FailedTask] | None
     blocked: list[BlockedTask] | None

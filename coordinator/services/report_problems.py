@@ -60,7 +60,8 @@ def add_problems(facts: Facts, measured: Measured) -> None:
             "starving": [_starving(thing, measured) for thing in measured.things if thing["waiting"]],
             "late_results": measured.late_results,
             "conflicts": measured.conflicts,
-            "unfinished": sum(map(unfinished, statuses)),
+            "unfinished": sum(map(unfinished, statuses))
+            + sum(map(workflow_run.is_running, measured.workflows.values())),
             "total": len(statuses),
         }
     )
@@ -124,7 +125,7 @@ def _reserved(task: Record) -> ReservedTask:
 
 def _approval(asked: Record, measured: Measured) -> Approval:
     """`by` is whom the workflow names, else somebody of the team that it names."""
-    run = next(run for run in measured.workflows if workflow_run.is_running(run) and run["id"] == asked["workflow"])
+    run = measured.workflows[asked["workflow"]]
     named = workflow_run.phase_of(run, asked["phase"])["gate"]["approval"]
     team = measured.teams.get(named["team"] or "", {})
     people = [*named["by"], *filter(None, [team.get("lead")]), *team.get("members", ())]
