@@ -96,7 +96,9 @@ def set_config(
     `escalation.after` (30m); pauses after failed runs, `retry.first` (1s) to
     `retry.longest` (5m); agents that fail every task, `breaker.failures` (5, of different tasks; 0: off) in a row
     `breaker.within` (10m), left alone for `breaker.cooldown` (30s), doubling to `breaker.longest` (10m); what wait
-    is worth a level of priority, `ageing` (1h), for tasks that become ready from then on.
+    is worth a level of priority, `ageing` (1h), for tasks that become ready from then on; how much may run, start and
+    be spent: `limits.running`, `limits.starts_per_minute`, `limits.tokens` (a day, UTC), and the same for a team in
+    `limits.teams.T`.
     """
     from coordinator.services import shared
 

@@ -59,7 +59,12 @@ class Admission:
 
     def lets_start(self, session: str, team: str | None) -> bool:
         """Some task of this team (None: of no team) may start, as far as gates and limits go."""
-        return (session, team) not in self._closed and not self._stock.lacking(self.wants(team), Kept())
+        return self.why_shut(session, team) is None
+
+    def why_shut(self, session: str, team: str | None) -> str | None:
+        """Why none may, as a sentence."""
+        closed = self._closed.get((session, team or ""))
+        return closed or self._why(self.wants(team), Kept())
 
     def refusal(self, need: TaskNeed) -> str | None:
         """Why this ready task may not start now, as a sentence; None where nothing but an agent is missing."""
@@ -111,7 +116,9 @@ class Admission:
 
     def lacking(self, member: str, rank: Rank, wants: Mapping[str, int]) -> str | None:
         """Why whoever this is cannot have all of it now, the first reason; None where it can."""
-        kept = self._kept(member, rank)
+        return self._why(wants, self._kept(member, rank))
+
+    def _why(self, wants: Mapping[str, int], kept: Kept) -> str | None:
         short = next(iter(self._stock.lacking(wants, kept)), None)
         return short and why_short(short, wants[short], self._stock, kept, now_ms=self._now_ms, project=self._project)
 

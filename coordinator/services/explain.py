@@ -81,8 +81,8 @@ def why_nothing(store: Store, session_id: str, agent: str) -> str | None:
     who, _ = ids.agent_reference(agent)
     session, node = Node(name, SESSION, RECORD), Node(SHARED, agents.AGENTS, who)
     holding = SetMembers(project_store.keys.holding(who))
-    gates = team_gates.reads(project_store.keys, name)
-    snapshot = project_store.fetch(session, node, holding, *gates)
+    keys = project_store.keys
+    snapshot = project_store.fetch(session, node, holding, *admission.reads(keys, name))
     record, held, now = snapshot[node].value, snapshot[holding], instant(snapshot.now_us)
     if not snapshot[node].exists or not snapshot[session].exists:
         return None
@@ -99,4 +99,5 @@ def why_nothing(store: Store, session_id: str, agent: str) -> str | None:
         return f"agent {who} gets no more work before {record['breaker']['probe']} is done: its last tasks failed"
     if len(held) >= record["slots"]:
         return f"agent {who} holds as much as it can: {', '.join(held[:5])}"
-    return team_gates.closed(snapshot.__getitem__, project_store.keys, name).get((session_id, record["team"] or ""))
+    allowed = admission.made(snapshot.__getitem__, keys, name, now_us=snapshot.now_us)
+    return allowed.why_shut(session_id, None) or allowed.why_shut(session_id, record["team"])

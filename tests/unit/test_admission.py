@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -71,6 +72,30 @@ def _same_task(started: Iterable[TaskNeed], one: str, others: list[str]) -> bool
     return any(
         {f"files:{one}", *(f"files:{other}" for other in others)} <= set(dict(need.resources)) for need in started
     )
+
+
+WANTS = st.dictionaries(st.sampled_from(["a", "b", "c", "files:x/**", "files:*/y"]), st.integers(1, 2), max_size=4)
+
+
+@given(st.lists(WANTS, min_size=1, max_size=12), st.integers(1, 4), st.randoms(use_true_random=False))
+def test_tasks_never_wait_for_each_other_in_a_circle(wants: list[dict[str, int]], slots: int, random: Random) -> None:
+    """Whatever they want, in whatever order they end: as long as something waits, something runs or may start."""
+    waiting = {}
+    for number, asked in enumerate(wants):
+        wanted = {name: 1 if things.is_path(name) else amount for name, amount in asked.items()}
+        waiting[f"t{number}"] = replace(task(f"t{number}", number), resources=tuple(wanted.items()))
+    running: dict[str, TaskNeed] = {}
+    line: dict[str, Waiter] = {}
+    while waiting:
+        used = Counter(thing for need in running.values() for thing, amount in need.resources for _ in range(amount))
+        allowed = admission({"a": 2, "b": 2, "c": 2}, dict(used), line=line.values())
+        made = plan(waiting.values(), [AgentOffer("x", 1, slots=slots, in_use=len(running))], NOW, allowed)
+        line.update(allowed.joined)
+        for one in made.placements:
+            line.pop(f"task/s1/{one.task}", None)
+            running[one.task] = waiting.pop(one.task)
+        assert running
+        del running[random.choice(sorted(running))]
 
 
 # ----------------------------------------------------------------------------------------------------------- the line
