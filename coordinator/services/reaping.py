@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from coordinator.models import ids
-from coordinator.models.errors import Conflict, CoordError, InvalidData, ServerUnavailable
+from coordinator.models.errors import Conflict, CoordError, Damaged, InvalidData, ServerUnavailable
 from coordinator.models.shapes import AGENT_FIELDS, TASK_FIELDS, Record
 from coordinator.models.states import AgentStatus, SessionStatus, TaskStatus
 from coordinator.services import agents, breakers, dependencies, giving_back, grace, locks, subtasks, task_records
@@ -20,7 +20,8 @@ from coordinator.store.transaction import Transaction
 
 CHUNK = 200
 LATER_MS = 3_600_000
-"""After so long a session whose deletion was left to others is found again: it does not stand in front till then."""
+"""After so long what cannot be acted on now (a session whose deletion was left to others) is found again: it does not
+stand in front till then."""
 POSTPONED = "postponed"
 RESOURCE, LIMIT = "resource", "limit"
 COUNTED = {LIMIT: RESOURCE}
@@ -77,11 +78,7 @@ def _act(store: Store, project: str, member: str, deadline_ms: int, *, quick: bo
     if kind == "session":
         return _session(store, project, member, rest, deadline_ms, quick=quick)
     if kind == "workflow":
-        from coordinator.services import workflow_steps  # late: few sessions have one
-
-        name, _, run_id = rest.partition("/")
-        workflow_steps.advance(store, f"{project}.{ids.session_name(name)}", ids.thing_id(run_id, "workflow"))
-        return None
+        return _workflow(store, project, member, deadline_ms)
     work: Callable[[Transaction], str | None]
     if kind == "agent":
         work = _agent(member, rest, deadline_ms)
@@ -103,6 +100,24 @@ def _act(store: Store, project: str, member: str, deadline_ms: int, *, quick: bo
         name, _, task_id = rest.partition("/")
         work = _task(kind, member, name, task_id, deadline_ms, spare if quick else None)
     return change_project(store, project, Request(system=True, wait_ms=0), work, verb=f"sweep {kind}")
+
+
+def _workflow(store: Store, project: str, member: str, deadline_ms: int) -> str | None:
+    """A run that may go on does; one that coord did not write is left alone for a while, not met by every command."""
+    from coordinator.services import workflow_steps  # late: few sessions have one
+
+    _, name, run_id = member.split("/", 2)
+    try:
+        workflow_steps.advance(store, f"{project}.{ids.session_name(name)}", ids.thing_id(run_id, "workflow"))
+    except Damaged:
+
+        def later(tx: Transaction) -> None:
+            tx.passed(member, deadline_ms)
+            tx.zadd(tx.keys.deadlines, member, tx.now_ms + LATER_MS)
+
+        change_project(store, project, Request(system=True, wait_ms=0), later, verb="sweep workflow")
+        return "failed"
+    return None
 
 
 def _task(

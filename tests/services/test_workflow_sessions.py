@@ -125,7 +125,7 @@ def test_an_altered_definition_is_damaged_and_no_defect(
     run["definition"]["phases"][1][path] = value
     client.hset(key, "w", f"{revision} {json.dumps(run)}")
     it.do("a:x", "a:y")
-    assert it.crew.sweep()["failed"] == 1
+    assert [it.crew.sweep()["failed"] for _ in range(2)] == [1, 0]  # not met by every command from now on
     with pytest.raises(Damaged):
         workflow_view.show(real_store, it.session, "w")
     client.zrem(it.crew.keys.deadlines, "workflow/s1/w")
