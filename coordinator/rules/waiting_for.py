@@ -77,7 +77,7 @@ class Stock(NamedTuple):
 
     def can_come(self, thing: str, amount: int) -> bool:
         """It is there once enough is given back."""
-        return things.is_path(thing) or amount <= self.capacity.get(thing, amount if things.is_limit(thing) else 0)
+        return things.is_path(thing) or things.is_limit(thing) or amount <= self.capacity.get(thing, 0)
 
     def in_the_way(self, path: str) -> Iterable[str]:
         """The claims in use that have a path in common with this one."""

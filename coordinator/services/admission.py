@@ -33,7 +33,7 @@ LIMITS = Node(SHARED, "config", limits.LIMITS)
 DEFINED = AllNodes(SHARED, RESOURCES)
 SHORT = "thing/"
 """In `wanting`, before the name of a thing that somebody lacks: since when, and until when that counts."""
-SAID_MS = 60_000
+SAID_MS = 10_000
 """What is short again so soon after the first in line has got it is the same exhaustion."""
 
 Reply = Callable[[Read], Any]
@@ -70,9 +70,9 @@ def of_change(tx: Transaction, *names: str) -> Admission:
 # ---------------------------------------------------------------------------------------------------- in the commit
 
 
-def check(tx: Transaction, wants: Mapping[str, int]) -> None:
-    """Inside a change that takes these wants: they must be there at the commit too, by what was read to decide. Starts
-    are counted in."""
+def check(tx: Transaction, member: str, wants: Mapping[str, int]) -> None:
+    """Inside a change that gives the member these wants: they must be there at the commit too, by what was read to
+    decide. Starts are counted in."""
     allowed = limits.read(tx.node(*LIMITS[:3]).value)
     if not wants:
         return
@@ -91,6 +91,11 @@ def check(tx: Transaction, wants: Mapping[str, int]) -> None:
             tx.add(tx.keys.in_use, things.counter(thing, tx.now_ms), 1)
     for name in things.over(counted, tx.now_ms):
         tx.hdel(tx.keys.in_use, name)
+    line = tx.fetch(Wanting())[0]
+    waiter = waiting_for.of(line.get(member, {}))
+    for thing in waiter.lacks if waiter else ():
+        since_ms = line.get(SHORT + thing, {}).get("since_ms", tx.now_ms)
+        tx.hset(tx.keys.wanting, SHORT + thing, dumps({"since_ms": since_ms, "until_ms": tx.now_ms + SAID_MS}))
 
 
 def tell_released(tx: Transaction, session_id: str | None, member: str, use: UseFound | None, reason: str) -> None:
@@ -143,9 +148,11 @@ def _note_short(tx: Transaction, line: Mapping[str, Record], waiter: Waiter, thi
     before = line.get(SHORT + thing, {})
     others = (said for member, said in line.items() if member not in (waiter.member, SHORT + thing))
     goes_on = any(thing in said.get("lacks", ()) and _until_ms(said) > tx.now_ms for said in others)
-    is_new = not goes_on and waiter.member not in line and _until_ms(before) <= tx.now_ms
+    # the one that it was said of has got it a moment ago; or it left the line without
+    got_it = tx.now_ms < _until_ms(before) <= tx.now_ms + SAID_MS
+    is_new = not goes_on and not got_it and thing not in line.get(waiter.member, {}).get("lacks", ())
     since_ms = tx.now_ms if is_new else before.get("since_ms", tx.now_ms)
-    tx.hset(tx.keys.wanting, SHORT + thing, dumps({"since_ms": since_ms, "until_ms": tx.now_ms + SAID_MS}))
+    tx.hset(tx.keys.wanting, SHORT + thing, dumps({"since_ms": since_ms, "until_ms": waiter.until_ms}))
     over_ms = things.ends_ms(thing, tx.now_ms)
     if over_ms is not None:
         tx.zadd(tx.keys.deadlines, f"limit/{thing}", over_ms)

@@ -115,7 +115,7 @@ def _claim(store: Store, session_id: str, agent: str, lease_ms: int, request: Re
         if task is None:
             change.tx.undecided = True
             return None
-        admission.check(change.tx, looked[0].wants(task.record["team"], task.record["resources"].items()))
+        admission.check(change.tx, task.member, looked[0].wants(task.record["team"], task.record["resources"].items()))
         name, mark = record["id"], f"{change.name}/{task.id}"
         if picking.breaker_of(change.tx, record) == BreakerState.HALF_OPEN:
             breakers.probe(change.tx, record, mark)

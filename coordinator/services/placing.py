@@ -98,7 +98,7 @@ def assign(batch: Sequence[Step], basis: Basis) -> Callable[[SessionChange], lis
             if (not is_moved and allowed.refusal(need) is not None) or not room.take(one, task):
                 continue
             if not is_moved:
-                admission.check(change.tx, allowed.wants(need.team, need.resources))
+                admission.check(change.tx, task.member, allowed.wants(need.team, need.resources))
                 allowed.admit(need)
             _give(change, task, one)
             facts = {"session": one.session, "task": one.task, "agent": one.agent, "reason": one.reason}

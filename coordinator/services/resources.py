@@ -156,7 +156,7 @@ def _take(
         if reason is not None:
             hint = f"wait for it (--wait); `coord resource show {name} --project {project}` says who has it"
             raise LimitReached(reason.removeprefix("it waits for "), hint=hint, name=name, amount=amount)
-        admission.check(tx, {name: amount})
+        admission.check(tx, waiter.member, {name: amount})
         member = resource_member(name, tx.mark)
         tx.lease_to(member, tx.mark, ttl_ms)
         tx.use(member, {name: amount}, owner)

@@ -132,3 +132,22 @@ def test_exhaustion_is_said_once_and_who_waits(crew: Crew) -> None:
     held = entry(crew, "gpu")
     assert (held["waiting"][0]["task"], held["short_since"] is not None) == ("b", True)
     assert [one["task"] for one in resource_view.show(crew.store, crew.project, "gpu")["waiting"]] == ["b"]
+
+
+def test_it_is_said_again_when_it_is_exhausted_anew(crew: Crew) -> None:
+    define(crew, "gpu", 1)
+    crew.submit(*({"id": f"t{number}", "resources": {"gpu": 1}} for number in range(4)))
+    crew.claimed()
+    for number in range(3):  # a line goes on: one exhaustion
+        assert crew.claim() is None
+        crew.complete(f"t{number}")
+        crew.claimed()
+    assert len(crew.events("resource:exhausted")) == 1
+    crew.complete("t3")
+    allocate(crew, "gpu", ttl_ms=60_000)
+    crew.submit({"id": "left", "resources": {"gpu": 1}})
+    assert crew.claim() is None
+    crew.cancel("left")
+    crew.submit({"id": "anew", "resources": {"gpu": 1}})
+    assert crew.claim() is None
+    assert [one["data"]["waiting"] for one in crew.events("resource:exhausted")][-1] == "task/s1/anew"

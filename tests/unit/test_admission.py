@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.rules import globs, limits, things
@@ -44,6 +44,7 @@ NEEDS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(NEEDS, st.integers(0, 4), st.integers(0, 3), st.integers(0, 5), st.integers(0, 3))
 def test_what_a_plan_lets_start_is_within_every_limit_whatever_is_asked(
     asked: list[tuple[str | None, int, dict[str, int]]], gpus: int, dbs: int, running: int, of_qa: int
@@ -77,6 +78,7 @@ def _same_task(started: Iterable[TaskNeed], one: str, others: list[str]) -> bool
 WANTS = st.dictionaries(st.sampled_from(["a", "b", "c", "files:x/**", "files:*/y"]), st.integers(1, 2), max_size=4)
 
 
+@settings(deadline=None)
 @given(st.lists(WANTS, min_size=1, max_size=12), st.integers(1, 4), st.randoms(use_true_random=False))
 def test_tasks_never_wait_for_each_other_in_a_circle(wants: list[dict[str, int]], slots: int, random: Random) -> None:
     """Whatever they want, in whatever order they end: as long as something waits, something runs or may start."""
@@ -155,6 +157,7 @@ def test_whoever_is_kept_back_notes_that_all_is_there_for_the_first_and_from_the
     assert {one.refusal(small) is None for one in later} == {True, False}
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9), st.integers(1, 10**7))
 def test_turns_come_and_go_however_long_somebody_has_waited(waited_ms: int, longest_ms: int) -> None:
     since_ms, turn_ms = 10**12, 30_000

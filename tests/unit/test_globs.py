@@ -6,7 +6,7 @@ import itertools
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.models.errors import InvalidData
@@ -37,11 +37,13 @@ PART = st.lists(st.sampled_from(PIECES), min_size=1, max_size=2).map("".join).fi
 PATH = st.lists(st.sampled_from(["a", "b", "?", "[!a]", "[ab]", "*", "**"]), min_size=1, max_size=3).map("/".join)
 
 
+@settings(deadline=None)
 @given(PART, PART)
 def test_two_patterns_of_one_part_overlap_exactly_when_a_word_fits_both(one: str, other: str) -> None:
     assert globs.overlap(one, other) == globs.overlap(other, one) == have_one_of(WORDS, one, other)
 
 
+@settings(deadline=None)
 @given(PATH, PATH)
 def test_two_patterns_of_several_parts_overlap_exactly_when_a_path_fits_both(one: str, other: str) -> None:
     assert globs.overlap(one, other) == globs.overlap(other, one) == have_one_of(PATHS, one, other)
