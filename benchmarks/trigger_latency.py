@@ -28,6 +28,8 @@ from coordinator.store.connection import Store, store_at
 
 REQUEST = Request()
 WITHIN_S = 30.0
+STARTED_S = 2.0
+"""After so long a system worker listens."""
 ANYTHING = ["runner:default", "runner:argv"]
 
 
@@ -189,6 +191,9 @@ def ended_breaker(place: Place) -> float:
 def after_a_kill(place: Place) -> float:
     """Its system worker is killed with SIGKILL just before the event; `coord up` starts another."""
     who = place.agent()
+    while not _children(place.processes["up"].pid):
+        time.sleep(0.1)
+    time.sleep(STARTED_S)
     for pid in _children(place.processes["up"].pid):
         os.kill(pid, signal.SIGKILL)
     return _ms(place, (task := place.submit(who)), int(place.event("task:submitted", task)["revision"]))
