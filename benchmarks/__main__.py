@@ -39,7 +39,7 @@ def main() -> None:
     file.write_text(json.dumps({**facts, "tables": [table.plain() for table in tables]}, indent=1) + "\n")
     plan.say(f"written: {file}")
     if options.markdown is not None:
-        _write_into(options.markdown, _markdown(facts, tables))
+        _write_into(options.markdown, facts, tables, whole=options.only is None)
         plan.say(f"written: {options.markdown}")
 
 
@@ -75,18 +75,33 @@ def _default_file(facts: dict[str, Any]) -> Path:
 
 
 def _markdown(facts: dict[str, Any], tables: list[Table]) -> str:
-    said = (
+    return "\n".join([_said(facts), "", *(table.markdown() for table in tables)])
+
+
+def _said(facts: dict[str, Any]) -> str:
+    return (
         f"Measured {facts['date']} on {facts['cores']} shared cores ({facts['system']}, Python {facts['python']}, "
         f"{facts['server']}, redis-py {facts['redis-py']})" + (", quickly." if facts["quick"] else ".")
     )
-    return "\n".join([said, "", *(table.markdown() for table in tables)])
 
 
-def _write_into(file: Path, text: str) -> None:
+def _replaced(kept: str, facts: dict[str, Any], tables: list[Table]) -> str:
+    """What stands there, with these tables in the place of those of the same title, each saying when it was measured:
+    of another hour than the others, they are not to be compared with them."""
+    head, *sections = kept.strip().split("\n### ")
+    by_title = {section.partition("\n")[0]: section.partition("\n")[2].strip() for section in sections}
+    for table in tables:
+        title, _, body = table.markdown().removeprefix("### ").partition("\n")
+        by_title[title] = f"{_said(facts)}\n\n{body.strip()}"
+    return "\n\n".join([head.strip(), *(f"### {title}\n\n{body}" for title, body in by_title.items())]) + "\n"
+
+
+def _write_into(file: Path, facts: dict[str, Any], tables: list[Table], *, whole: bool) -> None:
     before, begin, rest = file.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+    kept, end, after = rest.partition(END)
     if not begin or not end:
         raise SystemExit(f"{file} has no lines {BEGIN} and {END}")
+    text = _markdown(facts, tables) if whole else _replaced(kept, facts, tables)
     file.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
 
 

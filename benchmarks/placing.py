@@ -42,7 +42,7 @@ def measure(plan: Plan) -> list[Table]:
 
 
 def _plans(plan: Plan) -> Table:
-    rounds = 2 if plan.quick else 9
+    rounds = 2 if plan.quick else 7
     table = Table("placing", "Plans of a whole project, committed and rung for", ["ready work", "placed"])
     table.columns += ["no AOF: ms", "least", "AOF always: ms", "least", "nothing to place: ms"]
     for name in QUICK if plan.quick else SHAPES:

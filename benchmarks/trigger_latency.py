@@ -216,7 +216,7 @@ TRIGGERS: dict[str, Trigger] = {
 
 def measure(plan: Plan) -> Table:
     """One table: with `coord up`, and with a worker's own ticker alone."""
-    rounds = 2 if plan.quick else 40
+    rounds = 2 if plan.quick else 25
     table = Table("triggers", "From an event to the assignment that follows", ["event"])
     table.columns += ["with `coord up`: p50 ms", "p99 ms", "a worker alone: p50 ms", "p99 ms"]
     taken: dict[str, list[list[float]]] = {name: [] for name in TRIGGERS}

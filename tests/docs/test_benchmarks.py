@@ -60,7 +60,7 @@ def test_a_table_is_readable_and_keeps_its_numbers() -> None:
 @pytest.mark.slow
 def test_the_runner_prints_and_writes_what_it_measured_and_nothing_of_the_machine(tmp_path: Path) -> None:
     figures, document = tmp_path / "f.json", tmp_path / "d.md"
-    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    document.write_text(f"before\n{BEGIN}\n\n### Another\n\nkept\n\n### Submit, claim, complete\n\nold\n{END}\nafter\n")
     argv = ["--quick", "--only", "cycles", "--json", str(figures), "--markdown", str(document)]
     done = subprocess.run([sys.executable, "-m", "benchmarks", *argv], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -73,6 +73,7 @@ def test_the_runner_prints_and_writes_what_it_measured_and_nothing_of_the_machin
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
+    assert "### Another\n\nkept\n" in text, "what was not measured stays"
     assert "| one process · coord: submit → claim → complete |" in text
     assert str(ROOT) not in text + figures.read_text()
 
