@@ -59,7 +59,8 @@ def why_not_running(store: Store, session_id: str, task_id: str) -> Record:
 def _by_the_plan(project_store: ProjectStore, name: str, need: TaskNeed, policy_ms: int) -> list[str]:
     """As `rebalance --dry-run` has it: by the plan of the whole project."""
     made, basis = project_plan.make(project_store, name, everything=True)
-    return in_plan(need, made, basis.seen, basis.offers, ageing_ms=policy_ms)
+    lost = f"it is ready and stands in no line: `coord state validate {need.session} --fix` mends that"
+    return in_plan(need, made, basis.seen, basis.offers, ageing_ms=policy_ms) or [lost]
 
 
 def _cooling_down(need: TaskNeed, everybody: list[Record]) -> list[str]:

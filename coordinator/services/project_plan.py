@@ -14,6 +14,7 @@ from coordinator.models.states import AgentKind, TaskStatus
 from coordinator.rules import lifecycle
 from coordinator.rules.ageing import AGEING_MS, ready_ms_of
 from coordinator.rules.balancing import AgentOffer, Plan, TaskNeed, plan
+from coordinator.rules.placement_words import not_ready
 from coordinator.rules.policy import ageing_ms
 from coordinator.services import admission, ageing, agents, needs
 from coordinator.services.ready_work import FIRST, Line, NeedOf, ReadyLines, ReadyTask, TaskKey
@@ -52,28 +53,37 @@ def make(
         return Plan(), Basis(snapshot.revision, {}, of_agents)
     leases: dict[str, LeaseFound] = snapshot[AllLeases()]
     facts, open_sessions = _open_sessions(project, leases)
-    left_out = {*without, name} if everything else {*without}
-    lines = [line for session, of_session in open_sessions.items() if session not in left_out for line in of_session]
+    lines = [line for session, listed in open_sessions.items() if session not in without for line in listed]
     policy_ms = ageing_ms(snapshot[ageing.POLICY].value)
-    need_of = _need_by_place(policy_ms)
-    ready = ReadyLines(project, lines, need_of, first=FIRST + room.free // (len(lines) or 1))
-    movable = open_sessions.keys() - left_out if name is None else {name} - left_out
-    others = [task for task in _assigned(project, leases) if task.session in movable]
-    if everything and name is not None:
-        others += _all_of(project, name)
-    lets_start = ready.unread  # the first of each are looked at in any case: they stand in line for all behind them
+    ready = ReadyLines(project, lines, _need_by_place(policy_ms), first=FIRST + room.free // (len(lines) or 1))
+    whole = _all_of(project, name) if everything and name is not None else []
+    now, gate = instant(snapshot.now_us), None
+    at_rest = [task for task in whole if task.need.status != TaskStatus.PENDING or not_ready(task.need, now)]
+    others = at_rest if everything else _movable(project, leases, open_sessions.keys() - without, name)
+
+    def goes_on(line: Line) -> bool:
+        """The first of each line are looked at in any case: they stand in line (of `gate`) for all behind them."""
+        if line.session == name:
+            return True
+        return room.is_open(line.team) and (gate is None or gate.lets_start(_id(project, line.session), line.team))
+
     while True:
-        ready.read_on({line for line in lets_start if line.session == name or room.is_open(line.team)})
+        going = set(filter(goes_on, ready.unread))
+        if gate is not None and not going:
+            break
+        ready.read_on(going)
         seen = [*others, *ready.tasks]
         gate = admission.made(facts.__getitem__, project.keys, *open_sessions, now_us=facts.now_us)
-        made = plan([task.need for task in seen], offers, instant(snapshot.now_us), gate, ageing_ms=policy_ms)
+        made = plan([task.need for task in seen], offers, now, gate, ageing_ms=policy_ms)
         room = _Room(offers, made, seen)
-        lets_start = {line for line in ready.unread if gate.lets_start(f"{project.project}.{line.session}", line.team)}
-        if not any(line.session == name or (room.is_open(line.team) and line in lets_start) for line in ready.unread):
-            if not everything:
-                admission.stand(project.store, project.project, gate)
-            revisions = {task.key: task.revision for task in seen}
-            return made, Basis(snapshot.revision, revisions, of_agents, tuple(t.need for t in seen), tuple(offers))
+    if not everything:
+        admission.stand(project.store, project.project, gate)
+    revisions = {task.key: task.revision for task in seen}
+    return made, Basis(snapshot.revision, revisions, of_agents, tuple(task.need for task in seen), tuple(offers))
+
+
+def _id(project: ProjectStore, session: str) -> str:
+    return f"{project.project}.{session}"
 
 
 def _open_sessions(project: ProjectStore, leases: dict[str, LeaseFound]) -> tuple[Snapshot, dict[str, list[Line]]]:
@@ -103,14 +113,18 @@ def _takes_claims(session: Any) -> bool:
     return isinstance(session, dict) and lifecycle.takes_claims(str(session.get("status")))
 
 
-def _assigned(project: ProjectStore, leases: dict[str, LeaseFound]) -> list[ReadyTask]:
-    """What was assigned and not claimed yet, by the time that its lease was given for: a plan may move it."""
+def _movable(
+    project: ProjectStore, leases: dict[str, LeaseFound], sessions: Collection[str], name: str | None
+) -> list[ReadyTask]:
+    """What was assigned and not claimed yet, by the time that its lease was given for, in these sessions, or in the
+    one with `name` alone: a plan may move it."""
     marks: dict[str, list[str]] = {}
     for member, lease in leases.items():
         kind, _, rest = member.partition("/")
         if kind == "task" and lease.ttl_ms == CLAIM_WITHIN_MS:
             session, _, task_id = rest.partition("/")
-            marks.setdefault(session, []).append(task_id)
+            if session in sessions and name in (None, session):
+                marks.setdefault(session, []).append(task_id)
     found = ReadyLines(project, (), _need_by_place(AGEING_MS), first=FIRST)
     for session, task_ids in marks.items():
         found.read(session, dict.fromkeys(task_ids))

@@ -15,6 +15,7 @@ from coordinator.services import (
     agents,
     balance,
     claims,
+    explain,
     placing,
     project_plan,
     reaping,
@@ -261,6 +262,24 @@ def test_tasks_that_nobody_can_do_do_not_hide_those_behind_them(crew: Crew, monk
     crew.worker("w1")
     assert balance.rebalance_project(crew.store, crew.project) == 1
     assert given(crew) == {"s1/behind": "w1"}
+
+
+def test_a_limit_that_is_reached_ends_the_look_at_a_line(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project_plan, "FIRST", 4)
+    shared.set_config(crew.store, crew.project, "limits.running", 1, request=REQUEST)
+    crew.submit(*(f"t{number:02}" for number in range(40)))
+    crew.worker("w1", slots=2)
+    plan = balance.rebalance(crew.store, crew.session)
+    assert (len(plan["placements"]), len(plan["unplaced"])) == (1, 39), "all of its own session get their reason"
+    assert balance.rebalance_project(crew.store, crew.project) == 0
+    assert balance.rebalance(crew.store, crew.session, dry_run=True)["unplaced"] == plan["unplaced"]
+
+
+def test_a_task_that_fell_out_of_its_line_says_so(crew: Crew) -> None:
+    crew.submit({"id": "a", "team": "qa"})
+    crew.store.commands.delete(crew.keys.ready("s1", "qa"))
+    (reason,) = explain.why_not_running(crew.store, crew.session, "a")["reasons"]
+    assert "`coord state validate" in reason
 
 
 @pytest.mark.parametrize("team", [None, "qa"])
