@@ -34,6 +34,7 @@ OURS = [
     *("resource:allocated", "resource:released", "resource:exhausted", "task:submitted", "task:assigned"),
     *("task:started", "task:progress", "task:failed", "task:blocked", "task:unblocked", "task:requeued"),
     *("task:cancelled", "agent:registered", "agent:resumed", "agent:lost", "agent:drained", "alert:raised"),
+    *("message:sent", "message:acknowledged"),
 ]
 
 

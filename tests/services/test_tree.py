@@ -87,13 +87,13 @@ def test_agents_of_the_session_are_seen_in_it_and_others_are_not(store: Store, s
 def test_a_project_is_read_as_a_document_and_not_written(store: Store, session_id: str, project: str) -> None:
     from coordinator.services import shared
 
-    shared.set_config(store, project, "limits.cpu", 4, request=REQUEST)
-    assert value_at(store, project, "config.limits") == {"cpu": 4}
-    assert value_at(store, project, "$.config.limits.cpu") == [4]
+    shared.set_config(store, project, "caps.cpu", 4, request=REQUEST)
+    assert value_at(store, project, "config.caps") == {"cpu": 4}
+    assert value_at(store, project, "$.config.caps.cpu") == [4]
     with pytest.raises(NotFound):
         state.get(store, project + "x", "config")
     with pytest.raises(InvalidId):
-        set_(store, project, "config.limits.cpu", 5)
+        set_(store, project, "config.caps.cpu", 5)
 
 
 def test_system_sections_never_show(store: Store, session_id: str) -> None:
