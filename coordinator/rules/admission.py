@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from coordinator.rules import things
-from coordinator.rules.admission_words import why_short
 from coordinator.rules.ageing import AGEING_MS, rank
 from coordinator.rules.waiting_for import COUNTS_MS, Kept, Rank, Stock, Waiter, kept_before
 
@@ -120,7 +119,11 @@ class Admission:
 
     def _why(self, wants: Mapping[str, int], kept: Kept) -> str | None:
         short = next(iter(self._stock.lacking(wants, kept)), None)
-        return short and why_short(short, wants[short], self._stock, kept, now_ms=self._now_ms, project=self._project)
+        if short is None:
+            return None
+        from coordinator.rules.admission_words import why_short  # late: mostly nothing is short
+
+        return why_short(short, wants[short], self._stock, kept, now_ms=self._now_ms, project=self._project)
 
     def take(self, member: str, wants: Mapping[str, int]) -> None:
         """Count in what somebody has from now on."""
