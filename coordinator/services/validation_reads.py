@@ -19,6 +19,7 @@ from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.found import LeaseFound
 from coordinator.store.keys import SHARED, Keys, task_member
+from coordinator.store.project import COMMIT_WINDOW_MS
 from coordinator.store.reads import (
     AllLeases,
     AllNodes,
@@ -141,7 +142,8 @@ def _is_whole(record: Any) -> bool:
 
 
 def _misplaced(places: dict[str, list[tuple[int, str]]], tasks: dict[str, Any], policy: Any) -> list[str]:
-    """Tasks that stand in their line, elsewhere than there. Those that are not to be in it are found as such."""
+    """Tasks that stand in their line, elsewhere than there; those that are not to be in it are found as such. Of two
+    dependencies that complete at once the later to arrive may say the earlier time, by what a commit may take."""
     found = []
     for one, entries in places.items():
         for place, name in entries:
@@ -151,7 +153,7 @@ def _misplaced(places: dict[str, list[tuple[int, str]]], tasks: dict[str, Any], 
             known = [tasks[other] for other in task["after"] if other in tasks]
             try:
                 ready_us = parse_instant_us(ageing.became_ready(task, known))
-                if place != score(ready_us // 1000, task["priority"], ageing_ms(policy)):
+                if abs(place - score(ready_us // 1000, task["priority"], ageing_ms(policy))) > COMMIT_WINDOW_MS:
                     found.append(name)
             except (TypeError, KeyError, CoordError):
                 continue  # a record that its model refuses
