@@ -47,7 +47,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.partition(":")[2].strip())
     parser.add_argument("--only", action="append", choices=names, help="only this scenario; repeatable")
     parser.add_argument("--short", action="store_true", help="the sizes of make test")
-    parser.add_argument("--server", action="append", choices=list(BINARIES), help="the first at length (valkey-9 alone)")
+    parser.add_argument(
+        "--server", action="append", choices=list(BINARIES), help="the first at length (valkey-9 alone)"
+    )
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9))
     parser.add_argument("--minutes", type=float, default=70.0, help="nothing begins after so long")
     parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="PAGE", help="write docs/reliability.md")
