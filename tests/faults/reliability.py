@@ -9,6 +9,7 @@ from typing import Any
 from tests.faults.soak import Result
 
 BEGIN, END = "<!-- figures: written by make soak -->", "<!-- end of the figures -->"
+AGAIN = "<!-- figures: written by make soak for single scenarios -->", "<!-- end of these figures -->"
 MATRIX = "<!-- suites: written by make matrix -->", "<!-- end of the suites -->"
 
 

@@ -175,5 +175,5 @@ _KINDS = (
 """What is done to a number, and to a list."""
 
 SCENARIO = Scenario(
-    "linearizability", "single nodes, checked by Wing and Gong's search", run, short=20, long=500, long_s=600
+    "linearizability", "single nodes, checked by Wing and Gong's search", run, short=20, long=500, long_s=1100
 )
