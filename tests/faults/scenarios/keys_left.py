@@ -157,5 +157,5 @@ SCENARIO = Scenario(
     run,
     short=1,
     long=10,
-    long_s=200,
+    long_s=260,
 )

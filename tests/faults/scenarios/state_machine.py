@@ -182,4 +182,4 @@ def _settings(examples: int) -> settings:
     )
 
 
-SCENARIO = Scenario("state_machine", "any verbs in any order, replies lost", run, short=12, long=400, long_s=300)
+SCENARIO = Scenario("state_machine", "any verbs in any order, replies lost", run, short=12, long=400, long_s=450)
