@@ -78,7 +78,7 @@ def _kinds(counted: Counter[str]) -> str:
 
 
 def _failure(result: Result) -> str:
-    said = " ".join((result.error or "").split())[-300:]
+    said = (result.error or "").strip().rpartition("\n")[2][-300:]  # not the whole traceback, which names folders
     return f"- {result.job.scenario} × {result.job.size:,} on {result.job.server}: {said}"
 
 
