@@ -70,22 +70,21 @@ def is_linearizable(history: Sequence[Operation], apply: Apply, state: Hashable,
     turns = _turns(history, place)
     head = _list_of(history)
     done, turn, tried = 0, 0, {(0, state)}
-    taken: list[tuple[Entry, Hashable, Iterator[Entry]]] = []
+    taken: list[tuple[Entry, Hashable, Iterator[Step]]] = []
     while (next_ones := _next_ones(head)) is not None:
-        if len(tried) > STEPS:
-            return False
-        choices = iter(next_ones)
-        while (step := _step(choices, turns, turn, done, state, apply, tried)) is None:
-            if not taken:  # an operation has ended, and nothing that was done before explains it
-                return False
-            entry, state, choices = taken.pop()
+        steps = _steps(next_ones, state, apply, lambda number, now=turn: turns.get(number, now) == now)  # type: ignore[misc]
+        while (step := next((one for one in steps if (done | 1 << one[0].number, one[1]) not in tried), None)) is None:
+            if not taken or len(tried) > STEPS:
+                return False  # an operation has ended, and nothing that was done before explains it
+            entry, state, steps = taken.pop()
             done &= ~(1 << entry.number)
             turn -= entry.number in turns
             entry.put_back()
         entry, after = step
-        taken.append((entry, state, choices))
+        taken.append((entry, state, steps))
         state, done = after, done | 1 << entry.number
         turn += entry.number in turns
+        tried.add((done, state))
         entry.lift()
     return True
 
@@ -107,26 +106,23 @@ def _next_ones(head: Entry) -> list[Entry] | None:
     return None if entry is None else sorted(found, key=lambda one: one.end is None)
 
 
-def _step(
-    choices: Iterator[Entry],
-    turns: dict[int, int],
-    turn: int,
-    done: int,
-    state: Hashable,
-    apply: Apply,
-    tried: set[tuple[int, Hashable]],
-) -> tuple[Entry, Hashable] | None:
-    """The first of the choices that fits and leads to what was not tried before, with the state after it."""
-    for entry in choices:
-        if turns.get(entry.number, turn) != turn:
-            continue
+Step = tuple[Entry, Hashable]
+"""An operation, and the state after it."""
+
+
+def _steps(next_ones: list[Entry], state: Hashable, apply: Apply, is_due: Callable[[int], bool]) -> Iterator[Step]:
+    """What may be done next, each with the state after it. An operation with an answer that changes nothing, and may be
+    done now, is done now: nothing is won by waiting. One without an answer that would change nothing is left out."""
+    found: list[Step] = []
+    for entry in next_ones:
         assert entry.operation is not None
-        after = apply(state, entry.operation)
-        tie = (done | 1 << entry.number, after)
-        if after is not None and tie not in tried:
-            tried.add(tie)
-            return entry, after
-    return None
+        after = apply(state, entry.operation) if is_due(entry.number) else None
+        if after is None or (after == state and entry.end is None):
+            continue
+        if after == state:
+            return iter([(entry, after)])
+        found.append((entry, after))
+    return iter(found)
 
 
 def _list_of(history: Sequence[Operation]) -> Entry:

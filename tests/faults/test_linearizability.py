@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults import nodes
 from tests.faults.linearizability import UNKNOWN, Operation
-from tests.faults.nodes import ABSENT
+from tests.faults.nodes import ABSENT, SPACING
 
 
 def explained(*history: Operation) -> bool:
@@ -58,6 +58,18 @@ def test_an_operation_without_an_answer_may_take_effect_late_or_never_but_not_tw
     assert not explained(lost, op("read", None, (("a",), 10), 1, 2), op("read", None, (ABSENT, 0), 3, 4))
     assert not explained(lost, op("read", None, (("a", "a"), 10), 1, 2))
     assert not explained(op("read", None, (("a",), 10), 0, 1), op("append", "a", None, 2)), "not before it began"
+
+
+def test_a_change_that_nobody_saw_may_explain_a_deletion_or_a_refused_swap_but_nothing_that_looks_at_it() -> None:
+    lost = op("append", "a", None, 0)
+    assert explained(lost, op("delete", None, 10, 1, 2), op("read", None, (ABSENT, 0), 3, 4))
+    assert not explained(lost, op("delete", None, 10, 1, 2), op("delete", None, 11, 3, 4)), "it is there once"
+    assert not explained(lost, op("read", None, (ABSENT, 0), 1, 2), op("read", None, (("b",), 10), 3, 4))
+    first, hidden = op("set", SPACING, 10, 0, 1), op("set", 2 * SPACING, None, 1)
+    overwritten = op("cas", (10, 3 * SPACING), "refused", 2, 3), op("set", 4 * SPACING, 12, 4, 5)
+    assert explained(first, hidden, *overwritten)
+    assert not explained(first, *overwritten)
+    assert not explained(first, hidden, overwritten[0], op("read", None, (SPACING, 10), 4, 5))
 
 
 def test_a_swap_is_refused_only_where_the_revision_is_another() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from coordinator.models.errors import Conflict, NotFound, ServerUnavailable, TooLate
@@ -48,7 +51,7 @@ def run(run: Run) -> list[Figure]:
                 history = _history(notes)
                 operations += sum(map(len, history.values()))
                 unknown += sum(one.returned == UNKNOWN for node in history.values() for one in node)
-                broken += [f"{session}.{node}" for node, done in history.items() if not explained(done)]
+                broken += [_kept(run, session, node, done) for node, done in history.items() if not explained(done)]
         store.close()
     finally:
         server.close()
@@ -58,6 +61,14 @@ def run(run: Run) -> list[Figure]:
     return [
         none_of("linearizability violations (8 clients × 200 operations, faults on)", run.size, len(broken), note=note)
     ]
+
+
+def _kept(run: Run, session: str, node: str, done: list[Operation]) -> str:
+    """The name of a file, in the folder for temporary ones, with a history that nothing explains: it cannot be made
+    again by its seed."""
+    file = Path(tempfile.gettempdir()) / f"{session}.{node}-{run.seed}.jsonl"
+    file.write_text("".join(f"{json.dumps(one)}\n" for one in done), encoding="utf-8")
+    return file.name
 
 
 def _history(notes: list[list[dict[str, Any]]]) -> dict[str, list[Operation]]:
