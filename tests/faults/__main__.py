@@ -37,8 +37,11 @@ def main() -> int:
     facts = _facts(options.seed, servers, (time.monotonic() - began) / 60)
     text = reliability.markdown(facts, results)
     print(text)
-    if options.write:
+    if options.write and options.only:
+        reliability.write(options.write, text, reliability.AGAIN)
+    elif options.write:
         reliability.write(options.write, text)
+        reliability.write(options.write, "Nothing was run again since.\n", reliability.AGAIN)
     return 0 if all(result.holds for result in results) else 1
 
 

@@ -4,17 +4,20 @@ The search is Wing and Gong's ("Testing and Verifying Concurrent Objects", 1993)
 linearizability", 2017): take an operation that had begun before any other ended, apply it, go on; what was tried
 before, the same set of operations done with the same value, is not tried again. Nodes are checked one by one, since a
 history is linearizable when each object's is (Herlihy and Wing, 1990). An operation whose outcome nobody knows (its
-process was killed, Redis gave no answer) may have taken effect at any later time, or never.
+process was killed, Redis gave no answer) may have taken effect at any later time, or never. Left to others: what a node
+does (nodes).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 UNKNOWN = math.inf
 """`returned` of an operation without an answer."""
+STEPS = 200_000
+"""Of a search; one that ends well takes about as many as there are operations."""
 
 
 class Operation(NamedTuple):
@@ -57,33 +60,69 @@ class Entry:
 
 Apply = Callable[[Hashable, Operation], "Hashable | None"]
 """(the node's state, an operation) → its state afterwards, or None where the operation could not have answered so."""
+Place = Callable[[Operation], "tuple[int, ...] | None"]
+"""Where its answer says that an operation stands among the others of which that is known; None where it is not."""
 
 
-def is_linearizable(history: Sequence[Operation], apply: Apply, state: Hashable) -> bool:
-    """Whether some order of the operations, true to the clock, explains every answer. `state` is the first one."""
+def is_linearizable(history: Sequence[Operation], apply: Apply, state: Hashable, place: Place = lambda _: None) -> bool:
+    """Whether some order of the operations, true to the clock and to their places, explains every answer; also False
+    where none was found in STEPS, for a doubt must be looked at. `state` is the first one."""
+    turns = _turns(history, place)
     head = _list_of(history)
-    done, tried, taken = 0, {(0, state)}, list[tuple[Entry, Hashable]]()
-    entry = head.after
-    while entry is not None:
-        if entry.operation is not None:
-            after = apply(state, entry.operation)
-            now = done | 1 << entry.number
-            if after is not None and (now, after) not in tried:
-                tried.add((now, after))
-                taken.append((entry, state))
-                state, done = after, now
-                entry.lift()
-                entry = head.after
-            else:
-                entry = entry.after
-            continue
-        if not taken:  # an operation has ended, and nothing that was done before explains it
-            return False
-        entry, state = taken.pop()
-        done &= ~(1 << entry.number)
-        entry.put_back()
-        entry = entry.after
+    done, turn, tried = 0, 0, {(0, state)}
+    taken: list[tuple[Entry, Hashable, Iterator[Step]]] = []
+    while (next_ones := _next_ones(head)) is not None:
+        steps = _steps(next_ones, state, apply, lambda number, now=turn: turns.get(number, now) == now)  # type: ignore[misc]
+        while (step := next((one for one in steps if (done | 1 << one[0].number, one[1]) not in tried), None)) is None:
+            if not taken or len(tried) > STEPS:
+                return False  # an operation has ended, and nothing that was done before explains it
+            entry, state, steps = taken.pop()
+            done &= ~(1 << entry.number)
+            turn -= entry.number in turns
+            entry.put_back()
+        entry, after = step
+        taken.append((entry, state, steps))
+        state, done = after, done | 1 << entry.number
+        turn += entry.number in turns
+        tried.add((done, state))
+        entry.lift()
     return True
+
+
+def _turns(history: Sequence[Operation], place: Place) -> dict[int, int]:
+    """The number of each operation whose place is known → whose turn it is, from 0."""
+    placed = [(where, one.called, number) for number, one in enumerate(history) if (where := place(one)) is not None]
+    return {number: turn for turn, (_, _, number) in enumerate(sorted(placed))}
+
+
+def _next_ones(head: Entry) -> list[Entry] | None:
+    """The operations that had begun before any other ended; None when all that ended are done. Those of unknown outcome
+    come last: most never took effect, and each that is taken too early doubles the search."""
+    found: list[Entry] = []
+    entry = head.after
+    while entry is not None and entry.operation is not None:
+        found.append(entry)
+        entry = entry.after
+    return None if entry is None else sorted(found, key=lambda one: one.end is None)
+
+
+Step = tuple[Entry, Hashable]
+"""An operation, and the state after it."""
+
+
+def _steps(next_ones: list[Entry], state: Hashable, apply: Apply, is_due: Callable[[int], bool]) -> Iterator[Step]:
+    """What may be done next, each with the state after it. An operation with an answer that changes nothing, and may be
+    done now, is done now: nothing is won by waiting. One without an answer that would change nothing is left out."""
+    found: list[Step] = []
+    for entry in next_ones:
+        assert entry.operation is not None
+        after = apply(state, entry.operation) if is_due(entry.number) else None
+        if after is None or (after == state and entry.end is None):
+            continue
+        if after == state:
+            return iter([(entry, after)])
+        found.append((entry, after))
+    return iter(found)
 
 
 def _list_of(history: Sequence[Operation]) -> Entry:
@@ -98,84 +137,3 @@ def _list_of(history: Sequence[Operation]) -> Entry:
         last.after, entry.before = entry, last
         last = entry
     return head
-
-
-# --------------------------------------------------------------------------------------------------- what a node does
-
-
-ABSENT = "absent"
-
-
-class NodeState(NamedTuple):
-    """A node's value (lists as tuples, ABSENT where nothing is) and the revision of its last change, None where the
-    change that was applied last is one whose revision nobody was told."""
-
-    value: Hashable
-    revision: int | None
-
-
-def apply_to_node(state: Hashable, operation: Operation) -> NodeState | None:
-    """The verbs of the state tree on one node: `read`, `set`, `cas` (set with --if-revision), `increment`, `append`,
-    `delete`. Answers: a read's is (value, revision); a cas that was refused is "refused"; any other's is the revision,
-    an increment's (revision, value)."""
-    assert isinstance(state, NodeState)
-    return _APPLY[operation.kind](state, operation)
-
-
-def _read(state: NodeState, operation: Operation) -> NodeState | None:
-    if operation.answer is None:
-        return state
-    value, revision = operation.answer
-    if value != state.value or state.revision not in (None, revision):
-        return None
-    return NodeState(value, revision)
-
-
-def _set(state: NodeState, operation: Operation) -> NodeState | None:
-    return _moved(state, operation.argument, operation.answer)
-
-
-def _cas(state: NodeState, operation: Operation) -> NodeState | None:
-    expected, value = operation.argument
-    if operation.answer == "refused":
-        return state if state.revision != expected else None
-    if state.revision not in (None, expected):
-        return state if operation.answer is None else None
-    return _moved(state, value, operation.answer)
-
-
-def _increment(state: NodeState, operation: Operation) -> NodeState | None:
-    before = 0 if state.value == ABSENT else state.value
-    assert isinstance(before, int)
-    after = before + operation.argument
-    if operation.answer is None:
-        return NodeState(after, None)
-    revision, value = operation.answer
-    return _moved(state, after, revision) if value == after else None
-
-
-def _append(state: NodeState, operation: Operation) -> NodeState | None:
-    before = () if state.value == ABSENT else state.value
-    assert isinstance(before, tuple)
-    return _moved(state, (*before, operation.argument), operation.answer)
-
-
-def _delete(state: NodeState, operation: Operation) -> NodeState | None:
-    if operation.answer == "absent":
-        return state if state.value == ABSENT else None
-    if state.value == ABSENT:
-        return state if operation.answer is None else None
-    return NodeState(ABSENT, 0)
-
-
-def _moved(state: NodeState, value: Hashable, revision: int | None) -> NodeState | None:
-    """The state after a change. Revisions rise, but for the first after a deletion."""
-    if revision is not None and state.revision is not None and revision < state.revision:
-        return None
-    same = value == state.value and revision == state.revision  # setting what is already so does nothing
-    if revision is not None and revision == state.revision and not same:
-        return None
-    return NodeState(value, revision)
-
-
-_APPLY = {"read": _read, "set": _set, "cas": _cas, "increment": _increment, "append": _append, "delete": _delete}

@@ -43,7 +43,8 @@ def main() -> int:
     options = parser.parse_args()
     servers = options.server or [kind for kind in BINARIES if BINARIES[kind]() is not None]
     suites = [run(server, options.pytest) for server in servers]
-    text = markdown(suites)
+    others = [row for row in rows_of(PAGE) if row.split(" | ")[0].removeprefix("| ") not in {s.version for s in suites}]
+    text = markdown(suites, others)
     print(text)
     if options.write:
         reliability.write(PAGE, text, reliability.MATRIX)
@@ -81,14 +82,23 @@ def version(server: str) -> str:
     return f"{name} {next((word[2:] for word in said if word.startswith('v=')), '')}".strip()
 
 
-def markdown(suites: list[Suite]) -> str:
-    """A row a server."""
-    rows = ["| server | passed | failed | skipped | took |", "|---|---|---|---|---|"]
+def rows_of(page: Path) -> list[str]:
+    """The rows of the page as it is, each with its own date: those of servers that were not run again stay."""
+    _, _, rest = page.read_text(encoding="utf-8").partition(reliability.MATRIX[0])
+    lines = rest.partition(reliability.MATRIX[1])[0].splitlines()
+    return [line for line in lines if line.startswith("| ") and not line.startswith("| server |")]
+
+
+def markdown(suites: list[Suite], others: list[str]) -> str:
+    """A row a server; `others` are rows that are there already."""
+    date = datetime.now().astimezone().date().isoformat()
+    rows = others.copy()
     for one in suites:
         failed = f"**{one.failed}**" if one.failed else "0"
-        rows.append(f"| {one.version} | {one.passed:,} | {failed} | {one.skipped} | {one.seconds / 60:.0f} min |")
-    date = datetime.now().astimezone().date().isoformat()
-    return f"{date}, Python {sys.version.split()[0]}:\n\n" + "\n".join(rows) + "\n"
+        took = f"{one.seconds / 60:.0f} min"
+        rows.append(f"| {one.version} | {one.passed:,} | {failed} | {one.skipped} | {took} | {date} |")
+    head = ["| server | passed | failed | skipped | took | on |", "|---|---|---|---|---|---|"]
+    return f"Python {sys.version.split()[0]}:\n\n" + "\n".join([*head, *sorted(rows)]) + "\n"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 from tests.faults.soak import Result
 
 BEGIN, END = "<!-- figures: written by make soak -->", "<!-- end of the figures -->"
+AGAIN = "<!-- figures: written by make soak for single scenarios -->", "<!-- end of these figures -->"
 MATRIX = "<!-- suites: written by make matrix -->", "<!-- end of the suites -->"
 
 
@@ -77,7 +78,7 @@ def _kinds(counted: Counter[str]) -> str:
 
 
 def _failure(result: Result) -> str:
-    said = " ".join((result.error or "").split())[-300:]
+    said = (result.error or "").strip().rpartition("\n")[2][-300:]  # not the whole traceback, which names folders
     return f"- {result.job.scenario} × {result.job.size:,} on {result.job.server}: {said}"
 
 

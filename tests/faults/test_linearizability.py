@@ -6,13 +6,13 @@ import random
 
 import pytest
 
-from tests.faults.linearizability import ABSENT, UNKNOWN, NodeState, Operation, apply_to_node, is_linearizable
-
-EMPTY = NodeState(ABSENT, 0)
+from tests.faults import nodes
+from tests.faults.linearizability import UNKNOWN, Operation
+from tests.faults.nodes import ABSENT, SPACING
 
 
 def explained(*history: Operation) -> bool:
-    return is_linearizable(history, apply_to_node, EMPTY)
+    return nodes.explained(history)
 
 
 def op(kind: str, argument: object, answer: object, called: float, returned: float = UNKNOWN) -> Operation:
@@ -60,6 +60,18 @@ def test_an_operation_without_an_answer_may_take_effect_late_or_never_but_not_tw
     assert not explained(op("read", None, (("a",), 10), 0, 1), op("append", "a", None, 2)), "not before it began"
 
 
+def test_a_change_that_nobody_saw_may_explain_a_deletion_or_a_refused_swap_but_nothing_that_looks_at_it() -> None:
+    lost = op("append", "a", None, 0)
+    assert explained(lost, op("delete", None, 10, 1, 2), op("read", None, (ABSENT, 0), 3, 4))
+    assert not explained(lost, op("delete", None, 10, 1, 2), op("delete", None, 11, 3, 4)), "it is there once"
+    assert not explained(lost, op("read", None, (ABSENT, 0), 1, 2), op("read", None, (("b",), 10), 3, 4))
+    first, hidden = op("set", SPACING, 10, 0, 1), op("set", 2 * SPACING, None, 1)
+    overwritten = op("cas", (10, 3 * SPACING), "refused", 2, 3), op("set", 4 * SPACING, 12, 4, 5)
+    assert explained(first, hidden, *overwritten)
+    assert not explained(first, *overwritten)
+    assert not explained(first, hidden, overwritten[0], op("read", None, (SPACING, 10), 4, 5))
+
+
 def test_a_swap_is_refused_only_where_the_revision_is_another() -> None:
     first = op("set", 1, 10, 0, 1)
     assert explained(first, op("cas", (10, 2), 11, 2, 3), op("cas", (10, 3), "refused", 4, 5))
@@ -101,4 +113,28 @@ def test_a_long_history_of_eight_clients_is_checked_in_time_and_one_changed_answ
     broken = max(number for number, one in enumerate(history) if one.kind == "read" and one.returned < 1500)
     seen, at = history[broken].answer
     history[broken] = history[broken]._replace(answer=(seen + 50, at))
+    assert not explained(*history)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_history_with_many_unknown_outcomes_is_checked_in_time_and_a_lost_append_is_found(seed: int) -> None:
+    chosen = random.Random(seed)
+    history: list[Operation] = []
+    value: tuple[int, ...] = ()
+    revision = 0
+    for number in range(1, 300):
+        begun, ended = number - chosen.uniform(0, 8), number + chosen.uniform(0, 8)
+        known = chosen.random() < 0.85
+        if chosen.random() < 0.3 and value:
+            history.append(op("read", None, (value, revision), begun, ended))
+        elif known or chosen.random() < 0.5:  # an unknown one that took effect
+            value, revision = (*value, number), number
+            history.append(op("append", number, number if known else None, begun, ended if known else UNKNOWN))
+        else:
+            history.append(op("append", number, None, begun))
+    assert sum(one.returned == UNKNOWN for one in history) > 20
+    assert explained(*history)
+    last = max(number for number, one in enumerate(history) if one.kind == "read")
+    seen, at = history[last].answer
+    history[last] = history[last]._replace(answer=((*seen[:5], *seen[6:]), at))
     assert not explained(*history)

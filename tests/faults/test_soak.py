@@ -104,8 +104,14 @@ def test_where_the_time_is_over_the_short_runs_on_other_servers_are_left_out_fir
 def test_the_matrix_counts_what_pytest_reported_and_tells_failures() -> None:
     report = '<testsuites><testsuite tests="12" failures="1" errors="2" skipped="3"></testsuite></testsuites>'
     assert matrix.counts(report) == (6, 3, 3)
-    text = matrix.markdown([matrix.Suite("redis-8", "Redis 8.2.2", 6, 3, 3, 125.0)])
-    assert "| Redis 8.2.2 | 6 | **3** | 3 | 2 min |" in text
+    text = matrix.markdown([matrix.Suite("redis-8", "Redis 8.2.2", 6, 3, 3, 125.0)], ["| Redis 7.0.15 | 9 | 0 |"])
+    assert "| Redis 7.0.15 | 9 | 0 |\n| Redis 8.2.2 | 6 | **3** | 3 | 2 min | 20" in text
+
+
+def test_a_server_that_is_not_run_again_keeps_its_row(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("| a | table |\n{}\n| server |\n|---|\n| Redis 7.0.15 | 9 |\n{}\n".format(*reliability.MATRIX))
+    assert matrix.rows_of(page) == ["| Redis 7.0.15 | 9 |"]
 
 
 def test_a_server_says_its_version() -> None:

@@ -170,5 +170,5 @@ SCENARIO = Scenario(
     short=5,
     long=100,
     alone=True,
-    long_s=300,
+    long_s=130,
 )

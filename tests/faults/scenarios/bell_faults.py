@@ -87,5 +87,5 @@ def _is_start(event: dict[str, object]) -> bool:
 
 
 SCENARIO = Scenario(
-    "bell_faults", "RQ's jobs dropped, doubled, delayed, and lost as a whole", run, short=40, long=1_500, long_s=420
+    "bell_faults", "RQ's jobs dropped, doubled, delayed, and lost as a whole", run, short=40, long=1_500, long_s=230
 )

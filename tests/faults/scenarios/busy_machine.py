@@ -107,5 +107,5 @@ SCENARIO = Scenario(
     short=20,
     long=600,
     alone=True,
-    long_s=620,
+    long_s=610,
 )

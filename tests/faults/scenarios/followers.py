@@ -193,5 +193,5 @@ def _breaks(changes: list[Line], total: int) -> list[str]:
 
 
 SCENARIO = Scenario(
-    "followers", "those who follow are cut off and killed, and go on", run, short=50, long=1000, long_s=320
+    "followers", "those who follow are cut off and killed, and go on", run, short=50, long=1000, long_s=600
 )

@@ -107,6 +107,7 @@ def _by_hand(work: Work, coord: Coord, number: str) -> None:
     coord("task", "complete", work.session, task_id, "--agent", "ann", "--result", "[1]", "--request-id", next(ids))
 
     work.submit(f"late-{number}", **hand)
+    agents.resume(work.store, work.project, "late", request=NOW)  # it is late every time: its breaker would open
     late = claims.next_(work.store, work.session, "late", claim=True, lease_ms=1, request=NOW) or {}
     eventually(lambda: reaping.sweep(work.store, work.project) and work.show(late["id"])["epoch"] is None, "its end")
     try:
@@ -156,5 +157,5 @@ SCENARIO = Scenario(
     run,
     short=1,
     long=10,
-    long_s=200,
+    long_s=260,
 )

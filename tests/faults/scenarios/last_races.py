@@ -298,4 +298,4 @@ KINDS = (
     ),
 )
 
-SCENARIO = Scenario("last_races", "two processes at the same moment", run, short=200, long=5000, long_s=240)
+SCENARIO = Scenario("last_races", "two processes at the same moment", run, short=200, long=5000, long_s=350)

@@ -213,5 +213,5 @@ SCENARIO = Scenario(
     run,
     short=1,
     long=30,
-    long_s=420,
+    long_s=550,
 )

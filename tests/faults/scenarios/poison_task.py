@@ -119,4 +119,4 @@ def _life(here: Place, work: Work) -> None:
         )
 
 
-SCENARIO = Scenario("poison_task", "A task that kills its worker, whole", run, short=1, long=12, long_s=240)
+SCENARIO = Scenario("poison_task", "A task that kills its worker, whole", run, short=1, long=12, long_s=60)

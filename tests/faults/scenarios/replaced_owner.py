@@ -185,5 +185,5 @@ SCENARIO = Scenario(
     short=1,
     long=20,
     alone=True,
-    long_s=420,
+    long_s=190,
 )

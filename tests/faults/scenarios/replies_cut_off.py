@@ -209,5 +209,5 @@ SCENARIO = Scenario(
     run=run,
     short=500,
     long=10_000,
-    long_s=300,
+    long_s=700,
 )

@@ -102,5 +102,5 @@ SCENARIO = Scenario(
     run=run,
     short=1,
     long=6,
-    long_s=180,
+    long_s=120,
 )

@@ -150,5 +150,5 @@ SCENARIO = Scenario(
     run=run,
     short=1,
     long=6,
-    long_s=300,
+    long_s=190,
 )

@@ -285,5 +285,5 @@ def _register_again(store: Store, project: str, name: str, session_id: str) -> N
 
 
 SCENARIO = Scenario(
-    "session_recovery", "orchestrators and agents killed; the session taken over", run, 4, 80, long_s=300
+    "session_recovery", "orchestrators and agents killed; the session taken over", run, 4, 80, long_s=200
 )

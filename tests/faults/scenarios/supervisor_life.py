@@ -205,5 +205,5 @@ SCENARIO = Scenario(
     run,
     short=1,
     long=5,
-    long_s=240,
+    long_s=150,
 )

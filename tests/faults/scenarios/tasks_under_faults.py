@@ -261,5 +261,5 @@ SCENARIO = Scenario(
     run=run,
     short=1_000,
     long=20_000,
-    long_s=600,
+    long_s=1500,
 )

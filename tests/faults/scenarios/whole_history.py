@@ -101,4 +101,4 @@ def carry_out(store: Store, number: int, order: Any, note: Note) -> None:
             note({"id": count, "revision": revision, "returned": monotonic()})
 
 
-SCENARIO = Scenario("whole_history", "append a unique token, read the list", run, short=6, long=150, long_s=400)
+SCENARIO = Scenario("whole_history", "append a unique token, read the list", run, short=6, long=150, long_s=900)
