@@ -74,7 +74,7 @@ def _whose(line: str) -> str:
 
 
 def check_waiting(sound: Sound, found: Findings) -> None:
-    """The unmet dependencies of a pending task are those that its index waits for."""
+    """The unmet dependencies of a task that rests are those that its index waits for."""
     waiting, tasks, statuses = sound.snapshot["waiting"], sound.tasks, sound.statuses
     if waiting is None:
         return

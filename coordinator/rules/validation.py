@@ -13,7 +13,15 @@ from typing import Any
 from coordinator.models import shapes
 from coordinator.models.errors import InvalidData
 from coordinator.models.states import TaskStatus
-from coordinator.rules import graph, index_validation, lifecycle, link_validation, team_validation, use_validation
+from coordinator.rules import (
+    graph,
+    index_validation,
+    lifecycle,
+    link_validation,
+    team_validation,
+    use_validation,
+    workflow_validation,
+)
 from coordinator.rules.findings import Findings, Snapshot, Sound, Verdict, task_path
 from coordinator.rules.path_text import render
 
@@ -40,6 +48,7 @@ def validate(snapshot: Snapshot) -> Verdict:
     link_validation.check_names(sound, found)
     team_validation.check_teams(sound, found)
     use_validation.check_uses(sound, found)
+    workflow_validation.check_workflows(sound, found)
     return {"valid": not found.errors, "errors": found.errors, "warnings": found.warnings}
 
 

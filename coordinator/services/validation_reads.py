@@ -16,7 +16,7 @@ from coordinator.rules.policy import ageing_ms
 from coordinator.services import ageing, team_gates
 from coordinator.services.request import CLOSED, session_not_found
 from coordinator.store.connection import Store
-from coordinator.store.documents import RECORD, SESSION, TASKS
+from coordinator.store.documents import RECORD, SESSION, TASKS, WORKFLOWS
 from coordinator.store.found import LeaseFound
 from coordinator.store.keys import SHARED, Keys, task_member
 from coordinator.store.project import COMMIT_WINDOW_MS
@@ -85,12 +85,13 @@ def read(store: Store, session_id: str, more: tuple[tuple[str, ...], tuple[str, 
     project, name = ids.session_id(session_id)
     found = store.project(project)
     session, tasks, agents = Node(name, SESSION, RECORD), AllNodes(name, TASKS), AllNodes(SHARED, "agents")
+    runs = AllNodes(name, WORKFLOWS)
     named = {"epic": Names(SHARED, "epics"), "sprint": Names(SHARED, "sprints")}
     counts, gates = Counts(found.keys.counts(name)), team_gates.reads(found.keys, name)
     reads = _Reads(found.keys, name, {}, [], more)
     while True:
         always: list[Read] = [session, tasks, agents, AllLeases(), _EVERY_DEADLINE, counts, ageing.POLICY]
-        always += [*named.values(), *gates, Uses(), InUse()]
+        always += [*named.values(), *gates, Uses(), InUse(), runs]
         snapshot = found.fetch(*always, *reads.all)
         if not snapshot[session].exists:
             raise session_not_found(store, session_id)
@@ -120,6 +121,7 @@ def read(store: Store, session_id: str, more: tuple[tuple[str, ...], tuple[str, 
         "parts": {task: (snapshot[one], snapshot[reads.subtasks[task]]) for task, one in reads.parts.items()},
         "gates": None if closed else team_gates.found(snapshot.__getitem__, name),
         "uses": None if closed else uses_of(snapshot.__getitem__),
+        "workflows": {run: node.value for run, node in snapshot[runs].items()},
         "named": {field: snapshot[one] for field, one in named.items()},
     }
 
