@@ -72,8 +72,8 @@ def seed(coord: Coord, size: int) -> World:
     world.active_sessions = [world.session]
     ended = coord("session", "create", "--mode", "testing", "--project", PROJECT).json["id"]
     coord("session", "close", ended)
-    coord("shared", "set-config", PROJECT, "limits", '{"blocker": "1h"}')
-    world.config = {"limits": {"blocker": "1h"}}
+    coord("shared", "set-config", PROJECT, "escalation", '{"after": "1h"}')
+    world.config = {"escalation": {"after": "1h"}}
     coord("shared", "update-epic", PROJECT, EPIC_ACTIVE, "--status", "active")
     coord("shared", "update-epic", PROJECT, EPIC_PLANNED, "--status", "planning")
     world.active_epics = [EPIC_ACTIVE]
