@@ -8,12 +8,22 @@ from coordinator.models.shapes import new_task
 from coordinator.rules import workflow_run
 from coordinator.rules.findings import Findings, Sound
 from coordinator.rules.workflow_validation import check_workflows
+from coordinator.services import workflow_files
 
 NOW = "2026-01-31T12:00:00.000Z"
+WORKFLOW = """
+name: release
+phases:
+  - name: build
+    tasks: [{name: make, title: Make it}]
+  - name: ship
+    needs: [build]
+    tasks: [{name: send, title: Send it}]
+"""
 
 
 def a_run(*tasks: str) -> dict[str, Any]:
-    run = workflow_run.new("w1", {"name": "release", "phases": [{"name": "build"}, {"name": "ship"}]}, {}, NOW, None)
+    run = workflow_run.new("w1", workflow_files.parse(WORKFLOW, name="release.yaml"), {}, NOW, None)
     run["phases"]["build"].update(status="running", tasks={"make": list(tasks)})
     return run
 
