@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import commands, commits, cycles, growth, placing
+from benchmarks import balancer, commands, commits, cycles, growth, placing
 from benchmarks.measuring import Table
 from benchmarks.plan import Plan
 from benchmarks.programs import ROOT
@@ -20,6 +20,7 @@ from coordinator.store.embedded_process import find_binary
 MEASUREMENTS = {"commits": commits.measure, "cycles": cycles.measure, "commands": commands.measure}
 MEASUREMENTS["growth"] = growth.measure
 MEASUREMENTS["placing"] = placing.measure
+MEASUREMENTS["balancer"] = balancer.measure
 BEGIN, END = "<!-- figures: written by python -m benchmarks -->", "<!-- end of the figures -->"
 
 

@@ -112,7 +112,7 @@ def _free_slots(instance: Instance, movable: Sequence[TaskNeed]) -> dict[str, in
 
 
 class _Flow:
-    """Source → each task → each agent that can do it → sink. The first `movers` tasks cost `per_move` elsewhere."""
+    """Source → each task → each agent that can do it → sink. The first `movers` tasks pay `per_move` elsewhere."""
 
     def __init__(
         self,
