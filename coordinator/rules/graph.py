@@ -7,13 +7,14 @@ chain of 100,000 tasks is as harmless as one of three.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from coordinator.models.errors import InvalidData
 from coordinator.models.states import TaskStatus
 
 Edges = Mapping[str, Collection[str]]
+K = TypeVar("K", bound=Hashable)
 
 
 def edges_of(tasks: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -137,3 +138,20 @@ class Behind:
             known = (self._chains[one] for one in self._turned.get(current, ()) if one in self._chains)
             self._chains[current] = max((1 + length for length in known), default=0)
         return self._chains[task]
+
+
+def longest_paths(behind: Mapping[K, Collection[K]]) -> dict[K, int]:
+    """Of each task, the number of tasks in the longest chain that waits for it; `behind` maps a task to those that wait
+    for it directly. A circle, which cannot be, is cut where it closes."""
+    lengths: dict[K, int] = {}
+    for start in behind:
+        path: dict[K, Iterator[K]] = {} if start in lengths else {start: iter(behind[start])}
+        while path:
+            task = next(reversed(path))
+            following = next(path[task], None)
+            if following is None:
+                del path[task]
+                lengths[task] = max((lengths.get(one, -1) + 1 for one in behind.get(task, ())), default=0)
+            elif following not in lengths and following not in path:
+                path[following] = iter(behind.get(following, ()))
+    return lengths

@@ -16,7 +16,7 @@ from coordinator.rules.ageing import AGEING_MS, ready_ms_of
 from coordinator.rules.balancing import AgentOffer, Plan, TaskNeed, plan
 from coordinator.rules.placement_words import not_ready
 from coordinator.rules.policy import ageing_ms
-from coordinator.services import admission, ageing, agents, needs
+from coordinator.services import admission, ageing, agents, chains, needs
 from coordinator.services.ready_work import FIRST, Line, NeedOf, ReadyLines, ReadyTask, TaskKey
 from coordinator.store.damage import fetch_sound
 from coordinator.store.documents import RECORD, SESSION, TASKS
@@ -54,7 +54,7 @@ def make(
     leases: dict[str, LeaseFound] = snapshot[AllLeases()]
     facts, open_sessions = _open_sessions(project, leases)
     lines = [line for session, listed in open_sessions.items() if session not in without for line in listed]
-    policy_ms = ageing_ms(snapshot[ageing.POLICY].value)
+    free, policy_ms = room.free, ageing_ms(snapshot[ageing.POLICY].value)
     ready = ReadyLines(project, lines, _need_by_place(policy_ms), first=FIRST + room.free // (len(lines) or 1))
     whole = _all_of(project, name) if everything and name is not None else []
     now, gate = instant(snapshot.now_us), None
@@ -72,7 +72,7 @@ def make(
         if gate is not None and not going:
             break
         ready.read_on(going)
-        seen = [*others, *ready.tasks]
+        seen = chains.with_paths(project, [*others, *ready.tasks], policy_ms, free)
         gate = admission.made(facts.__getitem__, project.keys, *open_sessions, now_us=facts.now_us)
         made = plan([task.need for task in seen], offers, now, gate, ageing_ms=policy_ms)
         room = _Room(offers, made, seen)

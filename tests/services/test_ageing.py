@@ -7,7 +7,7 @@ import pytest
 
 from coordinator.models.clock import parse_instant_us
 from coordinator.rules.ageing import AGEING_MS, score
-from coordinator.services import shared, tasks, working
+from coordinator.services import balance, shared, tasks, working
 from coordinator.services.holding import Holder
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
@@ -85,3 +85,12 @@ def test_old_work_goes_before_urgent_work_once_it_has_waited_long_enough(crew: C
     line = crew.keys.ready("s1", "qa")
     crew.store.commands.zincrby(line, -9_001, "low")
     assert crew.claimed()["id"] == "low"
+
+
+def test_of_tasks_that_came_together_the_one_with_the_longest_chain_behind_it_is_placed_first(crew: Crew) -> None:
+    crew.worker("w")
+    chain = [{"id": f"c{n}", "team": "qa", "after": ["z" if n == 0 else f"c{n - 1}"]} for n in range(3)]
+    crew.submit({"id": "a", "team": "qa"}, {"id": "m", "team": "qa"}, {"id": "z", "team": "qa"}, *chain)
+    crew.submit({"id": "n", "team": "qa", "after": ["m"]})
+    assert [one["task"] for one in balance.rebalance(crew.store, crew.session, dry_run=True)["placements"]] == ["z"]
+    assert [one["task"] for one in balance.rebalance(crew.store, crew.session)["placements"]] == ["z"]

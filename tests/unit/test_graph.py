@@ -126,3 +126,18 @@ def test_counting_that_costs_too_much_is_given_up() -> None:
     behind = graph.Behind(edges, set(edges), budget=50)
     assert behind.count("t0") is None
     assert behind.chain("t0") == 99
+
+
+@given(ANY_GRAPH)
+def test_the_longest_chain_behind_a_task_is_what_trying_all_ways_finds(edges: Edges) -> None:
+    def by_trying(task: str) -> int:
+        return max((1 + by_trying(one) for one in edges.get(task, ())), default=0)
+
+    found = graph.longest_paths(edges)
+    assert found.keys() >= edges.keys()
+    if graph.find_cycle(edges) is None:
+        assert found == {task: by_trying(task) for task in found}
+
+
+def test_a_chain_of_a_hundred_thousand_tasks_has_a_length() -> None:
+    assert graph.longest_paths({number: [number + 1] for number in range(100_000)})[0] == 100_000
