@@ -7,7 +7,7 @@ chain of 100,000 tasks is as harmless as one of three.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from coordinator.models.errors import InvalidData
@@ -145,13 +145,15 @@ def longest_paths(behind: Mapping[K, Collection[K]]) -> dict[K, int]:
     for it directly. A circle, which cannot be, is cut where it closes."""
     lengths: dict[K, int] = {}
     for start in behind:
-        path: dict[K, Iterator[K]] = {} if start in lengths else {start: iter(behind[start])}
+        path = [] if start in lengths else [(start, iter(behind[start]))]
+        on_path = {start}
         while path:
-            task = next(reversed(path))
-            following = next(path[task], None)
+            task, others = path[-1]
+            following = next(others, None)
             if following is None:
-                del path[task]
+                path.pop()
                 lengths[task] = max((lengths.get(one, -1) + 1 for one in behind.get(task, ())), default=0)
-            elif following not in lengths and following not in path:
-                path[following] = iter(behind.get(following, ()))
+            elif following not in lengths and following not in on_path:
+                on_path.add(following)
+                path.append((following, iter(behind.get(following, ()))))
     return lengths
