@@ -56,7 +56,7 @@ def _with_what_was_seen(history: Sequence[Operation]) -> list[Operation]:
         if one.returned != UNKNOWN or value is None:
             told.append(one)
         elif value in seen:
-            told.append(one._replace(returned=seen[value]))
+            told.append(one._replace(kind="seen", argument=(one.kind, one.argument), returned=seen[value]))
         else:
             told.append(one._replace(kind="unseen", argument=(one.kind, one.argument)))
     return told
@@ -140,10 +140,14 @@ def _delete(state: NodeState, operation: Operation) -> NodeState | None:
     return NodeState(ABSENT, 0)
 
 
-def _unseen(state: NodeState, operation: Operation) -> NodeState | None:
+def _seen(state: NodeState, operation: Operation) -> NodeState | None:
     kind, argument = operation.argument
     after = _APPLY[kind](state, operation._replace(kind=kind, argument=argument))
-    return None if after is None or after == state else NodeState(WIPED_OUT, None)
+    return None if after == state else after  # a swap that does nothing is none that was seen
+
+
+def _unseen(state: NodeState, operation: Operation) -> NodeState | None:
+    return None if _seen(state, operation) is None else NodeState(WIPED_OUT, None)
 
 
 def _moved(state: NodeState, value: Hashable, revision: int | None) -> NodeState | None:
@@ -163,5 +167,6 @@ _APPLY = {
     "increment": _increment,
     "append": _append,
     "delete": _delete,
+    "seen": _seen,
     "unseen": _unseen,
 }

@@ -72,6 +72,12 @@ def test_a_change_that_nobody_saw_may_explain_a_deletion_or_a_refused_swap_but_n
     assert not explained(first, hidden, overwritten[0], op("read", None, (SPACING, 10), 4, 5))
 
 
+def test_a_swap_whose_effect_was_seen_was_not_refused_before() -> None:
+    first, lost = op("set", SPACING, 10, 0, 1), op("cas", (0, 2 * SPACING), None, 2)
+    assert explained(first, lost, op("delete", None, 11, 3, 4), op("read", None, (2 * SPACING, 12), 5, 6))
+    assert not explained(first, lost, op("read", None, (2 * SPACING, 12), 5, 6))
+
+
 def test_a_swap_is_refused_only_where_the_revision_is_another() -> None:
     first = op("set", 1, 10, 0, 1)
     assert explained(first, op("cas", (10, 2), 11, 2, 3), op("cas", (10, 3), "refused", 4, 5))
