@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from cli.commands import command, group
 from cli.context import context
-from cli.options import EpicArg, ProjectArg
+from cli.options import EpicArg, ProjectArg, Unit
 from cli.output import emit
-from cli.sprint import Unit
 
 app = group("Epics: how one stands over all sessions. They are made and changed by `coord shared update-epic`.")
 

@@ -7,7 +7,7 @@ here, before Redis is asked. What one command alone has is declared in that comm
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -107,6 +107,10 @@ AgentArg = Annotated[str, typer.Argument(metavar="A", parser=_agent_argument, he
 TeamArg = Annotated[str, typer.Argument(metavar="T", parser=_thing("team"), help="Team.")]
 EpicArg = Annotated[str, typer.Argument(metavar="E", parser=_thing("epic"), help="Epic.")]
 SprintArg = Annotated[str, typer.Argument(metavar="S", parser=_thing("sprint"), help="Sprint.")]
+Unit = Annotated[
+    Literal["points", "tasks"] | None,
+    typer.Option("--by", help="What is counted (points, where any task of it has some; else tasks)."),
+]
 ValueArg = Annotated[
     str | None, typer.Argument(metavar="JSON", help="The value as JSON; - reads it from stdin.", show_default=False)
 ]

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-import typer
-
 from cli.commands import command, group
 from cli.context import context
-from cli.options import ProjectArg, SprintArg
+from cli.options import ProjectArg, SprintArg, Unit
 from cli.output import emit
 
 app = group("Sprints: velocity, forecast, and the burndown. They are made and changed by `coord shared update-sprint`.")
-
-Unit = Annotated[
-    Literal["points", "tasks"] | None,
-    typer.Option("--by", help="What is counted (points, where any task of it has some; else tasks)."),
-]
 
 
 @command(app, examples=["coord sprint show shop s-12"])

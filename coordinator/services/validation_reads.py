@@ -80,19 +80,17 @@ class _Reads:
 
 
 def read(store: Store, session_id: str, more: tuple[tuple[str, ...], tuple[str, ...]] = NOTHING) -> Snapshot:
-    """The snapshot; when the tasks changed while their indexes were asked for, it is read again. `more` are ready
-    lines and waiting sets that there are besides. NotFound."""
+    """The snapshot, read again when tasks changed meanwhile. `more`: ready lines and waiting sets besides. NotFound."""
     project, name = ids.session_id(session_id)
     found = store.project(project)
-    session, tasks, agents = Node(name, SESSION, RECORD), AllNodes(name, TASKS), AllNodes(SHARED, "agents")
-    runs = AllNodes(name, WORKFLOWS)
+    session, tasks, runs = Node(name, SESSION, RECORD), AllNodes(name, TASKS), AllNodes(name, WORKFLOWS)
+    agents = AllNodes(SHARED, "agents")
     named = {"epic": Names(SHARED, "epics"), "sprint": Names(SHARED, "sprints")}
     counts, gates = Counts(found.keys.counts(name)), team_gates.reads(found.keys, name)
     reads = _Reads(found.keys, name, {}, [], more)
     while True:
-        always: list[Read] = [session, tasks, agents, AllLeases(), _EVERY_DEADLINE, counts, ageing.POLICY]
-        always += [*named.values(), *gates, Uses(), InUse(), runs]
-        snapshot = found.fetch(*always, *reads.all)
+        always: list[Read] = [session, tasks, agents, counts, *named.values(), *gates, runs]
+        snapshot = found.fetch(*always, AllLeases(), _EVERY_DEADLINE, ageing.POLICY, Uses(), InUse(), *reads.all)
         if not snapshot[session].exists:
             raise session_not_found(store, session_id)
         records: dict[str, Any] = {task: node.value for task, node in snapshot[tasks].items()}
@@ -102,7 +100,6 @@ def read(store: Store, session_id: str, more: tuple[tuple[str, ...], tuple[str, 
         reads = wanted
     # closing ended every lease and every ready line, and left unfinished tasks as they were
     closed = snapshot[session].value["status"] in CLOSED
-    waiting = {task: snapshot[one] for task, one in reads.waiting.items()}
     places = {one: snapshot[line_] for one, line_ in reads.ready.items()}
     return {
         "session": session_id,
@@ -114,7 +111,7 @@ def read(store: Store, session_id: str, more: tuple[tuple[str, ...], tuple[str, 
         "deadlines": None if closed else _deadlines(name, snapshot[_EVERY_DEADLINE]),
         "ready": None if closed else {one: [task for _, task in entries] for one, entries in places.items()},
         "misplaced": [] if closed else _misplaced(places, records, snapshot[ageing.POLICY].value),
-        "waiting": {task: members for task, members in waiting.items() if members or task in records},
+        "waiting": {task: snapshot[one] for task, one in reads.waiting.items() if snapshot[one] or task in records},
         "counts": snapshot[counts],
         "dependants": {task: snapshot[one] for task, one in reads.dependants.items()},
         "holding": None if closed else {agent: _mine(name, snapshot[one]) for agent, one in reads.holding.items()},

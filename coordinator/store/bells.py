@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from coordinator.models.errors import ServerUnavailable
 from coordinator.store.keys import Keys
 
 if TYPE_CHECKING:
@@ -86,9 +87,14 @@ def take_slot(store: Store, project: str, job: str, *, slot_s: float, arguments:
 
 
 def say_placed(store: Store, project: str, revision: int) -> None:
-    """All work was placed that could be, by what the project held at this revision."""
-    with store.translated():
-        store.wire.call("SET", Keys(project).slot("placed", 0), revision, "EX", PLACED_TTL_S)
+    """All work was placed that could be, by what the project held at this revision. A hint: a login without the right
+    to it leaves it unsaid."""
+    try:
+        with store.translated():
+            store.wire.call("SET", Keys(project).slot("placed", 0), revision, "EX", PLACED_TTL_S)
+    except ServerUnavailable as error:
+        if error.word != "no_permission":
+            raise
 
 
 def placed_up_to(store: Store, project: str) -> int:

@@ -21,14 +21,14 @@ def shop(coord: Coord) -> Coord:
 
 def test_a_configuration_is_printed_as_it_was_set(shop: Coord) -> None:
     assert shop("shared", "get-config", "shop").json == {}
-    answer = shop("shared", "set-config", "shop", "limits.blocker", "1h").json
-    assert answer["path"] == "limits.blocker"
+    answer = shop("shared", "set-config", "shop", "review.after", "1h").json
+    assert answer["path"] == "review.after"
     shop("shared", "set-config", "shop", "empty", "[]")
     shop("shared", "set-config", "shop", "text", "5", "--string")
     shop("shared", "set-config", "shop", "piped", "-", stdin='{"a": null}')
     (shop.folder / "v.json").write_text("12345678901234567890")
     shop("shared", "set-config", "shop", "of-file", "--from-file", "v.json")
-    expected = {"limits": {"blocker": "1h"}, "empty": [], "text": "5", "piped": {"a": None}}
+    expected = {"review": {"after": "1h"}, "empty": [], "text": "5", "piped": {"a": None}}
     assert shop("shared", "get-config", "shop").json == {**expected, "of-file": 12345678901234567890}
 
 

@@ -53,6 +53,7 @@ def test_a_task_from_its_submission_to_its_end(shop: Shop) -> None:
     assert (made["prompt"], made["timeout_s"], made["max_attempts"], made["points"]) == ("Do it well.\n", 120, 2, 1.5)
     assert (made["command"], made["n"], made["data"]) == (["make", "-j", "2"], [1, {}], {"n": [1, {}]})
     assert shop("next", "--agent", "qa-1", "--claim") is None, "it needs what qa-1 cannot do"
+    shop.coord("resource", "define", "gpu", "--project", "shop", "--capacity", "2")
     assert "py" in " ".join(shop("why", "build")["reasons"])
     shop("submit", "--id", "notes", "--title", "Notes", "--after", "build")
     shop.crew.agent("qa-2", capabilities=["py"])

@@ -111,6 +111,7 @@ def test_every_check_and_write_of_a_transaction_has_its_function_in_lua() -> Non
     lua = scripts.source("commit")
     for list_, table in (("checks", "check"), ("writes", "write")):
         used = set(re.findall(rf'self\.{list_}\.append\(\("(\w+)"', python))
+        used |= set(re.findall(r'self\._wanted\[thing\] = \("(\w+)"', python)) if list_ == "checks" else set()
         known = set(re.findall(rf"^function {table}\.(\w+)\(", lua, re.MULTILINE))
         assert used == known
 

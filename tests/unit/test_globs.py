@@ -13,10 +13,10 @@ from coordinator.models.errors import InvalidData
 from coordinator.rules import globs, things
 
 PIECES = ["a", "b", "?", "*", "[ab]", "[!a]", "[b-c]", "[^b-z]"]
-WORDS = ["".join(letters) for size in (1, 2, 3, 4) for letters in itertools.product("abc", repeat=size)]
+WORDS = ["".join(letters) for size in (1, 2, 3, 4) for letters in itertools.product("abc~", repeat=size)]
 PATHS = ["/".join(parts) for size in range(1, 7) for parts in itertools.product("abc", repeat=size)]
 """Two patterns of two pieces, or three parts, that overlap at all do so in one of these; `c` stands for all letters
-that none of them names."""
+that none of them names, `~` for what is no letter."""
 
 
 def fits(parts: list[str], wanted: list[str]) -> bool:
