@@ -35,6 +35,21 @@ TASKS = """\
 {"id": "b", "title": "B", "after": ["a"]}
 """
 
+WORKFLOW = """\
+name: hello
+phases:
+  - name: greet
+    gate: {approval: {by: ann}}
+  - name: work
+    tasks:
+      - name: one
+        team: qa
+        prompt: Do it.
+"""
+RUNNING = "workflow run FILE --session SESSION --id w1"
+GPU = "resource define gpu --project PROJECT --capacity 2"
+ALLOCATED = "resource allocate gpu --project PROJECT --ttl 5m"
+
 
 @dataclass(frozen=True)
 class Case:
@@ -118,6 +133,19 @@ CASES = (
     Case("agent resume ann --project PROJECT", (ANN, "agent drain ann --project PROJECT")),
     Case("agent deregister ann --project PROJECT --force", HELD),
     Case("team ready PROJECT qa"),
+    Case("team set PROJECT qa --lead ann --members ann,bob --escalate-to dev"),
+    Case("message send --project PROJECT --to ann --from bob Hello", (ANN,)),
+    Case("message ack PROJECT LAST.id --agent ann", (ANN, "message send --project PROJECT --to ann --from bob Hello")),
+    Case(GPU),
+    Case("resource delete gpu --project PROJECT", (GPU,)),
+    Case(ALLOCATED, (GPU,)),
+    Case("resource renew gpu LAST.token --project PROJECT --ttl 6m", (GPU, ALLOCATED)),
+    Case("resource release gpu LAST.token --project PROJECT", (GPU, ALLOCATED)),
+    Case(RUNNING, file=WORKFLOW),
+    Case("workflow approve SESSION w1 greet --by ann", (RUNNING,), file=WORKFLOW),
+    Case("workflow reject SESSION w1 greet --by ann --reason no", (RUNNING,), file=WORKFLOW),
+    Case("workflow cancel SESSION w1 --reason no", (RUNNING,), file=WORKFLOW),
+    Case("workflow resume SESSION w1", (RUNNING, "workflow cancel SESSION w1"), file=WORKFLOW),
     Case("""event emit deploy:done --session SESSION --data '{"n": 1}'"""),
     Case("""event emit blocker:raised --session SESSION --data '{"task": "t1", "reason": "no"}'""", (T1,)),
     Case("""event emit team:ready --session SESSION --data '{"team": "qa"}'"""),
