@@ -64,7 +64,7 @@ Place = Callable[[Operation], "tuple[int, ...] | None"]
 """Where its answer says that an operation stands among the others of which that is known; None where it is not."""
 
 
-def is_linearizable(history: Sequence[Operation], apply: Apply, state: Hashable, place: Place = lambda _: None) -> bool:
+def is_linearizable(history: Sequence[Operation], apply: Apply, state: Hashable, place: Place) -> bool:
     """Whether some order of the operations, true to the clock and to their places, explains every answer; also False
     where none was found in STEPS, for a doubt must be looked at. `state` is the first one."""
     turns = _turns(history, place)
@@ -72,7 +72,7 @@ def is_linearizable(history: Sequence[Operation], apply: Apply, state: Hashable,
     done, turn, tried = 0, 0, {(0, state)}
     taken: list[tuple[Entry, Hashable, Iterator[Step]]] = []
     while (next_ones := _next_ones(head)) is not None:
-        steps = _steps(next_ones, state, apply, lambda number, now=turn: turns.get(number, now) == now)  # type: ignore[misc]
+        steps = _steps([one for one in next_ones if turns.get(one.number, turn) == turn], state, apply)
         while (step := next((one for one in steps if (done | 1 << one[0].number, one[1]) not in tried), None)) is None:
             if not taken or len(tried) > STEPS:
                 return False  # an operation has ended, and nothing that was done before explains it
@@ -110,13 +110,13 @@ Step = tuple[Entry, Hashable]
 """An operation, and the state after it."""
 
 
-def _steps(next_ones: list[Entry], state: Hashable, apply: Apply, is_due: Callable[[int], bool]) -> Iterator[Step]:
+def _steps(due: list[Entry], state: Hashable, apply: Apply) -> Iterator[Step]:
     """What may be done next, each with the state after it. An operation with an answer that changes nothing, and may be
     done now, is done now: nothing is won by waiting. One without an answer that would change nothing is left out."""
     found: list[Step] = []
-    for entry in next_ones:
+    for entry in due:
         assert entry.operation is not None
-        after = apply(state, entry.operation) if is_due(entry.number) else None
+        after = apply(state, entry.operation)
         if after is None or (after == state and entry.end is None):
             continue
         if after == state:

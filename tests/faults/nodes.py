@@ -9,8 +9,6 @@ from typing import NamedTuple
 from tests.faults.linearizability import UNKNOWN, Operation, is_linearizable
 
 ABSENT = "absent"
-
-
 WIPED_OUT = "wiped out"
 """The value that an unseen change leaves: whatever comes next must do away with it without a look at it."""
 SPACING = 1_000_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -116,3 +118,17 @@ def test_a_server_that_is_not_run_again_keeps_its_row(tmp_path: Path) -> None:
 
 def test_a_server_says_its_version() -> None:
     assert matrix.version(REAL).split()[1].count(".") == 2
+
+
+def test_the_suites_hear_ctrl_c_also_when_the_matrix_was_started_in_the_background() -> None:
+    told = "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
+    began = f"""
+import signal, subprocess, sys
+from tests.faults import matrix
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+for hear in (lambda: None, matrix.hear_ctrl_c):
+    hear()
+    subprocess.run([sys.executable, "-c", {told!r}], check=True)
+"""
+    said = subprocess.run([sys.executable, "-c", began], cwd=soak.ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["True", "False"]
