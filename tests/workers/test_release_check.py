@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from coordinator.rules import graph
 from tests.workers.repositories import SmallRepository
-from workers.release_check import plan
+from workers.release_check import devops, plan, product, qa
+from workers.release_check.repository import Repository
+
+ROOT = Path(__file__).parents[2]
 
 A_KEY = "AKIA" + "Q7" * 8  # put together here, so that the check of this very repository does not find it
 
@@ -195,6 +199,19 @@ def test_a_committed_secret_fails_with_its_place_and_is_not_repeated(
     said = small.fails("secrets")
     assert said == f"1 secret(s) in tracked files, first settings.ini:2: {kind}"
     assert secret not in small.written("secrets.txt")
+
+
+def test_a_key_of_awss_own_documents_is_none(small: SmallRepository) -> None:
+    small.commit({"a.md": "AKIAIOSFODNN7" + "EXAMPLE, and not AKIAIOSFODNN7" + "EXAMPLE2 either"})
+    assert small.holds("secrets") == {"files": 1, "secrets": 0}
+    small.commit({"b.md": "AKIAIOSFODN" + "EXAMPLE77"})
+    assert small.fails("secrets").endswith("first b.md:1: AWS access key")
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout of git")
+@pytest.mark.parametrize("step", [qa.secrets, product.documents, devops.container], ids=lambda step: step.__name__)
+def test_this_repository_holds_what_its_demo_checks(step: Callable[..., object], tmp_path: Path) -> None:
+    step(Repository(ROOT), tmp_path, {})
 
 
 def test_a_secret_that_is_not_tracked_is_nobodys_business(small: SmallRepository) -> None:
