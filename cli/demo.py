@@ -28,8 +28,9 @@ def demo(
 ) -> None:
     """Check a git repository with four teams of workers, and print the Orchestration Status at the end.
 
-    Seventeen tasks, each a real command, their results flowing into the tasks after them. It starts a server and
-    workers of its own and ends them again. Exit 1 when a check does not hold.
+    It runs the workflow `release-check` that comes with coord: seventeen tasks, each a real command, their results
+    flowing into the tasks after them. It starts a server and workers of its own and ends them again. Exit 1 when a
+    check does not hold.
     """
     from workers.demo import run
 
@@ -40,7 +41,9 @@ def demo(
     if json_forced():
         tasks = [{name: task[name] for name in ("id", "team", "status", "result", "error")} for task in ended.tasks]
         files = [str(file) for file in ended.artefacts]
-        emit({"passed": not failed + not_reached, "tasks": tasks, "artefacts": files, "report": ended.report})
+        passed = ended.workflow["status"] == "completed"
+        found = {"passed": passed, "workflow": ended.workflow, "tasks": tasks, "artefacts": files}
+        emit({**found, "report": ended.report})
     else:
         emit_text(markdown)
     say(f"{len(ended.artefacts)} files were written to {chosen.resolve() / 'artefacts'}, in {ended.seconds:.0f} s")
@@ -48,7 +51,7 @@ def demo(
     if failed or not_reached:
         more = f"; not reached: {', '.join(not_reached)}" if not_reached else ""
         raise CommandFailed(
-            f"{len(failed)} of {len(ended.tasks)} checks failed: {', '.join(failed)}{more}",
+            f"{len(failed)} of {ended.checks} checks failed: {', '.join(failed)}{more}",
             hint="the lines of progress say why, the files what each found",
             failed=failed,
             not_reached=not_reached,

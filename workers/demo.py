@@ -1,4 +1,5 @@
-"""`coord demo`: a release check by four teams, from nothing to the report, with everything that it started ended again.
+"""`coord demo`: the shipped workflow `release-check` by four teams, from nothing to the report, with everything that it
+started ended again.
 
 It uses a server of its own under the output folder, so that it neither needs nor touches one that is configured; the
 processes are the ones that users start: `coord up` and a `coord worker` per team.
@@ -20,17 +21,21 @@ from coordinator.models.errors import CommandFailed, InvalidData, WaitedInVain
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentStatus, TaskStatus
 from coordinator.rules.lifecycle import terminal
-from coordinator.services import agents, report, sessions, shared, state, sync, tasks
+from coordinator.rules.workflow_run import PhaseStatus, RunStatus
+from coordinator.services import agents, report, sessions, shared, state, sync, tasks, workflow_files, workflow_view
+from coordinator.services import workflows as runs
 from coordinator.services.request import Request
 from coordinator.store import embedded
 from coordinator.store.connection import Store, store_at
+from workers import workflows as shipped
 from workers.ending import Look, signals_noted
 from workers.modules import command_of
-from workers.release_check import plan
 from workers.release_check.repository import Repository, StepFailed
 
 PROJECT = "demo"
 SESSION = "demo.release"
+WORKFLOW = "release-check"
+RUN = "check"
 EPIC = "release"
 SPRINT = "release-check"
 TEAMS = ("engineering", "product", "qa", "devops")
@@ -43,22 +48,33 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Ended:
-    """How the demo went: the tasks as they ended, the report, and the folder with everything that was written."""
+    """How the demo went: the workflow and its tasks as they ended, the report, and all files that were written."""
 
+    workflow: Record
     tasks: list[Record]
     report: Record
     artefacts: list[Path]
     seconds: float
 
     @property
+    def checks(self) -> int:
+        """How many checks there were; to write down what does not hold is none."""
+        return sum(task["phase"] != "findings" for task in self.tasks)
+
+    @property
     def failed(self) -> list[str]:
         """The checks that do not hold."""
-        return [task["id"] for task in self.tasks if task["status"] in (TaskStatus.FAILED, TaskStatus.CANCELLED)]
+        return [short(task) for task in self.tasks if task["status"] in (TaskStatus.FAILED, TaskStatus.CANCELLED)]
 
     @property
     def not_reached(self) -> list[str]:
         """The checks that nobody made, because they build on one that does not hold."""
-        return [task["id"] for task in self.tasks if not terminal(task["status"])]
+        return [short(task) for task in self.tasks if not terminal(task["status"])]
+
+
+def short(task: Record) -> str:
+    """The name that a task has in its workflow."""
+    return str(task["id"]).rpartition(":")[2]
 
 
 def run(path: Path, output: Path, *, timeout_s: float, say: Say) -> Ended:
@@ -78,15 +94,15 @@ def run(path: Path, output: Path, *, timeout_s: float, say: Say) -> Ended:
         started = stack.enter_context(_processes(store.address, output))
         _prepare(store, repository, output)
         _await_teams(store, started, output / "logs", say, look)
-        submitted = tasks.submit(store, SESSION, plan.tasks(repository, output / "artefacts"), request=Request())
-        say(f"{len(submitted)} tasks for {len(TEAMS)} teams, on {repository}")
-        ended = _follow(store, began + timeout_s, say, look)
+        total = _begin(store, repository, output / "artefacts")
+        say(f"workflow {WORKFLOW}: {total} tasks for {len(TEAMS)} teams, on {repository}")
+        workflow, ended = _follow(store, total, began + timeout_s, say, look)
         sync.sync_session(store, SESSION, request=Request())
         measured = report.report(store, SESSION)
         (output / "artefacts" / "report.md").write_text(measured["markdown"], encoding="utf-8")
         say("stopping the workers and the server")
     artefacts = sorted(file for file in (output / "artefacts").iterdir() if file.is_file())
-    return Ended(ended, measured, artefacts, time.monotonic() - began)
+    return Ended(workflow, ended, measured, artefacts, time.monotonic() - began)
 
 
 def _repository(path: Path) -> Path:
@@ -181,6 +197,14 @@ def _prepare(store: Store, repository: Path, output: Path) -> None:
     state.set_(store, SESSION, "planning.output", str(output), request=request)
 
 
+def _begin(store: Store, repository: Path, artefacts: Path) -> int:
+    """Begin the workflow → how many tasks it has: where a check fails, one that says so stands in for the verdict."""
+    definition = workflow_files.parse(shipped.text(WORKFLOW) or "", name=WORKFLOW)
+    where = {"repository": str(repository), "output": str(artefacts)}
+    runs.run(store, SESSION, definition, params=where, run_id=RUN, request=Request())
+    return sum(len(phase["tasks"]) for phase in definition["phases"] if not phase["handler"])
+
+
 def _await_teams(store: Store, started: dict[str, subprocess.Popen[bytes]], logs: Path, say: Say, look: Look) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
     while True:
@@ -196,28 +220,30 @@ def _await_teams(store: Store, started: dict[str, subprocess.Popen[bytes]], logs
         time.sleep(POLL_S)
 
 
-def _follow(store: Store, deadline: float, say: Say, look: Look) -> list[Record]:
-    """Tell every change of a task until all have ended. WaitedInVain at the deadline."""
+def _follow(store: Store, total: int, deadline: float, say: Say, look: Look) -> tuple[Record, list[Record]]:
+    """Tell every change of a phase and of a task until the workflow has ended. WaitedInVain at the deadline."""
     seen: dict[str, str] = {}
     began = time.monotonic()
     while True:
         look()
+        run = workflow_view.show(store, SESSION, RUN)  # before its tasks: where it has ended, so have they
         now = tasks.list_(store, SESSION)
+        seconds = time.monotonic() - began
         for task in sorted(now, key=lambda one: one["finished_at"] or one["started_at"] or "~"):
             if seen.get(task["id"]) != task["status"]:
                 seen[task["id"]] = task["status"]
-                _tell(task, time.monotonic() - began, now, say)
-        if all(terminal(task["status"]) or _stuck(task) for task in now):
-            return now
+                ended = sum(terminal(one["status"]) for one in now)
+                _tell(task, f"{seconds:6.1f}s  {ended:>2}/{total}", say)
+        for name, phase in run["phases"].items():
+            if seen.get(f"phase {name}", PhaseStatus.PENDING) != phase["status"]:
+                seen[f"phase {name}"] = phase["status"]
+                say(f"{seconds:6.1f}s  phase {name}: {phase['status']}")
+        if run["status"] != RunStatus.RUNNING:
+            return run, now
         if time.monotonic() > deadline:
-            left = [task["id"] for task in now if not terminal(task["status"])]
+            left = [short(task) for task in now if not terminal(task["status"])]
             raise WaitedInVain(f"{len(left)} task(s) did not end in time: {', '.join(left)}", hint="see --timeout")
         time.sleep(POLL_S)
-
-
-def _stuck(task: Record) -> bool:
-    """Blocked for good: what it depends on has failed."""
-    return bool(task["status"] == TaskStatus.BLOCKED)
 
 
 _MARKS = {
@@ -229,12 +255,11 @@ _MARKS = {
 }
 
 
-def _tell(task: Record, seconds: float, now: list[Record], say: Say) -> None:
+def _tell(task: Record, so_far: str, say: Say) -> None:
     mark = _MARKS.get(task["status"])
     if mark is None:
         return
-    ended = sum(terminal(one["status"]) for one in now)
-    text = f"{seconds:6.1f}s  {ended:>2}/{len(now)}  {mark} {task['team']:<12} {task['title']}"
+    text = f"{so_far}  {mark} {task['team']:<12} {task['title']}"
     if task["status"] == TaskStatus.FAILED and isinstance(task["error"], dict):
         last = (task["error"].get("errors") or [task["error"]])[-1]
         words = str(last.get("stderr") or "").strip() or last.get("message")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workers.release_check import plan
-
 WITHIN_S = 60
+STEP = (str(Path(sys.executable).with_name("coord")), "workflow", "step", "release-check")
 _AS = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_SYSTEM": os.devnull,
@@ -57,10 +57,10 @@ class SmallRepository:
         self.git("commit", "--quiet", "--message", subject)
 
     def run(self, step: str, inputs: dict[str, Any] | None = None, **environment: str) -> Step:
-        """Run one step with the command line of the plan. The repository has to be as it was afterwards, what git
+        """Run one step as its task in the workflow does. The repository has to be as it was afterwards, what git
         ignores included."""
         before = self._seen()
-        command = next(task["command"] for task in plan.tasks(self.folder, self.output) if task["id"] == step)
+        command = [*STEP, step, str(self.folder), str(self.output)]
         done = subprocess.run(
             command,
             input=json.dumps({"id": step, "inputs": inputs or {}}),

@@ -111,6 +111,9 @@ def test_a_repository_in_order_ends_with_the_report_and_exit_0(demo: Demo, small
     assert "- **compile**: compiled 2, " in page
     assert "- **fast-tests**: folder tests, passed 1, " in page  # results flowed into the task after them
     assert sum(" ✓ " in line for line in lines) == 17
+    assert [line.partition("  phase ")[2] for line in lines if "  phase " in line] == [
+        *("checks: running", "checks: completed", "verdict: running", "verdict: completed", "findings: skipped")
+    ]
     for team in ("engineering", "product", "qa", "devops"):
         assert any(f" ✓ {team} " in line for line in lines)
 
@@ -125,13 +128,16 @@ def test_a_check_that_fails_is_named_and_ends_it_with_exit_1(demo: Demo, small: 
     answer: dict[str, Any] = json.loads(stdout)
     assert answer["passed"] is False
     by_id = {task["id"]: task for task in answer["tasks"]}
-    assert {name for name, task in by_id.items() if task["status"] != "completed"} == {"documents", "verdict"}
-    assert by_id["documents"]["status"] == "failed"
-    assert by_id["fast-tests"]["result"]["passed"] == 1
+    assert {name for name, task in by_id.items() if task["status"] != "completed"} == {"check:checks:documents"}
+    assert by_id["check:checks:documents"]["status"] == "failed"
+    assert by_id["check:checks:fast-tests"]["result"]["passed"] == 1
+    phases = {name: phase["status"] for name, phase in answer["workflow"]["phases"].items()}
+    assert phases == {"checks": "failed", "verdict": "pending", "findings": "completed"}
+    assert "- **documents**: " in (demo.output / "artefacts" / "release-check.md").read_text()
     assert any("✗ product" in line and "1 broken link(s), first README.md: gone.md" in line for line in lines)
     error = json.loads(lines[-1])["error"]
-    assert error["message"] == "1 of 17 checks failed: documents; not reached: verdict"
-    assert (error["failed"], error["not_reached"]) == (["documents"], ["verdict"])
+    assert error["message"] == "1 of 16 checks failed: documents"
+    assert (error["failed"], error["not_reached"]) == (["documents"], [])
     assert "gone.md" in answer["report"]["next_actions"][0]["action"]
 
 

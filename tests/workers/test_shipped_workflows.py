@@ -11,7 +11,7 @@ from coordinator.store.connection import Store
 from tests.commands import Coord
 from tests.workers.repositories import SmallRepository
 from tests.workers.running import Work, running
-from workers.release_check import as_workflow
+from workers.release_check import steps
 from workers.release_check.repository import Repository
 from workers.workflows import programs
 
@@ -86,7 +86,7 @@ def test_results_are_told_apart_by_the_name_of_their_task() -> None:
 
 def test_what_does_not_hold_is_written_down(small: SmallRepository, tmp_path: Path) -> None:
     task = {"inputs": {"inventory": {}}, "failed": ["w:checks:lint"]}
-    found = as_workflow.findings(Repository(small.folder), tmp_path, task)
+    found = steps.findings(Repository(small.folder), tmp_path, task)
     assert (found["failed"], found["held"]) == (["lint"], ["inventory"])
     assert "1 check(s) do not hold" in Path(found["page"]).read_text()
 

@@ -20,7 +20,7 @@ Step = Callable[[Repository, Path, Result], Result]
 """(repository, output folder, the task with its `inputs` by the name of the task) → result."""
 
 MODULES = {
-    "release-check": "workers.release_check.as_workflow",
+    "release-check": "workers.release_check.steps",
     "docs-audit": "workers.docs_audit",
     "bug-triage": "workers.bug_triage",
 }
