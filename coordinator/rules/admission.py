@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Closed = Mapping[tuple[str, str], str]
 """(full session id, team) → why no task of that team may start in that session, as a sentence."""
 
+LONGEST = 100
+"""So many stand in line, the first by rank. Nothing is kept for those behind them, who get there by their rank."""
+
 Place = tuple[int, str | None, tuple[tuple[str, int], ...], str]
 
 
@@ -42,7 +45,8 @@ class Admission:
         self._in_use = dict(in_use)
         self._stock = Stock(capacity, self._in_use)
         self._limits_of: dict[str | None, dict[str, int]] = {}
-        self._line = sorted(line, key=_by_rank)
+        self._line = sorted((one for one in line if one.until_ms > now_ms), key=_by_rank)[:LONGEST]
+        self._kept_for: dict[int, Kept] = {}
         self._now_ms, self.ageing_ms, self._project = now_ms, ageing_ms, project
         self._closed = closed or {}
         self._has_limits = any(map(things.is_limit, capacity))
@@ -139,10 +143,12 @@ class Admission:
         waited for; who lacks nothing (any more) only stays."""
         if not all(self._stock.can_come(thing, amount) for thing, amount in wants.items()):
             return False
+        if len(self._line) == LONGEST and rank > self._line[-1].rank:
+            return False
         lacks = self._stock.lacking(wants, self._kept(member, rank))
         now_ms = self._now_ms
-        first = {thing for one in self._line if one.rank < rank and one.until_ms > now_ms for thing in one.lacks}
-        there = next((one for one in self._line if one.member == member and one.until_ms > now_ms), None)
+        first = {thing for one in self._line if one.rank < rank for thing in one.lacks}
+        there = next((one for one in self._line if one.member == member), None)
         if first.issuperset(lacks) and (lacks or there is None):
             return False
         since_ms, had_ms = (now_ms, None) if there is None else (there.since_ms, there.had_ms)
@@ -157,18 +163,28 @@ class Admission:
         self._line = sorted([waiter, *(one for one in self._line if one.member != waiter.member)], key=_by_rank)
         if is_news:
             self.joined[waiter.member] = waiter
+        for one in self._line[LONGEST:]:
+            self.joined.pop(one.member, None)
+        del self._line[LONGEST:]
         self._changed()
 
     def _changed(self) -> None:
         self._refused.clear()
         self._spoken_for.clear()
+        self._kept_for.clear()
 
     def _kept(self, member: str, rank: Rank) -> Kept:
         if not self._line:
             return Kept()
+        before = bisect.bisect_left(self._line, rank, key=_by_rank)
+        stands = any(one.member == member for one in self._line[:before])
+        if before in self._kept_for and not stands:
+            return self._kept_for[before]
         kept = kept_before(self._line, rank, member, self._stock, self._now_ms)
         for one in kept.complete:  # noted by whoever sees it
             self._stands(one._replace(had_ms=self._now_ms), is_news=True)
+        if not stands:
+            self._kept_for[before] = kept
         return kept
 
 

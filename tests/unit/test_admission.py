@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.rules import globs, limits, things
-from coordinator.rules.admission import Admission, member_of
+from coordinator.rules.admission import LONGEST, Admission, member_of
 from coordinator.rules.balancing import plan
 from coordinator.rules.plans import AgentOffer, TaskNeed
 from coordinator.rules.waiting_for import COUNTS_MS, Stock, Waiter, has_turn, of
@@ -119,6 +119,15 @@ def test_one_speaks_for_all_who_lack_the_same() -> None:
         allowed.stand_in_line(task(f"t{number}", number, gpu=1))
     allowed.stand_in_line(task("other", 99, db=1))
     assert list(allowed.joined) == ["task/s1/t0", "task/s1/other"]
+
+
+def test_the_line_has_an_end_and_those_who_come_first_stand_in_it() -> None:
+    """A thousand tasks that each lack something of their own would cost each plan a million looks."""
+    taken = {f"r{number}": 1 for number in range(1000)}
+    allowed = admission(taken, taken)
+    for number in range(999, -1, -1):
+        allowed.stand_in_line(replace(task(f"t{number}", number), resources=((f"r{number}", 1),)))
+    assert set(allowed.joined) == {f"task/s1/t{number}" for number in range(LONGEST)}
 
 
 def test_what_can_never_be_had_is_not_waited_for() -> None:

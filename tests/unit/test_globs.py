@@ -65,6 +65,11 @@ def test_two_patterns_of_several_parts_overlap_exactly_when_a_path_fits_both(one
         ("src/*", "src/a/b", False),
         ("docs/[a-c]*", "docs/[d-z]*", False),
         ("x[]]", "x]", True),
+        ("src/a/b.py", "src/a/b.py/**", True),
+        ("src/a", "src/a/b", False),
+        ("src/a/**", "src/[a-c]/**", True),
+        ("docs/caf\u00e9.md", "docs/cafe\u0301.md", True),
+        ("docs/caf\u00e9.md", "docs/cafe.md", False),
     ],
 )
 def test_overlaps_as_people_expect_them(one: str, other: str, do: bool) -> None:
