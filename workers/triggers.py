@@ -11,7 +11,7 @@ PLACE_AFTER = frozenset(
     for family, words in {
         "task": "submitted completed failed blocked unblocked requeued cancelled",
         "agent": "registered resumed lost drained",
-        "session": "started resumed recovered closed",
+        "session": "started paused resumed recovered closed",
         "team": "ready",
         "resource": "available released",
         "workflow": "started phase_completed",

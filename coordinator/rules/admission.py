@@ -54,6 +54,8 @@ class Admission:
         self._spoken_for: set[Place] = set()
         self.joined: dict[str, Waiter] = {}
         """Those who stand in line since this look, or have to say that they still do, by their members."""
+        self.left: set[str] = set()
+        """Those who stood in it until this look."""
 
     @property
     def is_open(self) -> bool:
@@ -103,6 +105,15 @@ class Admission:
             return
         if not self.wait(member_of(need), self.rank(need), wants):
             self._spoken_for.add(place)
+
+    def nobody_comes(self, need: TaskNeed) -> None:
+        """No agent that can do this task lives (any more): nothing is kept for it."""
+        member = member_of(need)
+        if any(one.member == member for one in self._line):
+            self._line = [one for one in self._line if one.member != member]
+            self.left.add(member)
+            self.joined.pop(member, None)
+            self._changed()
 
     def rank(self, need: TaskNeed) -> Rank:
         """As a plan has it, but for the chains behind tasks, which a claim does not know."""

@@ -89,8 +89,9 @@ class _Planning:
         for one, number in zip(settled, self._classes_of(settled), strict=True):
             self.hands.settle(one, number, self.fits[number])
         matching = Matching(self.fits, self.hands.steps(), self.hands.number_of_homes())
-        live = [self.crowds.room(fits)[0] > 0 for fits in self.fits] if admission is not None else []
-        placed = _chosen(matching, line, class_of, reasons, admission, live)
+        live = [] if admission is None else [self.crowds.room(fits)[0] > 0 for fits in self.fits]
+        pulled = [] if admission is None else [self.crowds.somebody_pulls(*key) for key in self.numbers]
+        placed = _chosen(matching, line, class_of, reasons, admission, live, pulled)
         stranded = [pair for pair in zip(draining, of_draining, strict=True) if matching.place(pair[1])]
         level(matching)
         words = _Words(self, matching)
@@ -170,9 +171,11 @@ def _chosen(
     reasons: list[str | None],
     admission: Admission | None,
     live: list[bool],
+    pulled: list[bool],
 ) -> list[int]:
     """The places in the line of the tasks that get a slot; one that is refused gets its reason here. `live`: the
-    classes for which there are agents, be they busy: a task of those waits for what it wants."""
+    classes for which there are agents, be they busy: a task of those waits for what it wants; `pulled`: those for which
+    there are agents that come for it themselves."""
     placed = []
     closed, place = matching.closed, matching.place
     for index, (number, reason) in enumerate(zip(class_of, reasons, strict=True)):
@@ -188,6 +191,8 @@ def _chosen(
                 continue
         if gate is not None and live[number]:
             gate.stand_in_line(line[index])
+        elif gate is not None and not pulled[number]:
+            gate.nobody_comes(line[index])
     return placed
 
 

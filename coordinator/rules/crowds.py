@@ -13,6 +13,10 @@ TaskClass = tuple[str | None, frozenset[str]]
 """Team and needs: all that tells tasks apart when a place is sought; team and capabilities of agents."""
 
 
+RUNNER = "runner:"
+"""What the name of a capability begins with that says where a task can run, not who can do it."""
+
+
 @dataclass(slots=True)
 class Crowd:
     """All agents with one team and one set of capabilities, counted by what keeps them from work."""
@@ -89,6 +93,15 @@ class Crowds:
                 live, slots, used = live + crowd.live, slots + crowd.slots, used + crowd.used
             found = self._room[fits] = (live, slots, used)
         return found
+
+    def somebody_pulls(self, team: str | None, needs: frozenset[str]) -> bool:
+        """An agent lives that could take such a task itself."""
+        return bool(self.pulling(team, needs))
+
+    def pulling(self, team: str | None, needs: frozenset[str]) -> list[str]:
+        """Those agents. Who pulls does the work without a runner: those needs are for workers only."""
+        by_themselves = frozenset(need for need in needs if not need.startswith(RUNNER))
+        return [name for crowd in self.of_team(team) if by_themselves <= crowd.capabilities for name in crowd.pulling]
 
     def nobody_has(self, team: str | None, need: str) -> bool:
         """No agent of this team, live or not, has this capability."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import shlex
 
 from coordinator.models.states import SessionStatus
-from coordinator.rules.placement_words import RUNNER, counted, held_up
+from coordinator.rules.crowds import RUNNER
+from coordinator.rules.placement_words import counted, held_up
 from coordinator.rules.report_facts import Action, BlockedTask, Facts, FailedTask
 
 

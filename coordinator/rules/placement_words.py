@@ -10,9 +10,6 @@ from coordinator.rules.crowds import Crowd, Crowds
 if TYPE_CHECKING:
     from coordinator.rules.plans import TaskNeed
 
-RUNNER = "runner:"
-"""What the name of a capability begins with that says where a task can run, not who can do it."""
-
 
 def no_place(team: str | None, needs: frozenset[str], crowds: Crowds, fits: int) -> str:
     """The reason why a task with this team and these needs was not placed, though nothing else keeps it waiting.
@@ -33,10 +30,7 @@ def no_place(team: str | None, needs: frozenset[str], crowds: Crowds, fits: int)
         subject = f"{subject} has {_missing(team, needs, crowds)}"
     elif needs:
         subject = f"{subject} has {capabilities(needs)}"
-    # Who pulls does the work without a runner: those needs are for workers only.
-    by_themselves = frozenset(need for need in needs if not need.startswith(RUNNER))
-    pulling = sorted(name for crowd in of_team if by_themselves <= crowd.capabilities for name in crowd.pulling)
-    return "; ".join([subject, *_kept_away(able, pulling)])
+    return "; ".join([subject, *_kept_away(able, sorted(crowds.pulling(team, needs)))])
 
 
 def not_ready(task: TaskNeed, now: str) -> str | None:

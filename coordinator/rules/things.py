@@ -60,6 +60,12 @@ def capacities(limits: Limits) -> dict[str, int]:
     return found
 
 
+def capacity_of(record: Any) -> int | None:
+    """How much there is of a resource, by its record; None for what coord did not write, which is none."""
+    capacity = record.get("capacity") if isinstance(record, dict) else None
+    return capacity if type(capacity) is int else None
+
+
 def counter(thing: str, now_ms: int) -> str:
     """The name under which the store counts a thing at this moment."""
     length_ms = _length_ms(thing)

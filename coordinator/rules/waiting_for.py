@@ -52,7 +52,9 @@ def of(said: Mapping[str, Any]) -> Waiter | None:
     try:
         made = Waiter(**{**said, "rank": tuple(said["rank"]), "lacks": tuple(said["lacks"])})
         numbers = [made.since_ms, made.until_ms, made.had_ms or 0, *made.wants.values()]
-        return made if all(type(one) is int for one in numbers) and made.rank < (*made.rank, "") else None
+        are_numbers = all(type(one) is int and one >= 0 for one in numbers)
+        are_names = all(type(one) is str for one in (made.member, *made.wants, *made.lacks))
+        return made if are_numbers and are_names and tuple(map(type, made.rank)) == (int, int, str, str) else None
     except (TypeError, KeyError, AttributeError):
         return None
 

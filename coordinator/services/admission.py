@@ -15,14 +15,14 @@ from typing import Any
 from coordinator.models.clock import instant_ms
 from coordinator.models.jsontext import dumps
 from coordinator.models.shapes import Record
-from coordinator.rules import limits, things, waiting_for
+from coordinator.rules import lifecycle, limits, things, waiting_for
 from coordinator.rules.admission import Admission
 from coordinator.rules.policy import ageing_ms
 from coordinator.rules.waiting_for import Stock, Waiter
 from coordinator.services import ageing, team_gates
 from coordinator.services.request import Request, change_project
 from coordinator.store.connection import Store
-from coordinator.store.documents import TASKS
+from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.found import UseFound
 from coordinator.store.keys import SHARED, Keys
 from coordinator.store.reads import AllNodes, InUse, Node, Read, Wanting
@@ -49,7 +49,8 @@ def made(reply: Reply, keys: Keys, *names: str, now_us: int) -> Admission:
     """The admission at this moment, for tasks of these sessions."""
     now_ms = now_us // 1000
     capacity = things.capacities(limits.read(reply(LIMITS).value))
-    capacity.update({name: found.value["capacity"] for name, found in reply(DEFINED).items()})
+    defined = ((name, things.capacity_of(found.value)) for name, found in reply(DEFINED).items())
+    capacity.update({name: most for name, most in defined if most is not None})
     stock = Stock(capacity, things.in_use(reply(InUse()), now_ms))
     line = [waiting_for.of(said) for member, said in reply(Wanting()).items() if not member.startswith(SHORT)]
     return Admission(
@@ -85,7 +86,7 @@ def check(tx: Transaction, member: str, wants: Mapping[str, int]) -> None:
             continue
         if not things.is_limit(thing):
             tx.guard(SHARED, RESOURCES, thing, defined[thing].revision)
-            capacity[thing] = defined[thing].value["capacity"]
+            capacity[thing] = things.capacity_of(defined[thing].value) or 0
         tx.fits(things.counter(thing, tx.now_ms), amount, capacity[thing])
         if thing.startswith(things.STARTS):
             tx.add(tx.keys.in_use, things.counter(thing, tx.now_ms), 1)
@@ -107,15 +108,16 @@ def tell_released(tx: Transaction, session_id: str | None, member: str, use: Use
 
 
 def stand(store: Store, project: str, allowed: Admission) -> None:
-    """Write down who stands in line since this look, and say what is exhausted since then: once, however many look."""
-    if not allowed.joined:
+    """Write down who stands in line since this look, and who does not any more, and say what is exhausted since then:
+    once, however many look."""
+    if not allowed.joined and not allowed.left:
         return
 
     def work(tx: Transaction) -> None:
         line = tx.fetch(Wanting())[0]
         resting = _resting(tx, list(allowed.joined.values()))
         for member, said in line.items():
-            if _until_ms(said) <= tx.now_ms:
+            if _until_ms(said) <= tx.now_ms or member in allowed.left:
                 tx.hdel(tx.keys.wanting, member)
         for waiter in resting:
             tx.hset(tx.keys.wanting, waiter.member, dumps(waiter.as_json()))
@@ -125,22 +127,30 @@ def stand(store: Store, project: str, allowed: Admission) -> None:
     change_project(store, project, Request(system=True), work, verb="wait for resources")
 
 
+def leave_line(tx: Transaction, name: str) -> None:
+    """Inside a change: nothing starts in this session any more, so nothing is kept for its tasks."""
+    for member in tx.fetch(Wanting())[0]:
+        if member.startswith(f"task/{name}/"):
+            tx.hdel(tx.keys.wanting, member)
+
+
 def _resting(tx: Transaction, waiters: Sequence[Waiter]) -> list[Waiter]:
-    """Those whose tasks may still be started, guarded: a task that runs must keep nothing from anybody."""
-    nodes = {}
+    """Those whose tasks may still be started, guarded: a task that runs must keep nothing from anybody, nor one whose
+    session is paused."""
+    reads = {}
     for waiter in waiters:
         kind, _, rest = waiter.member.partition("/")
         name, _, task_id = rest.partition("/")
         if kind == "task":
-            nodes[waiter.member] = Node(name, TASKS, task_id)
-    tx.fetch(*nodes.values())
-    left = []
-    for waiter in waiters:
-        node = nodes.get(waiter.member)
-        found = None if node is None else tx.node(*node[:3])
-        if found is None or (found.exists and found.value["epoch"] is None):
-            left.append(waiter)
-    return left
+            reads[waiter.member] = Node(name, TASKS, task_id), Node(name, SESSION, RECORD)
+    tx.fetch(*dict.fromkeys(read for pair in reads.values() for read in pair))
+    return [waiter for waiter in waiters if waiter.member not in reads or _rests(tx, *reads[waiter.member])]
+
+
+def _rests(tx: Transaction, task: Node, session: Node) -> bool:
+    found, of_session = tx.node(*task[:3]), tx.fetch(session)[0].value
+    is_open = isinstance(of_session, dict) and lifecycle.takes_claims(str(of_session.get("status")))
+    return is_open and found.exists and found.value["epoch"] is None
 
 
 def _note_short(tx: Transaction, line: Mapping[str, Record], waiter: Waiter, thing: str) -> None:

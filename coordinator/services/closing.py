@@ -133,7 +133,7 @@ def let_go(change: SessionChange, open_tasks: bool) -> Released:
 def end_holds(tx: Transaction, session_id: str, reason: str, *, but: str | None = None) -> Released:
     """Inside a change: end every lease, pause and lock of a session, except the lock `but`."""
     name = session_id.partition(".")[2]
-    leases, of_paths, named, deadlines, uses, wanting = tx.fetch(*_HELD)
+    leases, of_paths, named, deadlines, uses, _ = tx.fetch(*_HELD)
     locks = of_paths | named
     released = Released()
     for member in leases:
@@ -141,9 +141,7 @@ def end_holds(tx: Transaction, session_id: str, reason: str, *, but: str | None 
             tx.end_lease(member)
             released.tasks.append(member.removeprefix(f"task/{name}/"))
             admission.tell_released(tx, session_id, member, uses.get(member), reason)
-    for member in wanting:
-        if member.startswith(f"task/{name}/"):
-            tx.hdel(tx.keys.wanting, member)
+    admission.leave_line(tx, name)
     for member, _ in deadlines:
         if member.startswith(tuple(f"{kind}/{name}/" for kind in ENDING)):
             tx.noticed(member)

@@ -9,7 +9,7 @@ from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
 from coordinator.rules import breaker, lifecycle
 from coordinator.rules.breaker import BreakerState
-from coordinator.rules.placement_words import RUNNER
+from coordinator.rules.crowds import RUNNER
 from coordinator.rules.plans import TaskNeed
 from coordinator.rules.policy import ageing_ms
 from coordinator.rules.why import at_rest, in_plan

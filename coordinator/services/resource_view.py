@@ -98,7 +98,7 @@ class _Look:
         if things.is_path(name):
             return 1
         defined = self.defined.get(name)
-        return self.limits.get(name) if defined is None else defined.value["capacity"]
+        return self.limits.get(name) if defined is None else things.capacity_of(defined.value)
 
     def _tasks(self) -> dict[str, Record]:
         """The records of the tasks that use more than a place under a limit."""

@@ -26,7 +26,7 @@ from coordinator.models.errors import (
 from coordinator.models.ids import shown
 from coordinator.models.shapes import Record
 from coordinator.models.states import NORMAL_PRIORITY
-from coordinator.rules import globs
+from coordinator.rules import globs, things
 from coordinator.rules.admission import Admission
 from coordinator.rules.balancing import TaskNeed
 from coordinator.rules.waiting_for import Rank
@@ -61,7 +61,9 @@ def define(store: Store, project: str, name: str, capacity: int, *, request: Req
         found = tx.node(SHARED, RESOURCES, name)
         if not found.exists and len(tx.fetch(DEFINED)[0]) >= MAX_RESOURCES:
             raise LimitReached(f"project {project} has {MAX_RESOURCES:,} resources", hint="one name for all of a kind")
-        before = found.value or {"name": name, "capacity": None, "created_at": tx.now, "updated_at": tx.now}
+        before: Record = {"name": name, "capacity": None, "created_at": tx.now, "updated_at": tx.now}
+        if things.capacity_of(found.value) is not None:
+            before |= found.value
         used = tx.fetch(InUse())[0].get(name, 0)
         answer = {"in_use": used, "free": max(0, capacity - used)}
         if before["capacity"] == capacity:

@@ -172,6 +172,10 @@ def _move(store: Store, session_id: str, verb: SessionVerb, event: str | None, r
         if record["status"] != status:
             record, revision = {**record, "status": status}, tx.mark
             tx.put(name, SESSION, RECORD, record)
+            if verb == SessionVerb.PAUSE:
+                from coordinator.services.admission import leave_line  # late: the other moves need none of it
+
+                leave_line(tx, name)
             if event is not None:
                 data = {"before": before["status"], "changes": changes_of(SESSION, found.value, record)}
                 change.event(event, subject=SESSION, data=data)

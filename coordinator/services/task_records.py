@@ -157,11 +157,19 @@ def _line_up(change: SessionChange, task: HeldTask, ready: bool) -> None:
     tx, keys = change.tx, change.tx.keys
     if task.before is not None and (not ready or line(task.before) != line(task.record)):
         tx.zrem(keys.ready(change.name, line(task.before)), task.id)
-    if task.before is not None and not ready and task.before["epoch"] is None:
-        tx.hdel(keys.wanting, task.member)  # it waits for no resource any more
+    if (
+        task.before is not None
+        and task.before["epoch"] is None
+        and (not ready or _wants_else(task.before, task.record))
+    ):
+        tx.hdel(keys.wanting, task.member)  # it does not wait, or not for that, any more
     if ready:
         place = ageing.place_again(change, task.record, task.before)
         tx.zadd(keys.ready(change.name, line(task.record)), task.id, place)
+
+
+def _wants_else(before: Record, record: Record) -> bool:
+    return bool(before["resources"] != record["resources"] or before["team"] != record["team"])
 
 
 def _hold(change: SessionChange, task: HeldTask, lease_ms: int | None, holder: str | None) -> int | None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from coordinator.models.errors import InvalidData
 from coordinator.services import (
+    agents,
     balance,
+    sessions,
     state,
 )
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
+from coordinator.store.keys import SHARED
 from tests.services.crew import Crew, begin
-from tests.services.stock import define, entry, in_use, why
+from tests.services.placed import another, given, submit
+from tests.services.stock import allocate, client_of, define, entry, in_use, why
 
 
 @pytest.fixture
@@ -114,3 +120,41 @@ def test_claims_on_paths_that_overlap_exclude_each_other(crew: Crew) -> None:
     crew.complete("a")
     assert crew.claimed()["id"] == "b"
     assert entry(crew, "files:docs/**")["held_by"][0]["task"] == "c"
+
+
+# ------------------------------------------------------------------------------------------------ nothing is kept for
+
+NOBODY_ELSE: dict[str, Callable[[Crew], object]] = {
+    "its session is paused": lambda crew: sessions.pause(crew.store, crew.session, request=Request()),
+    "it wants something else": lambda crew: state.set_(
+        crew.store, crew.session, "execution.tasks.great.resources", {"tpu": 1}, request=Request()
+    ),
+    "who could do it is gone": lambda crew: agents.deregister(crew.store, crew.project, "able", request=Request()),
+}
+
+
+@pytest.mark.parametrize("end", NOBODY_ELSE)
+def test_nothing_is_kept_for_a_task_that_nobody_will_start(crew: Crew, end: str) -> None:
+    define(crew, "gpu", 4)
+    allocate(crew, "gpu", 2)
+    other = another(crew, "s2")
+    crew.worker("w", slots=9)
+    crew.worker("able", capabilities=["x"])
+    crew.submit({"id": "great", "needs": ["x"], "resources": {"gpu": 4}})
+    submit(crew, other, {"id": "small", "resources": {"gpu": 1}})
+    balance.rebalance_project(crew.store, crew.project)
+    assert given(crew) == {}, "what is free is kept for the great one"
+    NOBODY_ELSE[end](crew)
+    balance.rebalance_project(crew.store, crew.project)
+    assert given(crew) == {"s2/small": "w"}
+
+
+@pytest.mark.parametrize("record", ["7", "{}", '{"name": "bad", "capacity": "x"}'])
+def test_a_resource_that_coord_did_not_write_is_none_and_can_be_defined_again(crew: Crew, record: str) -> None:
+    client_of(crew).hset(crew.keys.nodes(SHARED, "resources"), "bad", f"5 {record}")
+    crew.submit({"id": "a", "resources": {"bad": 1}}, "b")
+    assert crew.claimed()["id"] == "b", "it keeps nobody else from work"
+    assert why(crew, "a").startswith("resource bad is not defined")
+    assert entry(crew, "bad")["capacity"] is None
+    define(crew, "bad", 1)
+    assert crew.claimed()["id"] == "a"

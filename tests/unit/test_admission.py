@@ -149,10 +149,20 @@ def test_a_limit_keeps_nothing_from_others() -> None:
 def test_who_waits_is_kept_as_json_and_what_is_none_is_passed_over() -> None:
     waiter = Waiter("task/s1/a", (5, 0, SESSION, "a"), {"gpu": 4}, ("gpu",), 1, 2)
     assert of(waiter.as_json()) == waiter
-    broken: list[dict[str, object]] = [{}, {**waiter.as_json(), "rank": 5}, {**waiter.as_json(), "until_ms": "2"}]
-    assert [of(one) for one in [*broken, {**waiter.as_json(), "wants": []}, {**waiter.as_json(), "more": 1}]] == [
-        None
-    ] * 5
+    wrong: list[dict[str, object]] = [
+        {"rank": 5},
+        {"rank": ["a", 0, SESSION, "a"]},
+        {"rank": [5, 0, {}, "a"]},
+        {"rank": [5]},
+        {"until_ms": "2"},
+        {"wants": []},
+        {"wants": {"gpu": -4}},
+        {"lacks": [5]},
+        {"member": 7},
+        {"more": 1},
+    ]
+    assert [of({**waiter.as_json(), **one}) for one in wrong] == [None] * len(wrong)
+    assert of({}) is None
 
 
 def test_whoever_is_kept_back_notes_that_all_is_there_for_the_first_and_from_then_on_it_gives_way_in_turns() -> None:
