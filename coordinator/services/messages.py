@@ -68,6 +68,7 @@ def send(
 
     def work(tx: Transaction) -> Record:
         answered = None if reply_to is None else _stored(tx, reply_to)
+        thread = None if in_thread is None else _thread_of(tx, in_thread)
         goes_to = given or _back_to(answered)
         _require(tx, goes_to)
         redact = _redactor(tx)
@@ -75,7 +76,7 @@ def send(
             "id": message,
             "from": sender,
             "to": goes_to.text,
-            "thread": in_thread or (answered["thread"] if answered else message),
+            "thread": thread or (answered["thread"] if answered else message),
             "reply_to": reply_to,
             "subject": redact(about) if about else (answered["subject"] if answered else None),
             "text": redact(body),
@@ -230,6 +231,12 @@ def _stored(tx: Transaction, message: str) -> Record:
     if not node.exists:
         raise _no_message(tx.keys.project, message)
     return whole(tx.store, message, node.value)
+
+
+def _thread_of(tx: Transaction, name: str) -> str:
+    """The thread of this name; that of a message where one has it."""
+    found = tx.fetch(Node(SHARED, MESSAGES, name))[0]
+    return str(found.value["thread"]) if found.exists and rules.is_whole(found.value) else name
 
 
 def _back_to(answered: Record | None) -> Address:

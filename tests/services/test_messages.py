@@ -110,6 +110,7 @@ def test_a_reply_goes_back_into_the_thread_of_what_it_answers(shop: Crew) -> Non
     for by in (first["id"], third["id"]):
         assert [one["text"] for one in messages.thread(shop.store, shop.project, by)] == ["may I?", "you may", "done"]
     assert [one["id"] for one in messages.thread(shop.store, shop.project, "release")] == [named["id"]]
+    assert send(shop, "more", in_thread=answer["id"])["thread"] == first["id"], "a thread by one of its messages"
     with pytest.raises(InvalidData):
         send(shop, "whom?", reply_to=send(shop, sender=None)["id"])
 
