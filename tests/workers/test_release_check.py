@@ -246,13 +246,13 @@ def test_the_verdict_puts_every_result_on_one_page(small: SmallRepository) -> No
     assert "- **lint**: nothing to check: there is no Python file\n" in page
 
 
-def test_a_folder_that_is_no_repository_fails_with_gits_own_words(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_repository_fails_and_is_named(tmp_path: Path) -> None:
     small = SmallRepository(tmp_path)
     (small.folder / ".git").rename(tmp_path / "elsewhere")
     command = [*STEP, "inventory", str(small.folder), str(small.output)]
     done = subprocess.run(command, input="", capture_output=True, encoding="utf-8")
     assert done.returncode == 1
-    assert done.stderr.startswith("git ls-files: fatal: not a git repository")
+    assert done.stderr == f"{small.folder.resolve()} is in no git repository\n"
 
 
 def test_a_wrong_call_is_usage(small: SmallRepository) -> None:
