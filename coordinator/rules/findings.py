@@ -35,10 +35,10 @@ class Snapshot(TypedDict):
     `agents` are those of the project, by id. `ready` has the task ids of each ready line (`rules.lines`), `waiting` the
     unmet dependencies of each task that waits, `counts` the number of tasks under `<team>:<status>`, `dependants` who
     is told of a task's end, `holding` this session's tasks that an agent holds, `deadlines` when a member ends in ms.
-    `misplaced` are tasks that stand in their line at another place than their priority and age give them.
-    `named` are the ids of what a task may name, by its field (`epic`, `sprint`), `workflows` the runs as they were
-    read. `parts` has the counters and the subtasks of each task that is the parent of some. `uses` is what is in use
-    in the whole project.
+    `misplaced` are tasks that stand in their line at another place than their priority and age give them. `named` are
+    the ids of what a task may name, by its field (`epic`, `sprint`), `workflows` the runs as they were read, `awaited`
+    the runs that wait for each type of event. `parts` has the counters and the subtasks of each task that is the parent
+    of some. `uses` is what is in use in the whole project.
     """
 
     session: str
@@ -56,6 +56,7 @@ class Snapshot(TypedDict):
     misplaced: NotRequired[list[str]]
     named: NotRequired[dict[str, list[str]]]
     workflows: NotRequired[dict[str, Any]]
+    awaited: NotRequired[dict[str, Any]]
     gates: NotRequired[Gates | None]
     parts: NotRequired[dict[str, tuple[dict[str, int], list[str]]]]
     uses: NotRequired[Uses | None]

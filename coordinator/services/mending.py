@@ -1,6 +1,6 @@
 """Bringing the indexes of a session back in line with its records, which decide: ready lines, waiting and dependants
-sets, counters, leases, deadlines, pauses and who holds what. No record is changed. It should never be needed: only
-commits maintain the indexes.
+sets, counters, leases, deadlines, pauses, waiting workflows and who holds what. No record is changed. It should never
+be needed: only commits maintain the indexes.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from coordinator.rules.lifecycle import terminal
 from coordinator.rules.link_validation import holder_of
 from coordinator.rules.path_text import render
 from coordinator.rules.use_validation import wrong_in
+from coordinator.rules.workflow_validation import forgotten
 from coordinator.services import ageing, blockers, task_records
 from coordinator.services.request import CLOSED, Request, SessionChange, change_session
 from coordinator.services.retrying import retry_member
 from coordinator.services.validation_reads import uses_of
 from coordinator.store.connection import Store
-from coordinator.store.documents import TASKS
+from coordinator.store.documents import AWAITED, TASKS, WORKFLOWS
 from coordinator.store.found import LeaseFound
-from coordinator.store.keys import SHARED, task_member
-from coordinator.store.reads import AllLeases, Counts, Expired, Names, Ranked, Read, SetMembers
+from coordinator.store.keys import SHARED, task_member, workflow_member
+from coordinator.store.reads import AllLeases, AllNodes, Counts, Expired, Names, Ranked, Read, SetMembers
 
 Record = dict[str, Any]
 
@@ -71,6 +72,7 @@ class _Mending:
             self._pauses()
             self._blockers()
             self._uses()
+            self._workflows()
         self._dependants()
         self._holding()
         self._parts()
@@ -186,6 +188,16 @@ class _Mending:
             if is_new and blockers.escalate_member(self.name, name) not in known:
                 blockers.watch(self.change, name, self.tx.now_ms + blockers.after_ms(self.tx))
                 self._did(task_path(name, "blocked_by"), "is escalated again when its time is over")
+
+    def _workflows(self) -> None:
+        """A run that would stand still is looked at when this is done, as any sweep would."""
+        runs, awaited, ends = self.tx.fetch(AllNodes(self.name, WORKFLOWS), AllNodes(SHARED, AWAITED), EVERY_DEADLINE)
+        waits = {type_: node.value for type_, node in awaited.items()}
+        for run_id, node in runs.items():
+            end_ms = dict(ends).get(workflow_member(self.name, run_id))
+            if forgotten(self.name, run_id, node.value, self.tasks, end_ms, waits, self.tx.now_ms):
+                self.change.wake(run_id)
+                self._did(render((WORKFLOWS, run_id)), "is gone on with again")
 
     def _dependants(self) -> None:
         """Who is told when a task ends. The sets only grow, so what is too much in one does no harm."""

@@ -16,7 +16,7 @@ from coordinator.rules.policy import ageing_ms
 from coordinator.services import ageing, team_gates
 from coordinator.services.request import CLOSED, session_not_found
 from coordinator.store.connection import Store
-from coordinator.store.documents import RECORD, SESSION, TASKS, WORKFLOWS
+from coordinator.store.documents import AWAITED, RECORD, SESSION, TASKS, WORKFLOWS
 from coordinator.store.found import LeaseFound
 from coordinator.store.keys import SHARED, Keys, task_member
 from coordinator.store.project import COMMIT_WINDOW_MS
@@ -84,12 +84,12 @@ def read(store: Store, session_id: str, more: tuple[tuple[str, ...], tuple[str, 
     project, name = ids.session_id(session_id)
     found = store.project(project)
     session, tasks, runs = Node(name, SESSION, RECORD), AllNodes(name, TASKS), AllNodes(name, WORKFLOWS)
-    agents = AllNodes(SHARED, "agents")
+    agents, awaited = AllNodes(SHARED, "agents"), AllNodes(SHARED, AWAITED)
     named = {"epic": Names(SHARED, "epics"), "sprint": Names(SHARED, "sprints")}
     counts, gates = Counts(found.keys.counts(name)), team_gates.reads(found.keys, name)
     reads = _Reads(found.keys, name, {}, [], more)
     while True:
-        always: list[Read] = [session, tasks, agents, counts, *named.values(), *gates, runs]
+        always: list[Read] = [session, tasks, agents, counts, *named.values(), *gates, runs, awaited]
         snapshot = found.fetch(*always, AllLeases(), _EVERY_DEADLINE, ageing.POLICY, Uses(), InUse(), *reads.all)
         if not snapshot[session].exists:
             raise session_not_found(store, session_id)
@@ -98,8 +98,7 @@ def read(store: Store, session_id: str, more: tuple[tuple[str, ...], tuple[str, 
         if set(wanted.all) <= set(reads.all):
             break
         reads = wanted
-    # closing ended every lease and every ready line, and left unfinished tasks as they were
-    closed = snapshot[session].value["status"] in CLOSED
+    closed = snapshot[session].value["status"] in CLOSED  # its leases and ready lines ended, its tasks stayed
     places = {one: snapshot[line_] for one, line_ in reads.ready.items()}
     return {
         "session": session_id,
@@ -119,6 +118,7 @@ def read(store: Store, session_id: str, more: tuple[tuple[str, ...], tuple[str, 
         "gates": None if closed else team_gates.found(snapshot.__getitem__, name),
         "uses": None if closed else uses_of(snapshot.__getitem__),
         "workflows": {run: node.value for run, node in snapshot[runs].items()},
+        "awaited": {type_: node.value for type_, node in snapshot[awaited].items()},
         "named": {field: snapshot[one] for field, one in named.items()},
     }
 
@@ -173,10 +173,10 @@ def _task_leases(name: str, leases: dict[str, LeaseFound]) -> dict[str, Any]:
 
 
 def _deadlines(name: str, entries: list[tuple[str, int]]) -> dict[str, int]:
-    """`task/<id>` and `retry/<id>` of this session → its end."""
+    """`task/<id>`, `retry/<id>` and `workflow/<id>` of this session → its end."""
     found = {}
     for member, deadline_ms in entries:
         kind, _, rest = member.partition("/")
-        if kind in ("task", "retry") and rest.startswith(f"{name}/"):
+        if kind in ("task", "retry", "workflow") and rest.startswith(f"{name}/"):
             found[f"{kind}/{rest.removeprefix(f'{name}/')}"] = deadline_ms
     return found

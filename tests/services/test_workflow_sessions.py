@@ -11,6 +11,7 @@ from coordinator.models.errors import Damaged, Refused, WaitedInVain, WrongState
 from coordinator.services import (
     backups,
     closing,
+    events,
     recovery,
     report,
     sessions,
@@ -20,6 +21,7 @@ from coordinator.services import (
     workflow_view,
 )
 from coordinator.services.request import Request
+from coordinator.services.state_validation import validate
 from coordinator.store.connection import Store
 from coordinator.store.documents import WORKFLOWS
 from tests.services.crew import Crew
@@ -111,6 +113,25 @@ def test_a_damaged_run_is_told_and_keeps_nobody_else_from_going_on(real_store: S
     it.do("a:x", "a:y")
     assert it.statuses()["a"] == "completed"
     client.zrem(it.crew.keys.deadlines, "workflow/s1/bad")
+
+
+def test_a_run_that_would_stand_still_is_named_and_gone_on_with(real_store: Store, project: str) -> None:
+    gate = "gate: {event: go:on}, timeout: 2h"
+    it = flow(real_store, project, f"name: w\nphases:\n  - {{name: a, {gate}}}\n  - {{name: b, {gate}}}\n")
+    events.emit(real_store, "go:on", session_id=it.session, request=Request())
+    assert it.statuses() == {"a": "completed", "b": "running"}
+    it.crew.sound()
+    commands, keys = real_store.commands, it.crew.keys
+    commands.zrem(keys.deadlines, "workflow/s1/w")
+    commands.delete(f"{keys.prefix}doc:_:nodes:.awaited")
+    for what in ("has a time limit that nobody would notice", "waits for the event go:on, and would not be told of it"):
+        assert [one["what"] for one in validate(real_store, it.session)["errors"]] == [what]
+        commands.zadd(keys.deadlines, {"workflow/s1/w": it.show()["phases"]["b"]["deadline_ms"]})
+    commands.zrem(keys.deadlines, "workflow/s1/w")
+    mended = validate(real_store, it.session, fix=True, request=Request())
+    assert (mended["valid"], mended["fixed"]) == (True, [{"path": "workflows.w", "what": "is gone on with again"}])
+    events.emit(real_store, "go:on", session_id=it.session, request=Request())
+    assert it.status == "completed"
 
 
 @pytest.mark.parametrize("path, value", [("when", 5), ("needs", ["zz"]), ("tasks", {}), ("gate", None), ("x", 1)])
