@@ -244,6 +244,7 @@ def _find_handlers(phases: list[Record], problems: Problems) -> None:
             )
         else:
             known[target]["handler"] = True
+    _check_stand_ins(phases, problems)
     before: str | None = None
     for phase in phases:
         if phase["handler"]:
@@ -258,6 +259,23 @@ def _find_handlers(phases: list[Record], problems: Problems) -> None:
         before = phase["name"]
     if phases and all(phase["handler"] for phase in phases):
         problems.add(("phases",), "every phase runs only when another fails", "one has to begin")
+
+
+def _check_stand_ins(phases: list[Record], problems: Problems) -> None:
+    """A handler runs once: what it did for one phase cannot stand in for another that fails later."""
+    served: dict[str, Record] = {}
+    for phase in phases:
+        handler = phase["on_failure"]
+        if handler is None:
+            continue
+        other = served.setdefault(handler["phase"], phase)
+        if other is not phase and "continue" in (handler["then"], other["on_failure"]["then"]):
+            what = (
+                f"phase {phase['name']}: {handler['phase']} runs for phase {other['name']} too, so it cannot stand in"
+            )
+            problems.add(
+                (*phase["at"], "on_failure"), what, "give each a handler of its own, or leave out then: continue"
+            )
 
 
 def _check_graph(phases: list[Record], lines: dict[str, Path], problems: Problems) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from coordinator.models.shapes import Record
 from coordinator.models.states import TaskStatus
-from coordinator.rules.workflow_run import PhaseStatus, RunStatus, phase_of, running, task_ids
+from coordinator.rules.workflow_run import PhaseStatus, RunStatus, new_state, phase_of, running, task_ids
 
 
 class Verb(StrEnum):
@@ -176,6 +176,27 @@ def _may_start(run: Record, phase: Record, failing: bool) -> bool:
             if other["on_failure"] and other["on_failure"]["phase"] == phase["name"]
         )
     return not failing and all(is_over(run, need) for need in phase["needs"])
+
+
+def begin_again(run: Record) -> None:
+    """Make phases of a run that is resumed pending: those that failed for good or were cancelled, with all their
+    attempts, and their handlers, anew, since what they did was for a failure that is over."""
+    again = [
+        name
+        for name, state in run["phases"].items()
+        if state["status"] in (PhaseStatus.FAILED, PhaseStatus.CANCELLED) and not is_over(run, name)
+    ]
+    handlers = {phase_of(run, name)["on_failure"]["phase"] for name in again if phase_of(run, name)["on_failure"]}
+    for name in again:
+        state, gate = run["phases"][name], run["phases"][name]["gate"]
+        state.update(status=PhaseStatus.PENDING.value, attempt=0, deadline_ms=None, finished_at=None, failure=None)
+        gate["asked_at"] = None
+        if gate["approval"] is not None and gate["approval"]["verdict"] == "rejected":
+            gate["approval"] = None
+    for name in handlers:
+        state = run["phases"][name]
+        if state["tasks"] or state["gate"]["command"] or state["status"] == PhaseStatus.SKIPPED:
+            run["phases"][name] = {**new_state(), "anew": state["anew"] + 1}
 
 
 def _at_the_end(run: Record, tasks: Tasks, failing: bool) -> Step | None:

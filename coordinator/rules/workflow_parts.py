@@ -28,7 +28,7 @@ SPEC = (
 TASK = ("name", "after", "matrix", *SPEC)
 OF_COMMAND_GATE = ("command", "team", "needs", "resources", "timeout", "max_attempts", "runner", "data", "prompt")
 OTHER_NAMES = {"timeout": "timeout_s"}
-_LISTS = ("needs", "outputs")
+LISTS = ("needs", "outputs")
 _MATRIX_WORDS = ("include", "exclude")
 _SAID_BY_COORD = ("session", "workflow", "state", "lock", "task", "agent", "alert", "coord")
 """Families of events that coord itself tells; what somebody may emit has another, or is one of `EMITTED`."""
@@ -52,7 +52,7 @@ def task(given: Json, path: Path, problems: Problems) -> Record | None:
 
 def _check_spec(spec: Record, path: Path, whose: str, problems: Problems) -> None:
     """What can be known of a task before it is submitted: everything in which no reference stands."""
-    for field in _LISTS:
+    for field in LISTS:
         if isinstance(spec.get(field), str) and not is_reference(spec[field]):
             spec[field] = [spec[field]]
     if isinstance(spec.get("command"), str):
@@ -64,15 +64,19 @@ def _check_spec(spec: Record, path: Path, whose: str, problems: Problems) -> Non
     if isinstance(command, list):  # numbers in a command line are words too
         spec["command"] = [str(word) if type(word) in (int, float) else word for word in command]
     plain = {field: value for field, value in spec.items() if not _has_references(value)}
+    made: Record = {}
+    for field, value in plain.items():
+        try:
+            made |= stored({field: value})
+        except CoordError as error:
+            problems.add((*path, field), f"{whose}: {error.message}", error.hint)
     try:
-        validate_task(new_task("t", "2000-01-01T00:00:00.000Z", **stored(plain)))
+        validate_task(new_task("t", "2000-01-01T00:00:00.000Z", **made))
     except InvalidData as refused:
         for problem in refused.facts.get("problems") or [{"path": "", "what": refused.message}]:
             field = str(problem["path"]).partition(".")[0].partition("[")[0]
             field = next((mine for mine, theirs in OTHER_NAMES.items() if theirs == field), field)
             problems.add((*path, field), f"{whose}: {field} {problem['what']}".replace(":  ", ": "))
-    except CoordError as error:
-        problems.add(path, f"{whose}: {error.message}", error.hint)
 
 
 def stored(spec: Record) -> Record:

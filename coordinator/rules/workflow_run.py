@@ -2,7 +2,8 @@
 
     run    {id, name, status, params, definition, started_at, finished_at, started_by, phases: {NAME: state},
             failure: {phase, reason, message, tasks} | null, outputs: {…} | null}
-    state  {status, attempt, started_at, finished_at, deadline_ms, tasks: {NAME: [ids]}, gate: {…}, failure}
+    state  {status, attempt, anew, started_at, finished_at, deadline_ms, tasks: {NAME: [ids]}, gate: {…}, failure};
+            `anew` counts how often a handler was made ready for another failure
     gate   {command: task id | null, approval: {by, verdict, reason, at} | null, asked_at, event: id | null}
 
 Left to others: what to do with it next (workflow_engine), what tasks a phase has (workflow_tasks).
@@ -64,6 +65,7 @@ def new_state() -> Record:
     return {
         "status": PhaseStatus.PENDING.value,
         "attempt": 0,
+        "anew": 0,
         "started_at": None,
         "finished_at": None,
         "deadline_ms": None,

@@ -44,6 +44,7 @@ _DECISION = {"by": TEXT, "verdict": TEXT, "reason": _or_none(TEXT), "at": TEXT}
 _STATE = {
     "status": TEXT,
     "attempt": int,
+    "anew": int,
     "started_at": _or_none(TEXT),
     "finished_at": _or_none(TEXT),
     "deadline_ms": _or_none(NUMBER),

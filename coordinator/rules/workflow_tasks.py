@@ -17,6 +17,7 @@ from coordinator.rules.workflow_problems import near
 from coordinator.rules.workflow_templates import (
     Look,
     Reference,
+    as_text,
     follow,
     is_reference,
     references,
@@ -31,6 +32,7 @@ MAX_TASKS_OF_RUN = 2_000
 MAX_OUTPUTS_BYTES = 256 * 1024
 MAX_PARAMS_BYTES = 64 * 1024
 GATE = "gate"
+_TEXTS = ("title", "prompt", "team", "runner", "epic", "sprint")
 Tasks = Mapping[str, Record | None]
 
 
@@ -190,7 +192,7 @@ def specs(run: Record, name: str, session: Record, results: Tasks, there: set[st
         matrix = None if task["matrix"] is None else workflow_parts.combinations(render(task["matrix"], look))
         numbers: list[int | None] = [None] if matrix is None else [*range(1, len(matrix) + 1)]
         items[task["name"]] = [None] if matrix is None else matrix
-        ids[task["name"]] = [task_id(run["id"], name, task["name"], number) for number in numbers]
+        ids[task["name"]] = [task_id(run["id"], label(run, name), task["name"], number) for number in numbers]
     before = sum(len(of_one) for state in run["phases"].values() for of_one in state["tasks"].values())
     number = sum(map(len, ids.values()))
     if number > MAX_TASKS or before + number > MAX_TASKS_OF_RUN:
@@ -215,11 +217,17 @@ def _counts(one: str, here: Mapping[str, list[str]], there: set[str]) -> bool:
     return one in there or any(one in of_one for of_one in here.values())
 
 
+def label(run: Record, phase: str) -> str:
+    """What a phase is called in the ids of its tasks: `NAME`, and `NAME.2` when it was made ready anew."""
+    anew = run["phases"][phase]["anew"]
+    return f"{phase}.{anew + 1}" if anew else phase
+
+
 def gate_spec(run: Record, name: str, session: Record, results: Tasks) -> Record:
     """The task of a phase's command gate."""
     spec = workflow_run.phase_of(run, name)["gate"]["command"]
     task = {"name": GATE, "spec": {"title": f"Gate of phase {name}", "max_attempts": 1, **spec}}
-    return _spec(run, name, task, gate_id(run["id"], name), looker(run, session, results, name), None)
+    return _spec(run, name, task, gate_id(run["id"], label(run, name)), looker(run, session, results, name), None)
 
 
 def gate_id(run_id: str, phase: str) -> str:
@@ -230,15 +238,23 @@ def gate_id(run_id: str, phase: str) -> str:
 def _spec(run: Record, phase: str, task: Record, one: str, look: Look, item: Json) -> Record:
     made: dict[str, Any] = {}
     for field, value in task["spec"].items():
-        made[field] = (
-            render_words(value, look) if field == "command" and isinstance(value, list) else render(value, look)
-        )
+        made[field] = _filled_in(field, value, look)
     made.setdefault("title", task["name"] if item is None else f"{task['name']} ({_in_words(item)})")
     data = made.get("data") or {}
     if not isinstance(data, dict):
         raise InvalidData(f"data of task {task['name']} is no object", hint="a reference there should name one")
     own = {"workflow": run["id"]} if item is None else {"workflow": run["id"], "item": item}
     return workflow_parts.stored({**made, "id": one, "phase": phase, "data": {**data, **own}})
+
+
+def _filled_in(field: str, value: Json, look: Look) -> Json:
+    """A field of a task with its references replaced: what has to be a text is one, whatever they name."""
+    if field == "command" and isinstance(value, list):
+        return render_words(value, look)
+    made = render(value, look)
+    if field in workflow_parts.LISTS and isinstance(made, str):
+        return [made]
+    return as_text(made) if field in _TEXTS and made is not None else made
 
 
 def _in_words(item: Json) -> str:

@@ -14,7 +14,7 @@ from coordinator.models import ids
 from coordinator.models.errors import AlreadyExists, InvalidData, LimitReached, Refused, WrongState
 from coordinator.models.jsontext import Json
 from coordinator.models.shapes import Record
-from coordinator.rules import workflow_run, workflow_tasks
+from coordinator.rules import workflow_engine, workflow_run, workflow_tasks
 from coordinator.rules.workflow_run import PhaseStatus, RunStatus
 from coordinator.services import teams, workflow_records, workflow_steps, workflow_view
 from coordinator.services.request import Request, SessionChange, change_session
@@ -177,8 +177,8 @@ def cancel(store: Store, session_id: str, run_id: str, *, reason: str | None = N
 
 
 def resume(store: Store, session_id: str, run_id: str, *, request: Request) -> Record:
-    """Go on with a run: what failed or was cancelled is done again, with all its attempts, and what completed stays.
-    One that runs is looked at, as any sweep would. Returns the run."""
+    """Go on with a run: what failed or was cancelled is done again, with all its attempts, and what completed stays, as
+    does what a handler stood in for. One that runs is looked at, as any sweep would. Returns the run."""
 
     def mark(change: SessionChange, found: Record) -> None:
         if found["status"] == RunStatus.COMPLETED:
@@ -186,12 +186,7 @@ def resume(store: Store, session_id: str, run_id: str, *, request: Request) -> R
         if found["status"] == RunStatus.RUNNING:
             change.wake(run_id)
             return
-        for state in found["phases"].values():
-            if state["status"] in (PhaseStatus.FAILED, PhaseStatus.CANCELLED):
-                state.update(status=PhaseStatus.PENDING.value, attempt=0, deadline_ms=None, finished_at=None)
-                if state["gate"]["approval"] is not None and state["gate"]["approval"]["verdict"] == "rejected":
-                    state["gate"]["approval"] = None
-                state["gate"]["asked_at"] = None
+        workflow_engine.begin_again(found)
         found.update(status=RunStatus.RUNNING.value, finished_at=None, failure=None)
         workflow_records.put(change, found)
         workflow_records.tell(change, "started", found, {"resumed": True, "phases": list(found["phases"])})

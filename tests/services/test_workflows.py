@@ -137,6 +137,36 @@ def test_a_handler_may_stand_in_for_what_failed(real_store: Store, project: str)
     assert done.statuses() == {"a": "completed", "h": "skipped", "b": "completed"}
 
 
+def test_a_handler_runs_again_when_what_was_resumed_fails_again(real_store: Store, project: str) -> None:
+    text = one(more=", on_failure: h", tasks_="{name: x, max_attempts: 1}")
+    it = flow(real_store, project, text + "  - {name: h, tasks: [{name: t, title: '${failure.message}'}]}\n")
+    it.fail("a:x")
+    it.do("h:t")
+    it.resume()
+    assert it.statuses() == {"a": "running", "h": "pending"}
+    it.fail("a:x")
+    assert (it.status, it.statuses()) == ("running", {"a": "failed", "h": "running"})
+    it.do("h.2:t")
+    assert (it.status, it.statuses()) == ("failed", {"a": "failed", "h": "completed"})
+    it.resume()
+    it.do("a:x")
+    assert (it.status, it.statuses()) == ("completed", {"a": "completed", "h": "skipped"})
+    it.crew.sound()
+
+
+def test_what_a_handler_stood_in_for_is_not_done_again_by_resuming(real_store: Store, project: str) -> None:
+    text = one(more=", on_failure: {phase: h, then: continue}", tasks_="{name: x, max_attempts: 1}")
+    text += "  - {name: h, tasks: [{name: t}]}\n  - {name: b, tasks: [{name: u, max_attempts: 1}]}\n"
+    it = flow(real_store, project, text)
+    it.fail("a:x")
+    it.do("h:t")
+    it.fail("b:u")
+    it.resume()
+    assert it.statuses() == {"a": "failed", "h": "completed", "b": "running"}
+    it.do("b:u")
+    assert it.status == "completed"
+
+
 def test_a_condition_asks_the_session_and_the_run_itself(real_store: Store, project: str) -> None:
     crew = begin(real_store, project)
     state.set_(real_store, crew.session, "planning.deploy", False, request=Request())
@@ -244,6 +274,14 @@ def test_a_matrix_may_come_from_a_result_and_its_results_are_a_list(real_store: 
     it.do("b:y:1", v=1)
     it.do("b:y:2", v=2)
     assert it.show()["outputs"] == {"all": [{"v": 1}, {"v": 2}]}
+
+
+def test_what_has_to_be_a_text_is_one_whatever_the_reference_names(real_store: Store, project: str) -> None:
+    fields = "prompt: '${params.n}', team: '${params.n}', sprint: '${params.n}', needs: '${params.cap}'"
+    text = one(tasks_=f"{{name: x, {fields}}}")
+    it = flow(real_store, project, text + "params: {n: {type: integer}, cap: {type: string}}\n", n=7, cap="gpu")
+    task = it.crew.show("w:a:x")
+    assert [task[field] for field in ("prompt", "team", "sprint", "needs")] == ["7", "7", "7", ["gpu"]]
 
 
 @pytest.mark.parametrize("result", [{"files": 3}, {}, {"files": [{}] * 300}])

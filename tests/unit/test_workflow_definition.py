@@ -97,6 +97,11 @@ WRONG = [
     ([f"{B}{{name: u, after: v}}, {{name: v, after: u}}]}}"], "5: tasks would wait for each other: u → v → u"),
     (["  - {name: b, tasks: [{name: u, after: x}]}"], "5: task u: after x, which is no task"),
     (["    on_failure: zz"], "5: phase a: on_failure names 'zz', which is no other phase"),
+    (
+        ["    on_failure: {phase: h, then: continue}", "  - {name: b, on_failure: h, tasks: [{name: u}]}",
+         "  - {name: h, tasks: [{name: v}]}"],
+        "6: phase b: h runs for phase a too, so it cannot stand in",
+    ),
     (["    retries: many"], "5: phase a: retries should be a number from 0 to 10"),
     (["    timeout: soon"], "5: phase a: timeout: 'soon' is not a duration"),
     (["    when: maybe"], "5: phase a: when is no condition"),
@@ -135,6 +140,18 @@ def test_what_is_wrong_is_said_with_its_line(lines: list[str], error: str) -> No
 def test_all_errors_are_said_at_once_in_the_order_of_the_file() -> None:
     text = phases("    retries: x", "    gate: most", "  - {name: b, needs: [zz], tasks: [{name: u}]}")
     assert [one.partition(":")[0] for one in errors_of(text)] == ["5", "6", "7"]
+
+
+def test_every_wrong_field_of_a_task_is_said_with_the_line_of_that_field() -> None:
+    fields = ["priority: hugh", "prompt: p", "timeout: -5", "points: many", "max_attempts: 0"]
+    text = phases("  - name: b", "    tasks:", "      - name: u", *(f"        {one}" for one in fields))
+    found = workflow_files.check(dedent(text), name="w.yaml")["errors"]
+    assert [(one["line"], one["path"].rpartition(".")[2]) for one in found] == [
+        (8, "priority"),
+        (10, "timeout"),
+        (11, "points"),
+        (12, "max_attempts"),
+    ]
 
 
 @pytest.mark.parametrize(
