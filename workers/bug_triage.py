@@ -33,7 +33,8 @@ _WEIGHTS = [
     (weight, reason, re.compile(rf"\b(?:{words})\b", re.IGNORECASE)) for reason, (weight, words) in _SIGNS.items()
 ]
 _LABELS = {"critical": 50, "blocker": 50, "security": 50, "regression": 20, "high": 20, "bug": 5}
-_FILE = re.compile(r"[\w./-]*\w\.(?:py|js|ts|go|rs|c|cc|cpp|h|java|rb|sh|toml|ya?ml|json|lua|md|rst)\b")
+_FILE = re.compile(r"(?<![\w./-])[\w./-]*\w\.(?:py|js|ts|go|rs|c|cc|cpp|h|java|rb|sh|toml|ya?ml|json|lua|md|rst)\b")
+"""From where such a word begins: tried from each of its letters, one long word of an issue would take minutes."""
 _WORD = re.compile(r"[a-z][a-z0-9_]{2,}")
 _FILLING = """the and for with that this from not are was when then have has but you can use using after before into
 does did its our any all get got one two out how why what which there where also just only error issue bug"""
@@ -41,7 +42,8 @@ _COMMON = frozenset(_FILLING.split())
 
 
 def read(repository: Repository, output: Path, task: Result) -> Result:  # noqa: ARG001 - every step's signature
-    """The issues of the file, brought into one form, and dealt into batches for those who look into them."""
+    """The issues of the file, brought into one form, each number once, and dealt into batches for those who look into
+    them. None at all is a list too."""
     source = Path(str(task.get("issues") or ""))
     if not source.is_file():
         raise StepFailed(f"there is no file {source} on this machine")
@@ -52,10 +54,13 @@ def read(repository: Repository, output: Path, task: Result) -> Result:  # noqa:
     except (ValueError, RecursionError) as error:
         raise StepFailed(f"{source} is not JSON: {error}") from None
     listed = given.get("issues") if isinstance(given, dict) else given
-    if not isinstance(listed, list) or not listed:
+    if not isinstance(listed, list):
         raise StepFailed(f"{source} holds no list of issues")
-    issues = [found for found in map(_issue, listed[:MAX_ISSUES]) if found]
-    if not issues:
+    known: dict[str, Result] = {}
+    for found in filter(None, map(_issue, listed[:MAX_ISSUES])):
+        known.setdefault(str(found["number"]), found)
+    issues = list(known.values())
+    if listed and not issues:
         raise StepFailed(f"no entry of {source} has a number and a title")
     (output / "issues.json").write_text(json.dumps(issues, ensure_ascii=False), encoding="utf-8")
     numbers = [issue["number"] for issue in issues]

@@ -11,8 +11,9 @@ from coordinator.store.connection import Store
 from tests.commands import Coord
 from tests.workers.repositories import SmallRepository
 from tests.workers.running import Work, running
+from workers import bug_triage
 from workers.release_check import steps
-from workers.release_check.repository import Repository
+from workers.release_check.repository import Repository, StepFailed
 from workers.workflows import programs
 
 README = """\
@@ -77,6 +78,28 @@ def test_an_audit_and_a_triage_say_what_is_wrong_with_a_repository(
         (9, ["README.md"], []),
     ]
     assert json.loads(triage.stdout.splitlines()[-1])["outputs"]["issues"] == 3
+
+
+def test_a_triage_takes_no_issues_and_each_number_once(tmp_path: Path) -> None:
+    def batches(issues: object) -> object:
+        (tmp_path / "given.json").write_text(json.dumps(issues))
+        return bug_triage.read(Repository(tmp_path), tmp_path, {"issues": str(tmp_path / "given.json")})
+
+    assert batches([]) == {"issues": 0, "left_out": 0, "batches": []}
+    assert bug_triage.rank(Repository(tmp_path), tmp_path, {"inputs": {}})["issues"] == 0
+    twice = [{"number": 1, "title": "One"}, {"number": 2, "title": "Two"}, {"number": 1, "title": "Again"}]
+    assert batches(twice) == {"issues": 2, "left_out": 1, "batches": [[1], [2]]}
+    assert [one["title"] for one in json.loads((tmp_path / "issues.json").read_text())] == ["One", "Two"]
+    with pytest.raises(StepFailed, match="has a number and a title"):
+        batches([{"what": "ever"}])
+
+
+@pytest.mark.timeout(30)
+def test_a_triage_is_not_held_up_by_one_endless_word(small: SmallRepository, tmp_path: Path) -> None:
+    issue = {"number": 1, "title": "Long", "body": "a" * 49_000 + " src/new.py", "labels": []}
+    (tmp_path / "issues.json").write_text(json.dumps([issue]))
+    looked = bug_triage.look(Repository(small.folder), tmp_path, {"item": [1]})
+    assert looked["issues"][0]["files"] == ["src/new.py"]
 
 
 def test_results_are_told_apart_by_the_name_of_their_task() -> None:
