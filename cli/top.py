@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from typing import Annotated, Any
@@ -13,13 +14,15 @@ from cli.context import context
 from cli.output import emit, flush, json_wanted, stream_line
 from coordinator.models import ids
 from coordinator.models.clock import duration_ms
-from coordinator.models.errors import UsageError
+from coordinator.models.config import mask
+from coordinator.models.errors import ServerUnavailable, UsageError
 
 app = group("A project at a glance, live.")
 
 MOST = 15
 """So many lines of one kind are shown."""
-CLEAR = "\x1b[H\x1b[2J"
+PASSING = ("unreachable", "loading")
+"""What a server that is started again gets over."""
 
 Record = dict[str, Any]
 
@@ -34,21 +37,53 @@ def top(
     ] = 2000,
     count: Annotated[int | None, typer.Option("--count", metavar="N", min=1, help="End after so many looks.")] = None,
 ) -> None:
-    """Agents, tasks by status, what runs and for how long, what is short, and alerts, until Ctrl-C.
+    """Agents, tasks by status, what runs and for how long, what is short, and alerts, until q or Ctrl-C.
 
-    In a pipe each look is one JSON line. Each look acts on what is overdue, as any command does.
+    In a pipe each look is one JSON line. Each look acts on what is overdue, as any command does. A screen outlives a
+    server that is gone for a while, and says so; in a pipe it is waited for a few seconds.
     """
-    from coordinator.services.top import look
+    chosen, every_s = _project(project), max(100, every_ms) / 1000
+    if count != 1 and not json_wanted() and sys.stdout.isatty():
+        _on_a_screen(chosen, every_s, count)
+    else:
+        _in_lines(chosen, every_s, count)
 
-    chosen = _project(project)
-    number = 0
-    while True:
-        found = look(context().store, chosen)
-        number += 1
-        _show(found, live=count != 1)
+
+def _in_lines(project: str, every_s: float, count: int | None) -> None:
+    from coordinator.services.top import look
+    from coordinator.store.events import patiently
+
+    for number in itertools.count(1):
+        found = patiently(lambda _: look(context().store, project), 0)
+        if json_wanted():
+            stream_line(found)
+        else:
+            emit(found, table=in_words)
+            flush()
         if number == count:
             return
-        time.sleep(max(100, every_ms) / 1000)
+        time.sleep(every_s)
+
+
+def _on_a_screen(project: str, every_s: float, count: int | None) -> None:
+    """Until somebody ends it; what stands there while the server is gone is what was seen last, and says so."""
+    from cli.screen import live_screen
+    from coordinator.services.top import look
+
+    found, gone, looks = None, "", 0
+    with live_screen() as screen:
+        while True:
+            try:
+                found, gone = look(context().store, project), ""
+            except ServerUnavailable as error:
+                if found is None or error.word not in PASSING:
+                    raise
+                gone = f"\n\nRedis cannot serve: {mask(error.message)}. This is what was seen last; looking again"
+            looks += not gone
+            head, _, rest = in_words(found).partition("\n")
+            screen.draw(f"{head}{'  (q ends)' if screen.hears else ''}{gone}\n{rest}")
+            if looks == count or not screen.wait(every_s):
+                return
 
 
 def _project(given: str | None) -> str:
@@ -60,16 +95,6 @@ def _project(given: str | None) -> str:
             raise UsageError("no project is given", hint=f"write `coord top P`; there are: {some}")
         chosen = there[0]
     return ids.project_id(chosen)
-
-
-def _show(found: Record, *, live: bool) -> None:
-    if json_wanted():
-        stream_line(found)
-        return
-    if live and sys.stdout.isatty():
-        sys.stdout.write(CLEAR)
-    emit(found, table=in_words)
-    flush()
 
 
 def in_words(found: Record) -> str:
