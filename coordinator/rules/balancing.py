@@ -13,7 +13,9 @@ The store is not touched: a service commits the plan, guarded by the revisions o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from operator import attrgetter
+from typing import NamedTuple
 
 from coordinator.models.states import AgentStatus, TaskStatus
 from coordinator.rules.admission import Admission
@@ -31,14 +33,11 @@ def in_order(tasks: Iterable[TaskNeed], ageing_ms: int = AGEING_MS) -> list[Task
     """What is taken first stands in front: by rank (priority raised by waiting), then the longest chain of tasks behind
     it, then age, then ids, so that a plan never depends on chance."""
     line = list(tasks)
-    for key in (attrgetter("id"), attrgetter("session"), attrgetter("ready_ms"), _shortness):
-        line.sort(key=key)  # one after the other: no tuples, which the garbage collector would look at
+    for key in ("id", "session", "ready_ms"):  # one after the other: no tuples, which the garbage collector looks at
+        line.sort(key=attrgetter(key))
+    line.sort(key=attrgetter("path"), reverse=True)  # equal ones stay as they are
     line.sort(key=lambda one: rank(one.ready_ms, one.priority, ageing_ms))
     return line
-
-
-def _shortness(task: TaskNeed) -> int:
-    return -task.path
 
 
 def plan(
@@ -56,10 +55,11 @@ def plan(
     nothing more.
     """
     pending, assigned = [], []
+    is_pending, is_assigned = TaskStatus.PENDING, TaskStatus.ASSIGNED  # looked up once, not for every task
     for task in tasks:
-        if task.status == TaskStatus.PENDING:
+        if task.status == is_pending:
             pending.append(task)
-        elif task.leased and task.status == TaskStatus.ASSIGNED:
+        elif task.leased and task.status == is_assigned:
             assigned.append(task)
     gate = admission
     if gate is not None and gate.is_open and not any(one.resources for one in pending):
@@ -75,43 +75,52 @@ class _Planning:
         self.agents = {agent.id: agent for agent in sorted(agents, key=lambda one: one.id)}
         self.crowds = Crowds(self.agents.values())
         self.hands = Hands(self.agents.values(), self.crowds.number)
-        self.numbers: dict[TaskClass, int] = {}
-        self.fits: list[int] = []
+        self.numbers = _Numbers(self.crowds)
 
     def carried_out(
         self, pending: list[TaskNeed], assigned: list[TaskNeed], now: str, admission: Admission | None
     ) -> Plan:
         lost, draining, settled = self._parted(assigned)
-        line = in_order(pending + lost, self.ageing_ms)
-        reasons = [_keeps_waiting(one, now) for one in line]
-        class_of = self._classes_of(line)
-        of_draining = self._classes_of(draining)
-        for one, number in zip(settled, self._classes_of(settled), strict=True):
-            self.hands.settle(one, number, self.fits[number])
-        matching = Matching(self.fits, self.hands.steps(), self.hands.number_of_homes())
-        live = [] if admission is None else [self.crowds.room(fits)[0] > 0 for fits in self.fits]
-        pulled = [] if admission is None else [self.crowds.somebody_pulls(*key) for key in self.numbers]
-        placed = _chosen(matching, line, class_of, reasons, admission, live, pulled)
+        tasks = in_order(_ready(pending, now) + lost, self.ageing_ms)
+        line, of_draining = _Line(tasks, self.numbers.of(tasks), [], {}), self.numbers.of(draining)
+        fits_of = self.numbers.fits
+        for one, number in zip(settled, self.numbers.of(settled), strict=True):
+            self.hands.settle(one, number, fits_of[number])
+        matching = Matching(fits_of, self.hands.steps(), self.hands.number_of_homes())
+        if admission is None:
+            line.choose(matching)
+        else:
+            live = [self.crowds.room(fits)[0] > 0 for fits in fits_of]
+            pulled = [self.crowds.somebody_pulls(*key) for key in self.numbers]
+            line.admit(matching, admission, live, pulled)
         stranded = [pair for pair in zip(draining, of_draining, strict=True) if matching.place(pair[1])]
         level(matching)
         words = _Words(self, matching)
         leaving = self.hands.leave(matching)
         moves = [words.move(one, number, f"makes room on {one.assignee}") for one, number in leaving]
         placements = []
-        for index in placed:
-            one, number = line[index], class_of[index]
+        for index in line.placed:
+            one, number = line.tasks[index], line.class_of[index]
             if one.status == TaskStatus.ASSIGNED:
                 moves.append(words.move(one, number, f"{one.assignee} is lost"))
             else:
                 placements.append(words.placement(one, number))
         moves += [words.move(one, number, f"{one.assignee} is draining") for one, number in stranded]
-        is_placed, no_room = set(placed), words.no_room
-        left = [
-            Unplaced(one.session, one.id, reason or no_room(number))
-            for index, (one, number, reason) in enumerate(zip(line, class_of, reasons, strict=True))
-            if index not in is_placed and one.status == TaskStatus.PENDING
-        ]
-        return Plan(placements, self._in_turn(moves), left)
+        return Plan(placements, self._in_turn(moves), partial(self._left, pending, now, line, words))
+
+    def _left(self, pending: list[TaskNeed], now: str, line: _Line, words: _Words) -> list[Unplaced]:
+        """The pending tasks that stay where they are, in order, and why."""
+        reasons: dict[int, str | None] = {}  # by the identity of the task's record
+        for index, (one, number) in enumerate(zip(line.tasks, line.class_of, strict=True)):
+            reasons[id(one)] = line.refused.get(index) or words.no_room(number)
+        for index in line.placed:
+            reasons[id(line.tasks[index])] = None
+        left = []
+        for one in in_order(pending, self.ageing_ms):
+            reason = reasons[id(one)] if id(one) in reasons else not_ready(one, now)
+            if reason is not None:
+                left.append(Unplaced(one.session, one.id, reason))
+        return left
 
     def _parted(self, assigned: list[TaskNeed]) -> tuple[list[TaskNeed], list[TaskNeed], list[TaskNeed]]:
         """Those whose agent is lost, those whose agent is draining, in order, and those that have a place to keep."""
@@ -125,18 +134,6 @@ class _Planning:
             else:
                 settled.append(one)
         return lost, draining, settled
-
-    def _classes_of(self, tasks: Iterable[TaskNeed]) -> list[int]:
-        """The number of each task's class; one that is new finds out where it fits."""
-        numbers, found = self.numbers, []
-        for task in tasks:
-            key = (task.team, task.needs)
-            number = numbers.get(key)
-            if number is None:
-                number = numbers[key] = len(self.fits)
-                self.fits.append(self.crowds.fits(*key))
-            found.append(number)
-        return found
 
     def _in_turn(self, moves: list[Move]) -> list[Move]:
         """So that each finds a free slot when those before it are done; there are no circles of them."""
@@ -158,42 +155,69 @@ class _Planning:
         return turns
 
 
-def _keeps_waiting(task: TaskNeed, now: str) -> str | None:
-    if task.status == TaskStatus.PENDING and (task.waits_for or task.retry_at or task.assignee):
-        return not_ready(task, now)
-    return None
+class _Numbers(dict[TaskClass, int]):
+    """The number of each class of tasks, and where it fits: a class that is new finds that out."""
+
+    def __init__(self, crowds: Crowds) -> None:
+        self.crowds = crowds
+        self.fits: list[int] = []
+
+    def __missing__(self, task_class: TaskClass) -> int:
+        number = self[task_class] = len(self.fits)
+        self.fits.append(self.crowds.fits(*task_class))
+        return number
+
+    def of(self, tasks: Iterable[TaskNeed]) -> list[int]:
+        """The number of each task's class."""
+        return list(map(self.__getitem__, map(attrgetter("team", "needs"), tasks)))
 
 
-def _chosen(
-    matching: Matching,
-    line: Sequence[TaskNeed],
-    class_of: list[int],
-    reasons: list[str | None],
-    admission: Admission | None,
-    live: list[bool],
-    pulled: list[bool],
-) -> list[int]:
-    """The places in the line of the tasks that get a slot; one that is refused gets its reason here. `live`: the
-    classes for which there are agents, be they busy: a task of those waits for what it wants; `pulled`: those for which
-    there are agents that come for it themselves."""
-    placed = []
-    closed, place = matching.closed, matching.place
-    for index, (number, reason) in enumerate(zip(class_of, reasons, strict=True)):
-        if reason is not None or (closed[number] and admission is None):
-            continue
-        gate = admission if line[index].status == TaskStatus.PENDING else None
-        if not closed[number]:
-            reasons[index] = None if gate is None else gate.refusal(line[index])
-            if reasons[index] is None and place(number):
-                placed.append(index)
-                if gate is not None:
-                    gate.admit(line[index])
-                continue
-        if gate is not None and live[number]:
-            gate.stand_in_line(line[index])
-        elif gate is not None and not pulled[number]:
-            gate.nobody_comes(line[index])
-    return placed
+def _ready(pending: Iterable[TaskNeed], now: str) -> list[TaskNeed]:
+    """Those that wait for nothing but an agent. Of the others `not_ready` says why, when that is asked."""
+    return [
+        one
+        for one in pending
+        if not one.waits_for and one.assignee is None and (one.retry_at is None or one.retry_at <= now)
+    ]
+
+
+class _Line(NamedTuple):
+    """Who waits for nothing but an agent, the most important first, with the number of each one's class; the places in
+    the line of those that get a slot; why others are refused one, by their place."""
+
+    tasks: list[TaskNeed]
+    class_of: list[int]
+    placed: list[int]
+    refused: dict[int, str]
+
+    def choose(self, matching: Matching) -> None:
+        """Who gets a slot. When the last one is taken, nobody else is asked."""
+        free, closed, place = sum(map(len, matching.steps)), matching.closed, matching.place
+        for index, number in enumerate(self.class_of):
+            if not closed[number] and place(number):
+                self.placed.append(index)
+                if len(self.placed) == free:
+                    return
+
+    def admit(self, matching: Matching, admission: Admission, live: list[bool], pulled: list[bool]) -> None:
+        """The same where `admission` has a say. `live`: the classes for which there are agents, be they busy: a task of
+        those waits for what it wants; `pulled`: those for which there are agents that come for it themselves."""
+        closed, place = matching.closed, matching.place
+        for index, (task, number) in enumerate(zip(self.tasks, self.class_of, strict=True)):
+            gate = admission if task.status == TaskStatus.PENDING else None
+            if not closed[number]:
+                refusal = None if gate is None else gate.refusal(task)
+                if refusal is not None:
+                    self.refused[index] = refusal
+                elif place(number):
+                    self.placed.append(index)
+                    if gate is not None:
+                        gate.admit(task)
+                    continue
+            if gate is not None and live[number]:
+                gate.stand_in_line(task)
+            elif gate is not None and not pulled[number]:
+                gate.nobody_comes(task)
 
 
 class _Words:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
@@ -93,13 +95,27 @@ class Move(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """Moves; placements and non-placements, most important task first."""
+    """Moves; placements and non-placements, most important task first.
+
+    `explain` gives the non-placements with their reasons. It is asked when `unplaced` is looked at, and once: who
+    places work does not pay for what only a person reads.
+    """
 
     placements: list[Placement] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
-    unplaced: list[Unplaced] = field(default_factory=list)
+    explain: Callable[[], list[Unplaced]] = field(default=list, repr=False)
+
+    @cached_property
+    def unplaced(self) -> list[Unplaced]:
+        """The pending tasks that stay where they are, and why."""
+        return self.explain()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Plan) and self.as_json() == other.as_json()
+
+    __hash__ = None  # type: ignore[assignment]
 
     def as_json(self) -> dict[str, Any]:
         """`{placements: […], moves: […], unplaced: […]}`, each entry with its reason."""

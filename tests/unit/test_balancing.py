@@ -335,3 +335,16 @@ def test_a_plan_is_json() -> None:
     made = plan([task("t"), task("u")], [agent("a")], NOW).as_json()
     assert list(made) == ["placements", "moves", "unplaced"]
     assert made["placements"][0]["agent"] == "a"
+
+
+def test_why_tasks_stay_is_worked_out_when_it_is_asked_and_in_the_order_of_all_of_them() -> None:
+    line = [task("first", priority=9), task("waits", priority=7, waits_for=("first",)), task("second", priority=5)]
+    line += [task(name, status="assigned", assignee="gone", leased=True, priority=0) for name in ("lost", "too")]
+    made = plan([*reversed(line), task("later", priority=3, retry_at=LATER)], [agent("a")], NOW)
+
+    assert "unplaced" not in vars(made), "who only places does not pay for sentences"
+    assert [(one.task, one.reason[:9]) for one in made.unplaced] == [
+        ("waits", "waits for"),
+        ("second", "the only "),
+        ("later", "its last "),
+    ]
