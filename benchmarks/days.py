@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 from benchmarks.instances import NOW, Instance, instance
 from coordinator.rules.ageing import passed_until_ms
@@ -63,14 +63,19 @@ def _paths(tasks: Sequence[TaskNeed]) -> dict[str, int]:
     return longest
 
 
-def makespan_ms(made: Day) -> int:
-    """Until the last task has ended, when each plan is carried out at once."""
-    waiting = {one.id: set(one.waits_for) for one in made.tasks}
+def makespan_ms(made: Day, *, chains_first: bool = False) -> int:
+    """Until the last task has ended, when each plan is carried out at once.
+
+    With `chains_first` the longest chain behind a task stands for its priority and its age, so that nothing else
+    decides: what an order that cares for nobody's priority would come to.
+    """
+    tasks = [replace(one, priority=one.path) for one in made.tasks] if chains_first else made.tasks
+    waiting = {one.id: set(one.waits_for) for one in tasks}
     behind: dict[str, list[TaskNeed]] = {}
-    for one in made.tasks:
+    for one in tasks:
         for before in one.waits_for:
             behind.setdefault(before, []).append(one)
-    ready = {one.id: replace(one, waits_for=()) for one in made.tasks if not one.waits_for}
+    ready = {one.id: replace(one, waits_for=()) for one in tasks if not one.waits_for}
     running: list[tuple[int, str, str]] = []
     in_use = dict.fromkeys((one.id for one in made.agents), 0)
     now = 0
@@ -90,27 +95,54 @@ def makespan_ms(made: Day) -> int:
             for one in behind.get(task, ()):
                 waiting[one.id].discard(task)
                 if not waiting[one.id]:
-                    ready[one.id] = replace(one, waits_for=(), ready_ms=now)
+                    ready[one.id] = replace(one, waits_for=(), ready_ms=0 if chains_first else now)
     return now
 
 
-def least_ms(made: Day) -> float:
-    """What no schedule could beat: the longest chain, and for every kind of need its work over the slots that could do
-    it."""
+def least_ms(made: Day) -> int:
+    """What no schedule could beat: the longest chain, or the slots."""
     chain: dict[str, int] = {}
     for one in made.tasks:
         chain[one.id] = made.lasts_ms[one.id] + max((chain[before] for before in one.waits_for), default=0)
-    bounds = [float(max(chain.values()))]
-    skills = sorted({skill for one in made.tasks for skill in one.needs})
-    asked = [frozenset(some) for size in range(3) for some in combinations(skills, size)]
-    for team in {one.team for one in made.tasks}:
-        for needs in asked:
-            work = sum(
-                made.lasts_ms[one.id] for one in made.tasks if needs <= one.needs and (team is None or one.team == team)
-            )
-            able = sum(one.slots for one in made.agents if _can(one, team, needs))
-            bounds.append(work / able if able else 0.0)
-    return max(bounds)
+    return max(*chain.values(), least_by_slots_ms(made))
+
+
+def least_by_slots_ms(made: Day) -> int:
+    """The greatest of: the work of some kinds of tasks, over all slots that can do any of it, for every set of kinds.
+
+    Each is a bound, since a slot does no more than one hour of work in an hour. There are too many sets to try: a flow
+    of work to slots that are open for so long either carries all work, and then no set asks for more (the greatest flow
+    is the least cut, Ford and Fulkerson 1956), or its least cut shows a set that does; that set's time is tried next.
+    """
+    from ortools.graph.python.max_flow import SimpleMaxFlow
+
+    work, slots = Counter[tuple[str | None, frozenset[str]]](), Counter[tuple[str | None, frozenset[str]]]()
+    for task in made.tasks:
+        work[task.team, task.needs] += made.lasts_ms[task.id]
+    for agent in made.agents:
+        slots[agent.team, agent.capabilities] += agent.slots
+    able = [
+        [place for place, (team, skills) in enumerate(slots) if kind[0] in (None, team) and kind[1] <= skills]
+        for kind in work
+    ]
+    asked, room = list(work.values()), list(slots.values())
+    every, source, sink = sum(asked), len(asked) + len(room), len(asked) + len(room) + 1
+    least = -(-every // sum(room))
+    while True:
+        solver = SimpleMaxFlow()
+        for number, places in enumerate(able):
+            solver.add_arc_with_capacity(source, number, asked[number])
+            for place in places:
+                solver.add_arc_with_capacity(number, len(asked) + place, every)
+        for place, open_slots in enumerate(room):
+            solver.add_arc_with_capacity(len(asked) + place, sink, open_slots * least)
+        if solver.solve(source, sink) != solver.OPTIMAL:
+            raise ValueError("OR-tools found no flow")
+        if solver.optimal_flow() == every:
+            return least
+        short = [node for node in solver.get_source_side_min_cut() if node < len(asked)]
+        able_to = {place for number in short for place in able[number]}
+        least = -(-sum(asked[number] for number in short) // sum(room[place] for place in able_to))
 
 
 @dataclass(frozen=True)
