@@ -16,14 +16,14 @@ from coordinator import __version__
 from coordinator.models.config import Config, mask
 from coordinator.models.errors import CoordError, ServerUnavailable
 from coordinator.models.shapes import Record
-from coordinator.rules.server_settings import worries
+from coordinator.rules.server_settings import refusals, worries
 from coordinator.services import project_repair, state_validation
 from coordinator.services.request import CLOSED, Request
 from coordinator.services.sessions import list_
 from coordinator.store.connection import Store
 from coordinator.store.exposure import exposure
 from coordinator.store.keys import LAYOUT
-from coordinator.store.server_facts import server_facts
+from coordinator.store.server_facts import server_facts, write_state
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 OLDEST_SERVER = 7
@@ -69,7 +69,7 @@ def _configuration(config: Config) -> Record:
 
 def _server(store: Store, config: Config) -> Iterator[Record]:
     with store.translated():
-        store.commands.ping()  # the connection is made, and what it needs is imported
+        store.commands.time()  # the connection is made; a server that cannot write to its disk refuses even PING
         begun = time.monotonic()
         seconds, micros = store.commands.time()
         took_ms, now_s = (time.monotonic() - begun) * 1000, time.time()
@@ -88,6 +88,10 @@ def _server(store: Store, config: Config) -> Iterator[Record]:
         )
     if not found:
         yield _check("settings", OK, f"{_known(facts['memory_policy'])}, append-only file {_on(facts['append_only'])}")
+    refused = refusals(write_state(store))
+    yield from (_check("changes", ERROR, what, fix) for what, fix in refused)
+    if not refused:
+        yield _check("changes", OK, "the server takes them")
     yield _exposed(config)
 
 

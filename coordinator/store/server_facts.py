@@ -1,4 +1,5 @@
-"""What a server says of itself: its kind and version, and the settings on which it depends what a crash loses."""
+"""What a server says of itself: its kind and version, the settings on which it depends what a crash loses, and whether
+it takes changes now."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 from coordinator.store.connection import Store
 
 SETTINGS = ("appendfsync", "save")
+STOPS = "stop-writes-on-bgsave-error"
 
 
 def server_facts(store: Store) -> dict[str, Any]:
@@ -34,6 +36,29 @@ def server_facts(store: Store) -> dict[str, Any]:
         "snapshots": None if "save" not in settings else bool(settings["save"]),
         "memory_policy": info.get("maxmemory_policy"),
         "memory_limit_bytes": info.get("maxmemory") or None,
+    }
+
+
+def write_state(store: Store) -> dict[str, Any]:
+    """`{role, memory_bytes, memory_limit_bytes, append_failed, snapshot_failed}`, of a cluster those of one node; None
+    for what it does not say. A snapshot that failed counts where the server refuses changes after it."""
+    from redis.exceptions import ResponseError
+
+    with store.translated():
+        info = _of_one(store.commands.info())
+        failed, stops = info.get("rdb_last_bgsave_status") == "err", True
+        if failed:
+            try:
+                stops = bool(_of_one(store.commands.config_get("save")).get("save", True))
+                stops &= _of_one(store.commands.config_get(STOPS)).get(STOPS) != "no"
+            except ResponseError:
+                stops = True  # this login may not ask, and the server's own default is to refuse
+    return {
+        "role": info.get("role"),
+        "memory_bytes": info.get("used_memory"),
+        "memory_limit_bytes": info.get("maxmemory") or None,
+        "append_failed": info.get("aof_last_write_status") == "err",
+        "snapshot_failed": failed and stops,
     }
 
 

@@ -48,6 +48,13 @@ def at(tmp_path: Path) -> Callable[[str], Coord]:
     return lambda url: Coord(url, home=tmp_path / "home", folder=tmp_path / "work")
 
 
+def unhealthy(coord: Coord) -> str:
+    """What the doctor says about changes that are refused."""
+    ended = coord.run("doctor")
+    assert ended.exit_code == 1, ended
+    return " ".join(one["what"] for one in ended.json["checks"] if (one["check"], one["state"]) == ("changes", "error"))
+
+
 def test_a_full_server_keeps_what_runs_and_lets_room_be_made(new_server: NewServer, at: Callable[[str], Coord]) -> None:
     server = new_server()
     coord = at(server.url)
@@ -60,6 +67,7 @@ def test_a_full_server_keeps_what_runs_and_lets_room_be_made(new_server: NewServ
         assert (error["code"], "coord session delete" in error["hint"]) == ("full", True)
         assert refused(coord, "task", "submit", SESSION, "--title", "T")["code"] == "full"
         assert goal(coord) == 1
+        assert "memory is full" in unhealthy(coord)
         store = store_at(server.url)
         assert store.project("shop").renew("agent/ann", life) > 0, "who is at work goes on"
         store.close()
@@ -82,6 +90,7 @@ def test_a_replica_is_read_and_refuses_changes_until_it_is_promoted(
         assert goal(coord) == 1
         error = refused(coord)
         assert (error["code"], "primary" in error["hint"]) == ("read_only", True)
+        assert "is a replica" in unhealthy(coord)
         primary.kill()
         assert goal(coord) == 1
         client.replicaof("NO", "ONE")
@@ -109,6 +118,7 @@ def test_a_server_that_cannot_save_refuses_changes_until_it_can(
         error = refused(coord)
         assert (error["code"], "disk" in error["message"]) == ("full", True)
         assert goal(coord) == 1
+        assert "snapshot failed" in unhealthy(coord)
         client.config_set("dir", str(server.folder))
         client.bgsave()
         eventually(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "ok", "a save")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.rules.server_settings import worries
+from coordinator.rules.server_settings import refusals, worries
 from coordinator.services import sessions, shared, tasks
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
@@ -235,3 +235,20 @@ def test_each_setting_that_loses_work_is_a_worry(changes: dict[str, object], wor
     found = worries({**sound, **changes})
     assert len(found) == len(words)
     assert all(word in worry for word, worry in zip(words, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({}, []),
+        ({"role": "slave", "append_failed": True}, ["replica", "append-only file"]),
+        ({"memory_bytes": 99}, []),
+        ({"memory_bytes": 100, "snapshot_failed": True}, ["memory is full (100 of 100 bytes)", "snapshot failed"]),
+        ({"role": None, "memory_bytes": None, "memory_limit_bytes": None}, []),
+    ],
+)
+def test_a_server_that_takes_no_changes_says_why(changes: dict[str, object], words: list[str]) -> None:
+    sound = {"role": "master", "memory_bytes": 1, "memory_limit_bytes": 100}
+    found = refusals({**sound, "append_failed": False, "snapshot_failed": False, **changes})
+    assert len(found) == len(words)
+    assert all(word in what and fix for word, (what, fix) in zip(words, found, strict=True))
