@@ -12,6 +12,7 @@ Left to others: what to do with it next (workflow_engine), what tasks a phase ha
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -21,6 +22,8 @@ from coordinator.models.errors import Damaged, InvalidData
 from coordinator.models.ids import shown
 from coordinator.models.shapes import Record
 from coordinator.rules.workflow_shape import RUN, has_shape
+
+_PLACE = re.compile(r"[a-z0-9][a-z0-9_-]*/[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
 
 class RunStatus(StrEnum):
@@ -155,6 +158,13 @@ def awaited(run: Record) -> dict[str, str]:
     """Phase → type of the event that it waits for."""
     found = {name: phase_of(run, name)["gate"]["event"] for name in running(run)}
     return {name: type_ for name, type_ in found.items() if type_ and not run["phases"][name]["gate"]["event"]}
+
+
+def who_waits(value: Any) -> dict[str, str | None]:
+    """What was read of who waits for a type of event: `<session name>/<run>/<phase>` → the id of the event, once it
+    came. What coord did not write is passed over: its run waits anew when it is looked at."""
+    places = value.items() if isinstance(value, dict) else ()
+    return {place: came for place, came in places if _PLACE.match(place) and (came is None or isinstance(came, str))}
 
 
 def wake_at_ms(run: Record) -> int | None:

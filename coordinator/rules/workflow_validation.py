@@ -74,8 +74,8 @@ def forgotten(
     if limit_ms is not None and (end_ms is None or end_ms > limit_ms):
         return "has a time limit that nobody would notice"
     for phase, type_ in workflow_run.awaited(run).items():
-        waits, place = awaited.get(type_), f"{name}/{run_id}/{phase}"
-        if not isinstance(waits, dict) or waits.get(place, place) is not None:
+        place = f"{name}/{run_id}/{phase}"
+        if workflow_run.who_waits(awaited.get(type_)).get(place, place) is not None:
             return f"waits for the event {type_}, and would not be told of it"
     ids = [one for phase in workflow_run.running(run) for one in workflow_run.task_ids(run["phases"][phase])]
     if all(one in tasks for one in ids) and workflow_engine.next_step(run, tasks, now_ms) is not None:

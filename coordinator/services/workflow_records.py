@@ -6,7 +6,6 @@ Left to others: what a run does next (rules.workflow_run), doing it (workflow_st
 from __future__ import annotations
 
 from coordinator.models.errors import NotFound
-from coordinator.models.jsontext import Json
 from coordinator.models.shapes import Record
 from coordinator.rules import workflow_run
 from coordinator.services.request import SessionChange, not_found
@@ -91,7 +90,7 @@ def waiting_for(type_: str) -> Read:
 def hear(tx: Transaction, type_: str, session_name: str | None) -> dict[str, set[str]]:
     """Inside a change that has just appended an event (of a session, or of the project): whoever waits for it gets its
     id, and is woken → the runs, by session name."""
-    waits: dict[str, Json] = tx.node(SHARED, AWAITED, type_).value or {}
+    waits = workflow_run.who_waits(tx.node(SHARED, AWAITED, type_).value)
     event_id = f"{tx.mark}-{len(tx.events) - 1}"
     heard: dict[str, set[str]] = {}
     for place, came in waits.items():
@@ -109,7 +108,7 @@ def listen(change: SessionChange, run: Record) -> bool:
     """Note in the run the events that came for its phases, and wait for those that did not. True when one came."""
     came = False
     for phase, type_ in workflow_run.awaited(run).items():
-        waits = change.tx.node(SHARED, AWAITED, type_).value or {}
+        waits = workflow_run.who_waits(change.tx.node(SHARED, AWAITED, type_).value)
         place = f"{change.name}/{run['id']}/{phase}"
         if waits.get(place) is not None:
             run["phases"][phase]["gate"]["event"] = waits[place]
@@ -123,7 +122,7 @@ def stop_listening(change: SessionChange, run: Record, before: dict[str, str]) -
     """Let go of what the run waited for `before` and does not any more."""
     now = workflow_run.awaited(run)
     for phase, type_ in before.items():
-        waits = change.tx.node(SHARED, AWAITED, type_).value or {}
+        waits = workflow_run.who_waits(change.tx.node(SHARED, AWAITED, type_).value)
         place = f"{change.name}/{run['id']}/{phase}"
         if phase in now or place not in waits:
             continue

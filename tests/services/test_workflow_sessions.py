@@ -115,6 +115,21 @@ def test_a_damaged_run_is_told_and_keeps_nobody_else_from_going_on(real_store: S
     client.zrem(it.crew.keys.deadlines, "workflow/s1/bad")
 
 
+def test_who_waits_for_an_event_by_what_coord_did_not_write_waits_anew(real_store: Store, project: str) -> None:
+    phases = [f"  - {{name: p{number}, gate: {{event: go:on}}}}" for number in range(5)]
+    it = flow(real_store, project, "\n".join(["name: w", "phases:", *phases]))
+    key = f"{it.crew.keys.prefix}doc:_:nodes:.awaited"
+    for number, bad in enumerate(("5", '{"x": null}', '{"s1/../a": null}', '{"UP!/w/a": null}', '{"s1/w/p4": 7}')):
+        revision = str(real_store.commands.hget(key, "go:on")).partition(" ")[0]
+        real_store.commands.hset(key, "go:on", f"{revision} {bad}")
+        events.emit(real_store, "go:on", session_id=it.session, request=Request())
+        it.advance()
+        assert it.statuses()[f"p{number}"] == "running"
+        events.emit(real_store, "go:on", session_id=it.session, request=Request())
+    assert it.status == "completed"
+    it.crew.sound()
+
+
 def test_a_run_that_would_stand_still_is_named_and_gone_on_with(real_store: Store, project: str) -> None:
     gate = "gate: {event: go:on}, timeout: 2h"
     it = flow(real_store, project, f"name: w\nphases:\n  - {{name: a, {gate}}}\n  - {{name: b, {gate}}}\n")
