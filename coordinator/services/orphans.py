@@ -1,5 +1,6 @@
 """Results that come too late: from a holder that was replaced, for a task that was deleted meanwhile, or into a session
-that was closed. They are never applied, and kept beside the task, where `task show` lists them."""
+that was closed. They are never applied, and kept beside the task, where `task show` lists them. What such a run used
+is counted all the same: it was spent."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from coordinator.models.errors import CoordError, Fenced, NotFound, ReadOnly, Se
 from coordinator.models.ids import agent_reference
 from coordinator.models.jsontext import MAX_BYTES, dumps
 from coordinator.models.shapes import Record
-from coordinator.services import task_records
+from coordinator.services import task_records, usage
 from coordinator.services.request import Request, SessionChange, change_session
 from coordinator.store.connection import Store
 from coordinator.store.documents import ORPHANS, RUNS, TASKS
@@ -39,13 +40,17 @@ def keep(
     meanwhile: the whole request is to be repeated then, or the result would be lost."""
     if isinstance(refused, NotFound) and (refused.facts.get("kind") != "task" or epoch is None):
         return
+    kept = {name: value for name, value in kept.items() if (name, value) != ("usage", None)}
 
     def work(change: SessionChange) -> bool:
-        exists = task_records.find(change, task_id) is not None
-        if not exists and not (epoch is not None and _was_started(change, task_id, agent, epoch)):
+        task = task_records.find(change, task_id)
+        if task is None and not (epoch is not None and _was_started(change, task_id, agent, epoch)):
             return False  # a life that has ended may name a task that never was
-        if isinstance(refused, ReadOnly) and not _ran(change, task_id, agent, epoch):
+        ran = task is None or _ran(change, task_id, agent, epoch)
+        if isinstance(refused, ReadOnly) and not ran:
             return False
+        if "usage" in kept and ran:
+            usage.spend(change.tx, None if task is None else task.record["team"], agent, kept["usage"])
         before = list(change.tx.node(change.name, ORPHANS, task_id).value or [])
         entry = {"at": change.tx.now, "agent": agent, "epoch": epoch, "why": refused.message, **kept}
         change.tx.put(change.name, ORPHANS, task_id, _bounded([*before, entry]))

@@ -27,25 +27,29 @@ def note(change: SessionChange, task: HeldTask, used: usage.Usage | None) -> Non
     """Inside a change of a held task: its run has used this since it last said so."""
     if not used:
         return
-    tx, record = change.tx, task.record
+    record = task.record
     record["usage"] = usage.added(record.get("usage"), used)
+    spend(change.tx, record["team"], record["holder"], used)
+
+
+def spend(tx: Transaction, team: str | None, holder: str | None, used: usage.Usage) -> None:
+    """Inside a change: this was used, by a run that holds its task or held it."""
     today = _day(tx.now_ms)
     found = tx.node(SHARED, USAGE, today)
     if not found.exists:
         _forget_old(tx, today)
-    agent = ids.agent_reference(record["holder"])[0] if record["holder"] else None
-    tx.put(SHARED, USAGE, today, _with(found.value or {"project": {}, "teams": {}, "agents": {}}, record, agent, used))
+    agent = ids.agent_reference(holder)[0] if holder else None
+    tx.put(SHARED, USAGE, today, _with(found.value or {"project": {}, "teams": {}, "agents": {}}, team, agent, used))
     tokens = usage.tokens(used)
     if tokens:
-        teams = ("", f":{record['team']}") if record["team"] else ("",)
-        for team in teams:
-            tx.add(tx.keys.in_use, things.counter(f"{things.TOKENS}{team}", tx.now_ms), tokens)
+        for whose in ("", f":{team}") if team else ("",):
+            tx.add(tx.keys.in_use, things.counter(f"{things.TOKENS}{whose}", tx.now_ms), tokens)
 
 
-def _with(day: Record, task: Record, agent: str | None, used: usage.Usage) -> Record:
+def _with(day: Record, team: str | None, agent: str | None, used: usage.Usage) -> Record:
     teams, agents = dict(day["teams"]), dict(day["agents"])
-    if task["team"]:
-        teams[task["team"]] = usage.added(teams.get(task["team"]), used)
+    if team:
+        teams[team] = usage.added(teams.get(team), used)
     if agent and (agent in agents or len(agents) < MAX_AGENTS):
         agents[agent] = usage.added(agents.get(agent), used)
     return {"project": usage.added(day["project"], used), "teams": teams, "agents": agents}

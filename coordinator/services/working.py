@@ -108,8 +108,8 @@ def complete(
     request: Request,
 ) -> Record:
     """The work is done; dependants whose last dependency this was become ready in the same commit. `run` adds facts
-    about the attempt (exit code, output, duration) to its log; `used` as in `progress`. What comes too late is kept
-    (`orphans`). WrongState while subtasks are not finished, unless `force`."""
+    about the attempt to its log; `used` as in `progress`. What comes too late is kept (`orphans`). WrongState while
+    subtasks are not finished, unless `force`."""
 
     def work(change: SessionChange) -> Record:
         task = held_by(change, task_id, holder)
@@ -129,21 +129,15 @@ def complete(
         data = {"result": task_records.travelling(result), "epoch": task.before and task.before["epoch"]}
         return task_records.store(change, task, ready=False, event="task:completed", data=data)
 
-    arguments = [
-        task_id,
-        holder.agent,
-        holder.epoch,
-        result,
-        evidence,
-        *([force] if force else []),
-        *([used] if used else []),
-    ]
+    more = [*([force] if force else []), *([used] if used else [])]
+    arguments = [task_id, holder.agent, holder.epoch, result, evidence, *more]
     first = [*reads_of(store, session_id, task_id, holder), breakers.read_of(holder.agent)]
     first += subtasks.counters_of(store, session_id, task_id)
     try:
         return change_session(store, session_id, request, work, verb="task complete", arguments=arguments, first=first)
     except orphans.LATE as refused:
-        _keep(store, session_id, task_id, holder, {"outcome": "completed", "result": result}, request, refused)
+        late = {"outcome": "completed", "result": result, "usage": used}
+        _keep(store, session_id, task_id, holder, late, request, refused)
         raise
 
 
@@ -180,7 +174,8 @@ def fail(
     try:
         return change_session(store, session_id, request, work, verb="task fail", arguments=arguments, first=first)
     except orphans.LATE as refused:
-        _keep(store, session_id, task_id, holder, {"outcome": "failed", "error": problem}, request, refused)
+        late = {"outcome": "failed", "error": problem, "usage": used}
+        _keep(store, session_id, task_id, holder, late, request, refused)
         raise
 
 
@@ -296,5 +291,5 @@ def _end_run(change: SessionChange, task: HeldTask, outcome: str, facts: Record)
 def _keep(
     store: Store, session_id: str, task_id: str, holder: Holder, kept: Record, request: Request, refused: CoordError
 ) -> None:
-    agent, epoch = holder.agent, holder.epoch
-    orphans.keep(store, session_id, task_id, agent=agent, epoch=epoch, kept=kept, request=request, refused=refused)
+    by: Record = {"agent": holder.agent, "epoch": holder.epoch}
+    orphans.keep(store, session_id, task_id, **by, kept=kept, request=request, refused=refused)

@@ -54,12 +54,27 @@ def test_use_that_is_told_twice_by_the_network_counts_once(crew: Crew, monkeypat
     assert usage.by_day(crew.store, crew.project)[0]["project"]["input_tokens"] == 10
 
 
-def test_who_was_replaced_reports_no_use(crew: Crew) -> None:
-    crew.submit("a")
+def test_what_a_run_used_whose_result_comes_too_late_is_counted_once_all_the_same(crew: Crew) -> None:
+    limit(crew, "teams.qa.tokens", 5)
+    crew.submit({"id": "a", "team": "qa"})
     task = crew.claimed()
     crew.release("a")
+    for _ in range(2):
+        with pytest.raises(Fenced):
+            crew.complete("a", epoch=task["epoch"], used={"input_tokens": 9}, request=Request("late"))
+    (today,) = usage.by_day(crew.store, crew.project)
+    assert today["teams"] == {"qa": {"input_tokens": 9}}
+    assert today["agents"] == {"ann": today["project"]} == {"ann": {"input_tokens": 9}}
+    (kept,) = crew.show("a")["orphan_results"]
+    assert kept["usage"] == {"input_tokens": 9}
+    assert crew.claim() is None, "it was spent from the team's budget"
+
+
+def test_use_that_somebody_reports_of_a_run_that_never_was_is_not_counted(crew: Crew) -> None:
+    crew.submit("a")
+    task = crew.claimed()
     with pytest.raises(Fenced):
-        crew.complete("a", epoch=task["epoch"], used={"input_tokens": 9})
+        crew.complete("a", "eve", epoch=task["epoch"] - 1, used={"input_tokens": 9})
     assert usage.by_day(crew.store, crew.project) == []
 
 
