@@ -25,6 +25,8 @@ from coordinator.services import agents, claims, events, resources, sessions, sh
 from coordinator.services.holding import Holder
 from coordinator.services.request import Request
 from coordinator.store.connection import Store, store_at
+from coordinator.store.keys import SHARED
+from coordinator.store.transaction import Transaction
 
 REQUEST = Request()
 WITHIN_S = 30.0
@@ -145,6 +147,22 @@ def resource_released(place: Place) -> float:
     return _ms(place, second, int(place.event("task:completed", first)["revision"]))
 
 
+def resource_available(place: Place) -> float:
+    """There is more of a resource, which nobody but the event tells."""
+    who, name = place.agent(), f"r{next(place.numbers)}"
+    resources.define(place.store, place.project, name, capacity=1, request=REQUEST)
+    task = place.submit(who, resources={name: 2})
+    place.store.project(place.project).change(lambda tx: _raise(tx, name), verb="resource define")
+    said = events.emit(
+        place.store, "resource:available", session_id=place.session, data={"name": name}, request=REQUEST
+    )
+    return _ms(place, task, int(said["revision"]))
+
+
+def _raise(tx: Transaction, name: str) -> None:
+    tx.put(SHARED, "resources", name, {**tx.node(SHARED, "resources", name).value, "capacity": 2})
+
+
 def team_ready(place: Place) -> float:
     who = place.agent()
     name = who.partition("#")[0]
@@ -206,6 +224,7 @@ TRIGGERS: dict[str, Trigger] = {
     "an agent comes": new_agent,
     "an agent is gone: its lease ends": lost_agent,
     "a resource is released": resource_released,
+    "`resource:available`": resource_available,
     "`team ready`": team_ready,
     "a session is resumed": resumed_session,
     "the pause after a failure ends": ended_pause,
