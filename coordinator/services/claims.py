@@ -17,7 +17,7 @@ from coordinator.rules import lifecycle
 from coordinator.rules.admission import Admission
 from coordinator.rules.breaker import BreakerState
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.services import admission, breakers, picking, task_records
+from coordinator.services import admission, breakers, picking, task_records, team_gates
 from coordinator.services.holding import renew_agent
 from coordinator.services.request import Request, SessionChange, change_session, not_found
 from coordinator.services.task_records import HeldTask
@@ -116,6 +116,7 @@ def _claim(store: Store, session_id: str, agent: str, lease_ms: int, request: Re
             change.tx.undecided = True
             return None
         admission.check(change.tx, task.member, looked[0].wants(task.record["team"], task.record["resources"].items()))
+        team_gates.hold(change.tx, change.name, task.record["team"])
         name, mark = record["id"], f"{change.name}/{task.id}"
         if picking.breaker_of(change.tx, record) == BreakerState.HALF_OPEN:
             breakers.probe(change.tx, record, mark)

@@ -15,7 +15,7 @@ from coordinator.rules import lifecycle
 from coordinator.rules.breaker import BreakerState
 from coordinator.rules.lifecycle import TaskVerb
 from coordinator.rules.plans import Plan
-from coordinator.services import admission, agents, breakers, needs, task_records
+from coordinator.services import admission, agents, breakers, needs, task_records, team_gates
 from coordinator.services.project_plan import CLAIM_WITHIN_MS, Basis
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
@@ -62,8 +62,6 @@ def batches(steps: Sequence[Step]) -> list[list[Step]]:
 
 def reads_of(store: Store, batch: Sequence[Step]) -> list[Read]:
     """Everything that carrying it out asks for, in one round trip."""
-    if not batch:
-        return []
     project, name = ids.session_id(batch[0].session)
     keys = store.project(project).keys
     tasks = tuple(one.task for one in batch)
@@ -83,7 +81,7 @@ def assign(batch: Sequence[Step], basis: Basis) -> Callable[[SessionChange], lis
     reason, epoch, from_agent}]`, fewer than were planned where something has changed."""
 
     def work(change: SessionChange) -> list[Record]:
-        if not batch or not lifecycle.takes_claims(change.record["status"]):
+        if not lifecycle.takes_claims(change.record["status"]):
             return []
         tasks = task_records.load_many(change, [one.task for one in batch])
         allowed = admission.of_change(change.tx, change.name)
@@ -99,6 +97,7 @@ def assign(batch: Sequence[Step], basis: Basis) -> Callable[[SessionChange], lis
                 continue
             if not is_moved:
                 admission.check(change.tx, task.member, allowed.wants(need.team, need.resources))
+                team_gates.hold(change.tx, change.name, need.team)
                 allowed.admit(need)
             _give(change, task, one)
             facts = {"session": one.session, "task": one.task, "agent": one.agent, "reason": one.reason}

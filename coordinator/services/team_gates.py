@@ -9,13 +9,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from coordinator.models.shapes import Record
+from coordinator.models.states import TaskStatus
 from coordinator.rules import graph, team_gates
 from coordinator.rules.findings import Gates
+from coordinator.rules.lifecycle import unfinished
 from coordinator.store.found import Found
 from coordinator.store.keys import SHARED, Keys
 from coordinator.store.reads import AllNodes, Counts, Node, Read
+from coordinator.store.transaction import Transaction
 
 TEAMS = "teams"
+OPEN = tuple(status.value for status in TaskStatus if unfinished(status.value))
 Reply = Callable[[Read], Any]
 
 
@@ -37,6 +41,21 @@ def closed(reply: Reply, keys: Keys, *names: str) -> dict[tuple[str, str], str]:
             reasons = team_gates.closed(dependencies, left, _ready(reply), keys.project)
             found.update({(f"{keys.project}.{name}", team): reason for team, reason in reasons.items()})
     return found
+
+
+def hold(tx: Transaction, name: str, team: str | None) -> None:
+    """Inside a commit that starts a task of a team: nobody it waits for has got something to do meanwhile."""
+    dependencies, _ = team_gates.parsed(tx.node(name, team_gates.SECTION, team_gates.FIELD).value)
+    named = dependencies.get(team or "", ())
+    if not named:
+        return
+    key = tx.keys.counts(name)
+    records, counts = tx.fetch(AllNodes(SHARED, TEAMS), Counts(key))
+    for on in named:
+        if on in records:
+            tx.guard(SHARED, TEAMS, on, records[on].revision)
+        for field in () if on in _ready(lambda _: records) else (f"{on}:{status}" for status in OPEN):
+            tx.guard_text(key, field, str(counts[field]) if field in counts else "")
 
 
 def with_reasons(

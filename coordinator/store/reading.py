@@ -136,6 +136,13 @@ class Reading:
             self._guarded.add(mark)
             self.checks.append(("node", (self._key(self.keys.nodes(doc, section)), field, revision)))
 
+    def guard_text(self, key: str, field: str, text: str) -> None:
+        """The field of a hash must still hold this text ("": must still be absent), whatever it means."""
+        mark = (key, field)
+        if mark not in self._guarded:
+            self._guarded.add(mark)
+            self.checks.append(("text", (self._key(key), field, text)))
+
     def guard_section(self, doc: str, section: str, structure: int | None, changed: int | None = None) -> None:
         """The section must have the same nodes (structure), or be wholly unchanged (changed)."""
         parts = ("" if structure is None else structure, "" if changed is None else changed)

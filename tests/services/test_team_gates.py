@@ -12,6 +12,7 @@ from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from tests.services import crew
 from tests.services.crew import Crew
+from tests.store.changing import before_the_next_commit
 
 NOW = Request()
 PATH = "coordination.dependencies"
@@ -63,6 +64,33 @@ def test_the_balancer_places_nothing_of_a_team_that_waits_and_says_why(shop: Cre
     assert balance.rebalance(shop.store, shop.session)["placements"] == []
     shop.do("test")
     assert [one["task"] for one in balance.rebalance(shop.store, shop.session)["placements"]] == ["build"]
+
+
+@pytest.mark.parametrize("by", ["a claim", "the balancer"])
+@pytest.mark.parametrize("what", ["a dependency", "a task"])
+def test_a_team_that_comes_to_wait_while_its_task_is_being_given_out_waits(
+    real_shop: Crew, monkeypatch: pytest.MonkeyPatch, what: str, by: str
+) -> None:
+    shop = real_shop
+    shop.submit({"id": "build", "team": "engineering"})
+    if what == "a dependency":
+        shop.submit({"id": "test", "team": "qa"})
+    else:
+        depend(shop, {"engineering": ["qa"]})
+    if by == "a claim":
+        shop.agent("ed", team="engineering")
+    else:
+        shop.worker("ed", team="engineering")
+    acts = {
+        "a dependency": lambda: depend(shop, {"engineering": ["qa"]}),
+        "a task": lambda: shop.submit({"id": "test", "team": "qa"}),
+    }
+    before_the_next_commit(monkeypatch, acts[what])
+    if by == "a claim":
+        assert shop.claim("ed") is None
+    else:
+        assert balance.rebalance(shop.store, shop.session)["placements"] == []
+    assert shop.status("build") == "pending"
 
 
 def test_a_failed_or_cancelled_task_is_waited_for_no_more(shop: Crew) -> None:

@@ -10,6 +10,9 @@ function check.node(key, field, revision) -- absent counts as revision 0
   local current = value and string.match(value, '^(%d+) ') or '0'
   return current ~= revision and {'CONFLICT', field, current}
 end
+function check.text(key, field, text) -- what nobody could read is still that; '' for what is not there
+  return (redis.call('HGET', KEYS[tonumber(key)], field) or '') ~= text and {'CONFLICT', field, ''}
+end
 function check.section(key, name, structure, changed) -- '' for a part that the decision did not depend on
   local value = redis.call('HGET', KEYS[tonumber(key)], name)
   local is_structure, is_changed = string.match(value or '0 0', '^(%d+) (%d+)')
