@@ -5,8 +5,7 @@ An assignment is a lease of 30 s on the task: an agent that does not claim in ti
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from coordinator.models import ids
@@ -17,7 +16,7 @@ from coordinator.rules.plans import Plan, Unplaced
 from coordinator.services import placing, project_plan
 from coordinator.services.placing import Step
 from coordinator.services.project_plan import Basis
-from coordinator.services.request import Request, SessionChange, change_session, session_not_found
+from coordinator.services.request import Change, Request, SessionChange, change_session, done_before, session_not_found
 from coordinator.services.ringing import ring
 from coordinator.store import bells
 from coordinator.store.connection import Store
@@ -35,7 +34,7 @@ def rebalance(store: Store, session_id: str, *, dry_run: bool = False, request: 
     the tasks that are not ready are explained too."""
     project, name = ids.session_id(session_id)
     given = request or Request(system=True)
-    done = None if dry_run or given.id is None else _done_before(store, session_id, given)
+    done = None if dry_run else done_before(store, project, given, _of(store, session_id, given))
     status = _status(store, session_id, name)
     if not lifecycle.takes_claims(status):
         waiting = project_plan.pending_of(store.project(project), name)
@@ -82,20 +81,13 @@ def _move(step: Record) -> Record:
     return {("to_agent" if name == "agent" else name): value for name, value in step.items()}
 
 
-class _NotDone(Exception):
-    """The request was not carried out before."""
+def _of(store: Store, session_id: str, request: Request) -> Change[SessionChange, list[Record]]:
+    """The change that a rebalancing, or a part of it, is remembered by."""
 
-
-def _done_before(store: Store, session_id: str, request: Request) -> list[Record] | None:
-    """What the same request has placed when it was carried out to its end."""
-
-    def work(_: SessionChange) -> list[Record]:
-        raise _NotDone
-
-    try:
+    def change(work: Callable[[SessionChange], list[Record]]) -> list[Record]:
         return change_session(store, session_id, request, work, verb="rebalance")
-    except _NotDone:
-        return None
+
+    return change
 
 
 def _status(store: Store, session_id: str, name: str) -> str:
@@ -116,21 +108,30 @@ class _Placing:
     def __init__(self, store: Store, project: str, request: Request, name: str | None = None) -> None:
         self.looked_at: int | None = None
         self._store, self._project, self._request, self._name = store, project, request, name
-        self._parts = itertools.count(1)
+        self._part = 1
         self._placed: list[Record] = []
         self._passed_over: set[str] = set()
 
     def carry_out(self) -> tuple[list[Record], Plan]:
         """→ (what was placed, the last plan)."""
         made = Plan()
-        while self._request.id is not None and self._assign((), Basis()):
-            continue  # what the same request had placed when it was cut off
+        self._take_up()
         for _ in range(REPLANS):
             made, basis = project_plan.make(self._store.project(self._project), self._name, without=self._passed_over)
             if self._commit(made, basis):
                 self.looked_at = basis.revision
                 break
         return self._placed, made
+
+    def _take_up(self) -> None:
+        """What the same request had placed when it was cut off."""
+        while self._request.id is not None:
+            part = self._request.part(self._part)
+            change = _of(self._store, f"{self._project}.{self._name}", part)
+            placed = done_before(self._store, self._project, part, change)
+            if placed is None:
+                return
+            self._keep(placed)
 
     def _commit(self, made: Plan, basis: Basis) -> bool:
         """False as soon as something was not as planned: what comes after it may be wrong too."""
@@ -152,12 +153,16 @@ class _Placing:
     def _assign(self, batch: Sequence[Step], basis: Basis) -> list[Record]:
         placed: list[Record] = change_session(
             self._store,
-            batch[0].session if batch else f"{self._project}.{self._name}",
-            self._request.part(next(self._parts)),
+            batch[0].session,
+            self._request.part(self._part),
             placing.assign(batch, basis),
             verb="rebalance",
             first=placing.reads_of(self._store, batch),
         )
+        self._keep(placed)
+        return placed
+
+    def _keep(self, placed: list[Record]) -> None:
+        self._part += 1
         self._placed += placed
         ring(self._store, self._project, placed)
-        return placed

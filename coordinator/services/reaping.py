@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from coordinator.models import ids
-from coordinator.models.errors import Conflict, CoordError, Damaged, InvalidData, ServerUnavailable
+from coordinator.models.errors import Conflict, CoordError, InvalidData, ServerUnavailable
 from coordinator.models.shapes import AGENT_FIELDS, TASK_FIELDS, Record
 from coordinator.models.states import AgentStatus, SessionStatus, TaskStatus
 from coordinator.services import agents, breakers, dependencies, giving_back, grace, locks, subtasks, task_records
@@ -106,10 +106,12 @@ def _workflow(store: Store, project: str, member: str, deadline_ms: int) -> str 
     """A run that may go on does; one that coord did not write is left alone for a while, not met by every command."""
     from coordinator.services import workflow_steps  # late: few sessions have one
 
-    _, name, run_id = member.split("/", 2)
+    name, _, run_id = member.partition("/")[2].partition("/")
     try:
         workflow_steps.advance(store, f"{project}.{ids.session_name(name)}", ids.thing_id(run_id, "workflow"))
-    except Damaged:
+    except (Conflict, ServerUnavailable):
+        raise
+    except CoordError:
 
         def later(tx: Transaction) -> None:
             tx.passed(member, deadline_ms)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from coordinator.store.transaction import Transaction
 
 T = TypeVar("T")
+C = TypeVar("C")
+Change = Callable[[Callable[[C], T]], T]
+"""A change of a known request that is given the work to do."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\Z")
 CLOSED = (SessionStatus.COMPLETED, SessionStatus.FAILED)
 
@@ -96,7 +99,7 @@ def change_session(
     project, name = ids.session_id(session_id)
     _check_request(request)
 
-    woken: set[str] = set()
+    woken: set[str] | None = None
 
     def attempt(tx: Transaction) -> T:
         nonlocal woken
@@ -127,7 +130,7 @@ def change_session(
         locks=request.locks,
         first=[*session_reads(name), *first],
     )
-    if woken:
+    if woken is None or woken:  # None: it was done before, perhaps by somebody who was cut off then
         from coordinator.services import workflow_steps  # late: few tasks are of a workflow
 
         workflow_steps.go_on(store, session_id, woken)
@@ -165,6 +168,18 @@ def change_project(
         locks=request.locks,
         first=first,
     )
+
+
+def done_before(store: Store, project: str, request: Request, change: Change[C, T]) -> T | None:
+    """What a request gave when `change` carried it out; None where it did not: nothing is done. For verbs that would
+    find nothing left to do when they are repeated, and say so."""
+    if request.id is None or store.project(project).fetch(request_id=request.id).remembered is None:
+        return None
+    return change(_nothing)
+
+
+def _nothing(_: Any) -> Any:
+    return None
 
 
 def existing_project(store: Store, project: str) -> ProjectStore:

@@ -7,18 +7,21 @@ What must agree is in `rules.validation`; here everything is read as one moment'
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from coordinator.models import ids
-from coordinator.models.errors import Damaged
+from coordinator.models.errors import Conflict, Damaged
 from coordinator.rules.findings import Findings
 from coordinator.rules.validation import validate as check
-from coordinator.services.request import session_not_found
+from coordinator.services.request import Request, done_before, session_not_found
 from coordinator.services.validation_reads import index_keys, read
 from coordinator.store.connection import Store
 from coordinator.store.documents import SECTION_LIST
 from coordinator.store.keys import expected_type
 
+VERB = "state validate --fix"
 BEFORE_FIX = "before validate --fix"
 RECOVER = "`coord session recover {session}` brings it back with the newest sound snapshot"
 
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from coordinator.models.shapes import Record
     from coordinator.rules.findings import Verdict
     from coordinator.services.inspection import Inspection
-    from coordinator.services.request import Request
 
 
 def validate(store: Store, session_id: str, *, fix: bool = False, request: Request | None = None) -> Verdict:
@@ -38,12 +40,22 @@ def validate(store: Store, session_id: str, *, fix: bool = False, request: Reque
     verdict, seen = _look(store, session_id)
     if not fix:
         return verdict
-    steps: list[Record] = []
-    wrong = not verdict["valid"] or any(one["code"] == "misplaced" for one in verdict["warnings"])
-    if wrong and not seen.losses:
-        steps = _mend(store, session_id, seen, request)
-        verdict, _ = _look(store, session_id)
-    return {**verdict, "fixed": steps}
+    given = request or Request()
+    end = time.monotonic() + given.wait_ms / 1000
+    repaired, indexed = ([], None) if seen.losses else _done_before(store, session_id, given)
+    while indexed is None and not seen.losses and (repaired or _is_wrong(verdict)):
+        try:
+            repaired, indexed = _mend(store, session_id, seen, given, repaired)
+        except Conflict:  # something is not what was seen any more
+            if time.monotonic() >= end:
+                raise
+        verdict, seen = _look(store, session_id)
+    done = [{"path": step["reason"], "what": f"{step['step']}: {step['what']}"} for step in repaired]
+    return {**verdict, "fixed": [*done, *(indexed or [])]}
+
+
+def _is_wrong(verdict: Verdict) -> bool:
+    return not verdict["valid"] or any(one["code"] == "misplaced" for one in verdict["warnings"])
 
 
 def compare(store: Store, session_id: str) -> Verdict:
@@ -71,20 +83,29 @@ def _look(store: Store, session_id: str) -> tuple[Verdict, Inspection]:
     return {"valid": not errors, "errors": errors, "warnings": verdict["warnings"]}, seen
 
 
-def _mend(store: Store, session_id: str, seen: Inspection, request: Request | None) -> list[Record]:
+def _done_before(store: Store, session_id: str, given: Request) -> tuple[list[Record], list[Record] | None]:
+    """What the same request has done of `_mend`."""
+    from coordinator.services.mending import mend
+    from coordinator.services.repair import change
+
+    project, first = session_id.partition(".")[0], given.part(1)
+    repaired = done_before(store, project, first, partial(change, store, project, VERB, first))
+    return repaired or [], done_before(store, project, given, lambda _: mend(store, session_id, request=given))
+
+
+def _mend(
+    store: Store, session_id: str, seen: Inspection, given: Request, repaired: list[Record]
+) -> tuple[list[Record], list[Record]]:
     """Keys and nodes that nothing but coord's own care needs first, then the indexes, each in one commit; what was cut
     off in between is done by the next."""
     from coordinator.services import backups, repair
     from coordinator.services.mending import mend
-    from coordinator.services.request import Request
 
     backups.take(store, session_id, BEFORE_FIX, data=_readable(seen, session_id), request=Request(system=True))
-    steps: list[Record] = []
-    if _is_mendable(seen):
-        done = repair.mend(store, session_id, seen, dict, verb="state validate --fix")
-        steps = [{"path": step["reason"], "what": f"{step['step']}: {step['what']}"} for step in done]
+    if _is_mendable(seen) and not repaired:
+        repaired = repair.mend(store, session_id, seen, dict, verb=VERB, request=given.part(1))
     lines, waits = index_keys(store, session_id, seen.found.keys)
-    return [*steps, *mend(store, session_id, request=request, lines=lines, waits=waits)]
+    return repaired, mend(store, session_id, request=given, lines=lines, waits=waits)
 
 
 def _readable(seen: Inspection, session_id: str) -> Record | None:

@@ -5,14 +5,18 @@ Left to others: what a run does next (rules.workflow_run), doing it (workflow_st
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from coordinator.models.errors import NotFound
 from coordinator.models.shapes import Record
 from coordinator.rules import workflow_run
+from coordinator.rules.paths import Path
 from coordinator.services.request import SessionChange, not_found
-from coordinator.store.documents import AWAITED, TASKS, WAKES, WORKFLOWS
+from coordinator.store.documents import AGENTS, AWAITED, TASKS, WAKES, WORKFLOWS
+from coordinator.store.documents import place as place_of
 from coordinator.store.found import Found
 from coordinator.store.keys import SHARED, workflow_member
-from coordinator.store.reads import Names, Node, Nodes, Read
+from coordinator.store.reads import Names, Node, Nodes, Read, Section
 from coordinator.store.transaction import Transaction
 
 
@@ -77,6 +81,23 @@ def results_of(change: SessionChange, ids: list[str]) -> dict[str, Record | None
         return {}
     found: list[Found] = change.tx.fetch(Nodes(change.name, TASKS, tuple(ids)))[0]
     return {one: node.value if node.exists else None for one, node in zip(ids, found, strict=True)}
+
+
+def guard(change: SessionChange, asked: Iterable[Path]) -> None:
+    """What stands at these paths must stay as it is now until the commit; called before it is looked at."""
+    tx, name = change.tx, change.name
+    for path in asked:
+        where = place_of(path)
+        if where.section is None:
+            for section, entry in tx.sections(name).items():
+                tx.guard_section(name, section, entry.structure, entry.changed)
+        elif where.section == AGENTS or where.field is None:
+            tx.section(*((SHARED, "agents") if where.section == AGENTS else (name, where.section)))
+        else:
+            tx.node(name, where.section, where.field)
+            entry = tx.fetch(Section(name, where.section))[0]
+            if entry.is_value or not entry.exists:
+                tx.guard_section(name, where.section, entry.structure, entry.changed)
 
 
 # ---------------------------------------------------------------------------------------------------------- events

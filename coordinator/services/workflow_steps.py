@@ -11,6 +11,7 @@ import contextlib
 import copy
 from collections.abc import Iterable
 
+from coordinator.models import ids
 from coordinator.models.errors import AlreadyExists, Conflict, CoordError, Damaged, InvalidData, NotFound, ReadOnly
 from coordinator.models.shapes import Record
 from coordinator.rules import workflow_engine, workflow_run, workflow_tasks
@@ -21,18 +22,30 @@ from coordinator.services.request import Request, SessionChange, change_project,
 from coordinator.store.connection import Store
 from coordinator.store.documents import WORKFLOWS
 from coordinator.store.keys import workflow_member
-from coordinator.store.reads import Node
+from coordinator.store.reads import Expired, Node
 from coordinator.store.transaction import Transaction
 
 MAX_STEPS = 1_000
 """At one go. There are fewer in any run; a sweep would go on."""
+MAX_DUE = 1_000
 
 
-def go_on(store: Store, session_id: str, run_ids: Iterable[str]) -> None:
-    """After a commit that woke them: best effort, since what was asked for is done, and a sweep does this too."""
-    for run_id in sorted(run_ids):
+def go_on(store: Store, session_id: str, run_ids: Iterable[str] | None) -> None:
+    """After a commit that woke them (None: all that wait for somebody to go on): best effort, since what was asked for
+    is done, and a sweep does this too."""
+    with contextlib.suppress(CoordError):
+        run_ids = _due(store, session_id) if run_ids is None else run_ids
+    for run_id in sorted(run_ids or ()):
         with contextlib.suppress(CoordError):
             advance(store, session_id, run_id)
+
+
+def _due(store: Store, session_id: str) -> list[str]:
+    project, _, name = session_id.partition(".")
+    found, prefix = store.project(project), workflow_member(name, "")
+    expired = Expired(found.fetch().now_ms, MAX_DUE)
+    passed = (member for member, _ in found.fetch(expired)[expired] if member.startswith(prefix))
+    return [run_id for run_id in (member.removeprefix(prefix) for member in passed) if ids.is_thing_id(run_id)]
 
 
 def advance(store: Store, session_id: str, run_id: str) -> int:
@@ -92,8 +105,8 @@ class _Attempt:
             return False
         if run["status"] != RunStatus.RUNNING:
             return self._tidy(change, run)
-        ids = [one for phase in workflow_run.running(run) for one in workflow_run.task_ids(run["phases"][phase])]
-        seen = workflow_records.look_at(change, self.run_id, ids)
+        named = [one for phase in workflow_run.running(run) for one in workflow_run.task_ids(run["phases"][phase])]
+        seen = workflow_records.look_at(change, self.run_id, named)
         before = workflow_run.awaited(run)
         heard = workflow_records.listen(change, run)
         step = workflow_engine.next_step(run, seen, change.tx.now_ms)
@@ -152,9 +165,9 @@ class _Attempt:
             earlier = [one for task in phase["tasks"] for one in workflow_phases.earlier(run, task["after"])]
             over = workflow_records.results_of(change, list(dict.fromkeys(earlier)))
             there = {one for one, task in over.items() if task is not None and task["status"] == "completed"}
-            specs, ids = workflow_tasks.specs(run, name, workflow_phases.session_of(change), results, there)
+            specs, made = workflow_tasks.specs(run, name, workflow_phases.session_of(change), results, there)
             tasks.add(change, tasks.prepared(specs))
-            state["tasks"] = ids
+            state["tasks"] = made
         workflow_phases.begin(change, run, phase)
 
     def _holds(self, change: SessionChange, run: Record, phase: Record) -> bool:
@@ -166,6 +179,7 @@ class _Attempt:
             results = workflow_records.results_of(change, workflow_phases.earlier(run, everything))
             shown = {"workflow": workflow_tasks.as_tree(run, results)}
             wanted = [()] if roots is None else [root for root in roots if root[0] != "workflow"]
+            workflow_records.guard(change, wanted)
             shown = {**tree.read(self.store, self.session_id, wanted).tree, **shown} if wanted else shown
         look = workflow_tasks.looker(
             run, workflow_phases.session_of(change), workflow_phases.results(change, run, when), phase["name"]

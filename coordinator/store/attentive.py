@@ -14,8 +14,10 @@ from coordinator.store.reads import Ranked, Read
 if TYPE_CHECKING:
     from coordinator.store.connection import Store
 
-ACTED_ON = ("task", "agent", "retry", "spread")
+ACTED_ON = ("task", "agent", "retry", "spread", "workflow")
 """What a command minds of what is overdue. Sessions and locks that have ended show as such by themselves."""
+LATE_MS = {"workflow": 1000}
+"""Whoever woke a run of a workflow goes on with it in that moment: it is overdue when that process is gone."""
 LOOKED_AT = 8
 """So many of the soonest deadlines are looked at. Where all of them have passed, what is minded may stand behind."""
 
@@ -42,7 +44,11 @@ class AttentiveProject(ProjectStore):
         self._has_looked = True
         soonest = Ranked(self.keys.deadlines, 0, LOOKED_AT - 1)
         snapshot = super().fetch(*reads, soonest, request_id=request_id)
-        passed = [member for deadline_ms, member in snapshot.replies.pop(soonest) if deadline_ms <= snapshot.now_ms]
+        passed = [
+            member
+            for deadline_ms, member in snapshot.replies.pop(soonest)
+            if deadline_ms + LATE_MS.get(member.partition("/")[0], 0) <= snapshot.now_ms
+        ]
         if len(passed) < LOOKED_AT and not any(member.startswith(ACTED_ON) for member in passed):
             return snapshot
         self._act(self.store, self.project)

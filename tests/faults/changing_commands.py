@@ -153,6 +153,6 @@ CASES = (
     Case("lock acquire state/SESSION/planning --project PROJECT --ttl 5m --wait 5s"),
     Case("lock renew deploy LAST.token --project PROJECT --ttl 5m", (LOCKED,)),
     Case("lock release deploy LAST.token --project PROJECT", (LOCKED,)),
-    Case("rebalance SESSION", ("worker ann", f"{T1} -- true", f"{T2} -- true"), says_so_again=False),
+    Case("rebalance SESSION", ("worker ann", f"{T1} -- true", f"{T2} -- true")),
     Case("sync SESSION", (*HELD, "task complete SESSION t1 --agent ann", AN_EPIC)),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,25 +13,29 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from coordinator.models.config import Config
-from coordinator.models.errors import CoordError, NotFound
+from coordinator.models.errors import Conflict, CoordError, NotFound
 from coordinator.models.jsontext import equal
 from coordinator.services import (
     agents,
     backups,
     closing,
     doctor,
+    events,
     mending,
     project_repair,
+    repair,
     sessions,
     shared,
     state,
     tasks,
     transfer,
 )
+from coordinator.services.inspection import inspect
 from coordinator.services.request import Request
 from coordinator.services.state_validation import validate
 from coordinator.store.connection import Store
 from coordinator.store.keys import Keys
+from coordinator.store.project import ProjectStore
 from tests.services.crew import Crew, agree, begin
 from tests.services.damaging import LOST, MENDED, Way
 from tests.services.transferring import worked_in
@@ -54,6 +59,10 @@ def session_id(store: Store, project: str) -> str:
     shared.update_epic(store, project, "e1", fields={"title": "T"}, request=Request())
     agents.register(store, project, "eve", team="qa", request=Request())
     return made
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it runs any more."""
 
 
 NEEDS_A_SNAPSHOT = ("no list of sections", "a list of sections of another type")
@@ -91,6 +100,52 @@ def test_what_follows_from_the_records_is_named_and_mended(
     assert equal({**after, ".runs": None}, {**before, ".runs": None})
     assert [one["reason"] for one in backups.list_(store, session_id)] == ["before validate --fix"]
     assert validate(store, session_id, fix=True, request=Request())["fixed"] == []
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_mending_that_is_killed_after_any_commit_is_made_up_for_by_whoever_repeats_it(
+    store: Store, project: str, session_id: str, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    keys, request = Keys(project), Request("mend-once")
+    store.commands.hset(keys.nodes("_", "epics"), "e1", "garbage")
+    store.commands.hset(keys.counts("s1"), "qa:pending", 77)
+    with monkeypatch.context() as patched:
+        really, left = ProjectStore._call, [None] * number
+
+        def call(*given: Any, **options: Any) -> Any:
+            answer = really(*given, **options)
+            if not left:
+                raise Killed
+            left.pop()
+            return answer
+
+        patched.setattr(ProjectStore, "_call", call)
+        with contextlib.suppress(Killed):
+            validate(store, session_id, fix=True, request=request)
+            assert number == 3, "there are three commits"
+    fixed = validate(store, session_id, fix=True, request=request)
+    assert (fixed["valid"], [step["path"] for step in fixed["fixed"]]) == (
+        True,
+        ["epics.e1 could not be read", "execution.tasks"],
+    )
+    assert validate(store, session_id, fix=True, request=request) == fixed
+    assert "before validate --fix" in [one["reason"] for one in backups.list_(store, session_id)]
+    assert len(events.list_(store, project, types="alert:raised")) == 2, "what was done is told once"
+
+
+def test_a_record_that_somebody_made_sound_meanwhile_is_not_removed(
+    store: Store, project: str, session_id: str
+) -> None:
+    key = Keys(project).nodes("_", "epics")
+    sound = store.commands.hget(key, "e1")
+    store.commands.hset(key, "e1", "garbage")
+    seen = inspect(store, session_id)
+    store.commands.hset(key, "e1", str(sound))
+    with pytest.raises(Conflict):
+        repair.mend(store, session_id, seen, dict)
+    assert store.commands.hget(key, "e1") == sound
+    store.commands.hset(key, "e1", "garbage")
+    assert [one["step"] for one in repair.mend(store, session_id, seen, dict)] == ["shared record removed"]
 
 
 @pytest.mark.parametrize("way", LOST, ids=[way.what for way in LOST])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.models.errors import Fenced
+from coordinator.models.errors import Fenced, ServerUnavailable
 from coordinator.services import (
     agents,
     balance,
@@ -19,7 +19,7 @@ from coordinator.services import (
     state,
     tasks,
 )
-from coordinator.services.request import Request
+from coordinator.services.request import Request, change_session
 from coordinator.store.connection import Store
 from coordinator.store.keys import Keys
 from tests.queues import queued
@@ -279,3 +279,24 @@ def test_a_task_of_no_team_makes_room_for_one_that_is_read_later(crew: Crew, mon
     crew.worker("w2", team="dev")
     balance.rebalance_project(crew.store, crew.project)
     assert given(crew) == {"s1/anyone": "w2", "s1/qa": "w1"}
+
+
+def test_a_rebalancing_that_was_cut_off_says_what_it_placed_when_it_is_repeated(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew.submit("a")
+    crew.worker("w1")
+    really, commits = change_session, iter([True, False])
+
+    def change(*given: Any, **options: Any) -> Any:
+        if not next(commits):
+            raise ServerUnavailable("gone", hint="wait", code="unreachable")
+        return really(*given, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(balance, "change_session", change)
+        with pytest.raises(ServerUnavailable):
+            balance.rebalance(crew.store, crew.session, request=Request("once"))
+    for _ in range(2):
+        (one,) = balance.rebalance(crew.store, crew.session, request=Request("once"))["placements"]
+        assert (one["task"], one["agent"]) == ("a", "w1")

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from coordinator.models.errors import AlreadyExists, InvalidData, Refused, WrongState
-from coordinator.services import events, shared, state, tasks, teams, workflow_files, workflows
+from coordinator.services import (
+    events,
+    shared,
+    state,
+    tasks,
+    teams,
+    workflow_files,
+    workflows,
+)
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from tests.services.crew import begin
