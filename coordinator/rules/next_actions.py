@@ -30,6 +30,7 @@ def next_actions(facts: Facts) -> list[Action]:
         *_about_reserved(facts),
         *_about_deferred(facts),
         *_about_late_results(facts),
+        *_about_messages(facts),
         *_about_conflicts(facts),
         *_about_idle_agents(facts),
         *_ordinary(facts),
@@ -80,7 +81,8 @@ def _about_failure(facts: Facts, task: FailedTask) -> Action:
 
 def _about_block(facts: Facts, task: BlockedTask) -> Action:
     reason = task["reason"] or "no reason was given"
-    text = f"Clear what blocks {_named(task['id'], task['title'])}: {reason}{_behind(task)}"
+    told = f"; {task['escalated_to']} was told of it" if task.get("escalated_to") else ""
+    text = f"Clear what blocks {_named(task['id'], task['title'])}: {reason}{_behind(task)}{told}"
     return _do(text, f"coord task unblock {facts['session']['id']} {task['id']}")
 
 
@@ -141,6 +143,16 @@ def _about_late_results(facts: Facts) -> list[Action]:
         )
         for name in facts["problems"]["late_results"] or []
     ]
+
+
+def _about_messages(facts: Facts) -> list[Action]:
+    project = facts["session"]["project"]
+    actions = []
+    for one in sorted(facts["problems"]["unread"] or [], key=lambda box: (-box["messages"], box["to"])):
+        text = f"Read {counted(one['messages'], 'message')} to {one['to']} that nobody has acknowledged"
+        command = f"coord message inbox {project} --agent {one['reader']} --unread" if one["reader"] else None
+        actions.append(_do(text, command or f"coord agent list {project}"))
+    return actions
 
 
 def _about_idle_agents(facts: Facts) -> list[Action]:

@@ -106,11 +106,13 @@ class FailedTask(TypedDict):
 
 
 class BlockedTask(TypedDict):
-    """A task that somebody blocked (those blocked by a failed dependency are counted there)."""
+    """A task that somebody blocked (those blocked by a failed dependency are counted there); `escalated_to` is who was
+    told last that it stays so."""
 
     id: str
     title: str | None
     reason: str | None
+    escalated_to: str | None
     waiting: int | None
     chain: int
 
@@ -186,6 +188,14 @@ class StarvingThing(TypedDict):
     short_ms: int | None
 
 
+class UnreadInbox(TypedDict):
+    """Messages to an agent or a team (`team:T`) that nobody has acknowledged; `reader` is one who may, if any."""
+
+    to: str
+    messages: int
+    reader: str | None
+
+
 class ProblemFacts(TypedDict):
     """What asks for somebody's hand. None: not looked at. `late_results` are tasks with a result that came too late,
     `idle_agents` those that are free while no task that waits fits them. `ready` counts tasks that an agent could take
@@ -202,6 +212,7 @@ class ProblemFacts(TypedDict):
     reserved: list[ReservedTask] | None
     starving: list[StarvingThing] | None
     late_results: list[str] | None
+    unread: list[UnreadInbox] | None
     idle_agents: list[str] | None
     conflicts: int | None
     ready: int | None

@@ -59,6 +59,7 @@ def add_problems(facts: Facts, measured: Measured) -> None:
             "reserved": [_reserved(task) for task in tasks if _is_for_nobody(task, measured)],
             "starving": [_starving(thing, measured) for thing in measured.things if thing["waiting"]],
             "late_results": measured.late_results,
+            "unread": measured.unread,
             "conflicts": measured.conflicts,
             "unfinished": sum(map(unfinished, statuses))
             + sum(map(workflow_run.is_running, measured.workflows.values())),
@@ -196,7 +197,14 @@ def _blocked(task: Record, behind: graph.Behind) -> BlockedTask:
     reason = (task["blocked_by"] or {}).get("reason")
     waiting = behind.count(task["id"])
     chain = _chain(task, behind, waiting)
-    return {"id": task["id"], "title": task["title"], "reason": reason, "waiting": waiting, "chain": chain}
+    return {
+        "id": task["id"],
+        "title": task["title"],
+        "reason": reason,
+        "escalated_to": (task["blocked_by"] or {}).get("escalated_to"),
+        "waiting": waiting,
+        "chain": chain,
+    }
 
 
 def _chain(task: Record, behind: graph.Behind, waiting: int | None) -> int:

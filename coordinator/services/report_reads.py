@@ -8,8 +8,11 @@ from coordinator.models.shapes import Record
 from coordinator.models.states import AgentStatus, SessionStatus
 from coordinator.rules import graph
 from coordinator.rules.lifecycle import unfinished
+from coordinator.rules.messages import Address
+from coordinator.rules.report_facts import UnreadInbox
 from coordinator.rules.validation import role_of
 from coordinator.services import admission, agents, resource_view, sync
+from coordinator.services.inboxes import people_of
 from coordinator.services.request import session_not_found
 from coordinator.services.session_view import is_whole, show_session
 from coordinator.services.sessions import session_names
@@ -20,7 +23,7 @@ from coordinator.store.found import Snapshot
 from coordinator.store.keys import SHARED, session_member
 from coordinator.store.measures import state_bytes
 from coordinator.store.project import ProjectStore
-from coordinator.store.reads import AllLeases, AllNodes, Counts, Names, Node
+from coordinator.store.reads import AllLeases, AllNodes, Counts, Names, Node, Size
 
 
 class Measured:
@@ -66,6 +69,7 @@ class Measured:
             task["id"]: graph.unmet(task, statuses) for task in self.tasks if task["after"]
         }
         self.interrupted = _interrupted(project_store, snapshot, but=name)
+        self.unread = _unread(project_store, everybody, self.teams)
         self.things = resource_view.list_(store, project)
         self.state_bytes = state_bytes(project_store, name)
 
@@ -78,6 +82,24 @@ class Measured:
             for agent in self.agents
             if agent["status"] != AgentStatus.LOST and (team is None or agent["team"] == team)
         ]
+
+
+def _unread(project: ProjectStore, everybody: list[Record], teams: dict[str, Record]) -> list[UnreadInbox]:
+    """Inboxes with messages that nobody has acknowledged, each with one who reads it, an agent that is there first."""
+    readers: dict[Address, str | None] = {}
+    for team, record in teams.items():
+        readers[Address(team, True)] = next(iter(sorted(people_of(team, record))), None)
+    for agent in sorted(everybody, key=lambda one: (one["status"] == AgentStatus.LOST, one["id"])):
+        readers[Address(agent["id"], False)] = agent["id"]
+        if agent["team"] and readers.get(Address(agent["team"], True)) is None:
+            readers[Address(agent["team"], True)] = agent["id"]
+    sizes = {address: Size(project.keys.unread(address.box)) for address in readers}
+    found = project.fetch(*sizes.values())
+    return [
+        {"to": address.text, "messages": found[size], "reader": readers[address]}
+        for address, size in sizes.items()
+        if found[size]
+    ]
 
 
 def _interrupted(project: ProjectStore, snapshot: Snapshot, *, but: str) -> list[Record]:

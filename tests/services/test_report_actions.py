@@ -11,7 +11,7 @@ from cli.root import run
 from coordinator.models.clock import parse_instant_us
 from coordinator.models.errors import CoordError
 from coordinator.models.states import AgentKind
-from coordinator.services import claims, closing, conflicts, resources, sessions, state, tasks, working
+from coordinator.services import claims, closing, conflicts, messages, resources, sessions, state, tasks, working
 from coordinator.services.holding import Holder
 from coordinator.store.connection import Store
 from tests.services.sites import NOW, Site, busy
@@ -159,6 +159,20 @@ def test_what_is_short_is_no_want_of_an_agent(site: Site) -> None:
     ]
 
 
+def test_messages_that_nobody_has_acknowledged_are_told_with_one_who_reads_them(site: Site) -> None:
+    site.agent("ann", "qa")
+    for to in ("ann", "team:qa"):
+        messages.send(site.store, site.project, "look here", to=to, request=NOW)
+    found = site.report()["problems"]["unread"]
+    assert sorted((one["to"], one["messages"], one["reader"]) for one in found) == [
+        ("ann", 1, "ann"),
+        ("team:qa", 1, "ann"),
+    ]
+    for one in messages.inbox(site.store, site.project, "ann", unread=True):
+        messages.ack(site.store, site.project, [one["id"]], agent="ann", request=NOW)
+    assert site.report()["problems"]["unread"] == []
+
+
 def test_every_command_of_an_action_runs_as_written(
     real_store: Store, real_url: str, project: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,10 +189,12 @@ def test_every_command_of_an_action_runs_as_written(
     early, late = parse_instant_us("2026-01-01T00:00:00Z"), parse_instant_us("2026-01-02T00:00:00Z")
     for at, value in ((late, 1), (early, 2)):
         state.merge(real_store, site.session, "planning.x", {"a": value}, at_us=at, request=NOW)
+    for to in ("zoe", "team:qa"):
+        messages.send(real_store, project, "look here", to=to, request=NOW)
     monkeypatch.setenv("COORD_REDIS_URL", real_url)
     actions = site.report()["next_actions"]
     kinds = {tuple(shlex.split(action["command"])[1:3]) for action in actions}
-    assert len(kinds) >= 6, kinds
+    assert len(kinds) >= 7, kinds
     for action in actions:
         words = shlex.split(action["command"])
         assert words[0] == "coord"

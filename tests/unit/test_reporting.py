@@ -142,7 +142,7 @@ def test_what_was_measured_stands_in_the_places_of_the_template() -> None:
 
 def test_nothing_to_do_is_said_only_when_everything_was_looked_at() -> None:
     lists = ["failed", "blocked", "unplaced", "lost_agents", "broken_agents", "deferred", "approvals", "interrupted"]
-    lists += ["reserved", "starving", "late_results", "idle_agents"]
+    lists += ["reserved", "starving", "late_results", "unread", "idle_agents"]
     quiet: dict[str, Any] = {key: [] for key in lists}
     counts = {"conflicts": 0, "ready": 0, "unfinished": 2, "total": 3}
     assert markdown(facts(problems={**quiet, **counts})).endswith("1. Nothing asks for attention\n")
@@ -187,7 +187,7 @@ def test_the_worker_to_bring_has_what_the_tasks_need(capability: str, option: st
 
 PROBLEMS: dict[str, Any] = {
     "failed": [failed("small", 1), failed("large", 5), failed("leaf")],
-    "blocked": [{"id": "b", "title": None, "reason": "no budget", "waiting": 3, "chain": 2}],
+    "blocked": [{"id": "b", "title": None, "reason": "no budget", "escalated_to": "ops", "waiting": 3, "chain": 2}],
     "approvals": [
         {"workflow": "release", "phase": "ship", "waiting_ms": 1, "by": None},
         {"workflow": "triage", "phase": "ask", "waiting_ms": 7_200_000, "by": "ann lee"},
@@ -200,6 +200,7 @@ PROBLEMS: dict[str, Any] = {
         {"name": "running", "kind": "limit", "waiting": 1, "in_use": 3, "capacity": 3, "short_ms": 1},
     ],
     "late_results": ["late"],
+    "unread": [{"to": "ann", "messages": 1, "reader": "ann"}, {"to": "team:qa", "messages": 2, "reader": "qa-1"}],
     "idle_agents": ["qa-7"],
     "unplaced": [
         {
@@ -237,12 +238,15 @@ def test_actions_come_most_urgent_first_each_with_its_command() -> None:
         "coord task release shop.k3f9 r",
         "coord task show shop.k3f9 d",
         "coord task show shop.k3f9 late",
+        "coord message inbox shop --agent qa-1 --unread",
+        "coord message inbox shop --agent ann --unread",
         "coord state conflicts shop.k3f9 list",
         "coord agent list shop",
         "coord rebalance shop.k3f9",
     ]
     words = [action["action"] for action in made]
-    assert words[3] == "Clear what blocks task b: no budget, and 3 tasks wait for it, 2 of them one behind the other"
+    blocked = "Clear what blocks task b: no budget, and 3 tasks wait for it, 2 of them one behind the other"
+    assert words[3] == f"{blocked}; ops was told of it"
     assert words[4].endswith(", and 1 task waits for it")
     assert words[6] == "Decide on phase ask of triage, asked 2 hours ago"
     assert words[8] == "Make room: 1 task waits for gpu for 1 minute, which has 2 of 2 in use"
