@@ -20,6 +20,7 @@ _DIGEST = re.compile(r"\b[0-9a-f]{20,64}\b")
 _WORDS = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "<instant>"),
     (re.compile(r"(?<!\d)\d{13}(?!\d)"), "<ms>"),
+    (re.compile(r"(?<![\w-])m-[a-z0-9]{8}(?![\w-])"), "<message>"),
     (re.compile(r'(?<="kept_bytes\\":)\d+|(?<=\\")eJ[\w+/=]+'), "<packed>"),
 )
 _READ = {
