@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator
 
 import typer
@@ -19,19 +19,23 @@ from cli.output import flush
 from cli.tables import clean
 
 HOME, TO_THE_LINES_END, BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
+LOOK_S = 0.2
+"""How often it looks whether the window has another size; the signal for that may come before it can be seen."""
 _ENDS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Screen:
     """What `live_screen` yields. `hears` says whether keys come here: not in the background, not without a keyboard."""
 
-    def __init__(self, keys: int | None, resized: int) -> None:
+    def __init__(self, keys: int | None) -> None:
         self.hears = keys is not None
-        self._keys, self._resized = keys, resized
+        self._keys = keys
+        self._size = _window()
 
     def draw(self, text: str) -> None:
         """Show this text instead of what is there, as much of it as there are lines."""
-        lines, room = clean(text, lines=True).split("\n"), shutil.get_terminal_size().lines - 1
+        self._size = _window()
+        lines, room = clean(text, lines=True).split("\n"), self._size.lines - 1
         if len(lines) > room > 0:
             lines = [*lines[: room - 1], f"… {len(lines) - room + 1} more lines"]
         shown = "".join(f"{line}{TO_THE_LINES_END}\n" for line in lines)
@@ -39,23 +43,31 @@ class Screen:
         flush()
 
     def wait(self, seconds: float) -> bool:
-        """Wait so long, or until the window has another size. False when somebody wants to end it."""
-        ready, _, _ = select.select([self._resized, *([] if self._keys is None else [self._keys])], [], [], seconds)
-        if self._resized in ready:
-            os.read(self._resized, 1024)
-        if self._keys not in ready or self._keys is None:
-            return True
-        pressed = os.read(self._keys, 1024)
+        """Wait so long, or until the window has another size than was drawn. False when somebody wants to end it."""
+        end = time.monotonic() + seconds
+        while (left_s := end - time.monotonic()) > 0 and self._size == _window():
+            ready, _, _ = select.select([] if self._keys is None else [self._keys], [], [], min(left_s, LOOK_S))
+            if ready and not self._goes_on(ready[0]):
+                return False
+        return True
+
+    def _goes_on(self, keys: int) -> bool:
+        pressed = os.read(keys, 1024)
         if not pressed:  # the keyboard is gone
             self._keys, self.hears = None, False
         return b"q" not in pressed.lower()
 
 
+def _window() -> os.terminal_size:
+    """As it is now, whatever LINES and COLUMNS say."""
+    return os.get_terminal_size(sys.stdout.fileno())
+
+
 @contextlib.contextmanager
 def live_screen() -> Iterator[Screen]:
     """The terminal that stdout is. To be entered in the main thread."""
-    with _keys() as keys, _sizes() as resized, _ending():
-        yield Screen(keys, resized)
+    with _keys() as keys, _ending():
+        yield Screen(keys)
 
 
 @contextlib.contextmanager
@@ -75,25 +87,6 @@ def _keys() -> Iterator[int | None]:
     finally:
         with contextlib.suppress(termios.error):  # a terminal that is gone needs nothing
             termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
-
-
-@contextlib.contextmanager
-def _sizes() -> Iterator[int]:
-    """A pipe that has something to read when the window has got another size."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-
-    def tell(_number: int, _frame: object) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.write(writing, b".")
-
-    former = signal.signal(signal.SIGWINCH, tell)
-    try:
-        yield reading
-    finally:
-        signal.signal(signal.SIGWINCH, former)
-        os.close(reading)
-        os.close(writing)
 
 
 @contextlib.contextmanager

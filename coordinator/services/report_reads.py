@@ -35,8 +35,7 @@ class Measured:
         record, conflicts = Node(name, SESSION, RECORD), Names(name, CONFLICTS)
         coordination, counting = AllNodes(name, "coordination"), sync.Reads(name)
         runs, late, teams = AllNodes(name, WORKFLOWS), Names(name, ORPHANS), AllNodes(SHARED, "teams")
-        gates = admission.reads(project_store.keys, name)
-        own = (record, conflicts, coordination, runs, late, teams, *gates)
+        own = (record, conflicts, coordination, runs, late, teams, *admission.reads(project_store.keys, name))
         snapshot, everybody = agents.read_agents(project_store, *own, *counting.all)
         found = snapshot[record]
         if not found.exists:
