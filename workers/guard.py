@@ -9,7 +9,8 @@ end means that the worker is gone. Report pipe, to the worker: `started <pid>` o
 none), left is the number of processes that could not be ended (those of another user).
 
 On Linux the guard is a subreaper, so it also finds descendants that left the process group (setsid, double fork), and
-the command's leader dies with the guard (PR_SET_PDEATHSIG). Elsewhere only the process group is ended.
+the command's leader dies with the guard (PR_SET_PDEATHSIG), and a guard that is frozen goes on when its worker dies.
+Elsewhere only the process group is ended.
 """
 
 from __future__ import annotations
@@ -111,6 +112,7 @@ class Guard:
         """Start the command, watch it, end what is left of it, report."""
         prctl = processes.prctl()
         self.sees_all = prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
+        prctl(processes.PR_SET_PDEATHSIG, signal.SIGCONT)
         self.begun = time.monotonic()
         if self.start.timeout_s is not None:
             self.limit = self.begun + self.start.timeout_s

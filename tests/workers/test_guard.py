@@ -55,6 +55,16 @@ def test_a_guard_whose_worker_died_goes_too(mark: Mark) -> None:
         eventually(lambda: not Path(f"/proc/{guard_pid}/cmdline").exists(), "the end of the guard")
 
 
+def test_a_guard_that_was_frozen_when_its_worker_died_ends_the_command_and_goes(mark: Mark) -> None:
+    with worker_process(mark, ["sh", "-c", FAMILY]) as worker:
+        frozen = [worker.pid, worker.guard(), *mark.family()]
+        for pid in frozen:
+            processes.send(os.kill, pid, signal.SIGSTOP)
+        worker.signal(signal.SIGKILL)
+        mark.all_gone()
+        eventually(lambda: not Path(f"/proc/{frozen[1]}/cmdline").exists(), "the end of the guard")
+
+
 def test_a_worker_that_dies_in_the_middle_of_the_start_message_starts_nothing(mark: Mark, tmp_path: Path) -> None:
     environment = {os.fsencode(name): os.fsencode(value) for name, value in mark.environment.items()}
     argv = [b"touch", os.fsencode(tmp_path / "started")]
