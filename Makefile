@@ -5,7 +5,8 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
-JOBS    ?= auto
+# Tests often wait for a process: one more at a time than there are cores.
+JOBS    ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)))
 ARGS    ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
