@@ -25,8 +25,7 @@ def misplaced(store: Store, project: str) -> dict[str, str]:
     keys = store.project(project).keys
     wanted = [keys.meta, *(f"{keys.prefix}{name}" for name in PROJECT_WIDE)]
     with store.translated():
-        types = store.wire.transaction([("TYPE", key) for key in wanted])
-    found = {key: str(type_) for key, type_ in zip(wanted, types, strict=True)}
+        found = remains.types_of(store, wanted)
     return {key: type_ for key, type_ in found.items() if type_ not in ("none", expected_type(key))}
 
 

@@ -5,9 +5,11 @@ Keys are found by looking through the keyspace, since a list of them may be what
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from coordinator.store import removal
+from coordinator.store import removal, scripts
+from coordinator.store.connection import Store
 from coordinator.store.found import pairs
 from coordinator.store.keys import SHARED, expected_type
 from coordinator.store.project import ProjectStore
@@ -39,13 +41,12 @@ def read(project: ProjectStore, name: str) -> Remains:
     shared = [key for key in removal.session_keys(store, project.project, SHARED) if not key.startswith(snapshots)]
     asked = [*mine, *shared, *removal.holding_keys(store, project.project)]
     with store.translated():
-        types = store.wire.transaction([("TYPE", key) for key in asked])
-        found = {key: str(type_) for key, type_ in zip(asked, types, strict=True) if type_ != "none"}
+        found = {key: type_ for key, type_ in types_of(store, asked).items() if type_ != "none"}
         documents = (keys.sections(name), keys.nodes(name, ""), keys.times(name, ""), keys.nodes(SHARED, ""))
         hashes = [key for key, type_ in found.items() if type_ == "hash" and key.startswith(documents)]
         hashes += [keys.counts(name)] if found.get(keys.counts(name)) == "hash" else []
-        (seconds, micros), revision, *replies = store.wire.transaction(
-            [("TIME",), ("HGET", keys.meta, "revision"), *(("HGETALL", key) for key in hashes)]
+        (seconds, micros), revision, *replies = scripts.read(
+            store.wire, [("TIME",), ("HGET", keys.meta, "revision"), *(("HGETALL", key) for key in hashes)]
         )
     texts = {key: pairs(reply) for key, reply in zip(hashes, replies, strict=True)}
     now_us = int(seconds) * 1_000_000 + int(micros)
@@ -57,6 +58,12 @@ def read(project: ProjectStore, name: str) -> Remains:
         {key: type_ for key, type_ in found.items() if type_ != expected_type(key)},
         [key for key in mine if key in found],
     )
+
+
+def types_of(store: Store, keys: Sequence[str]) -> dict[str, str]:
+    """Key → the type that it has, `none` where there is no such key, all at one moment."""
+    types = scripts.read(store.wire, [("TYPE", key) for key in keys])
+    return {key: str(type_) for key, type_ in zip(keys, types, strict=True)}
 
 
 def take_away(project: ProjectStore, key: str) -> str | None:
