@@ -53,6 +53,7 @@ class Ticker:
         """`serves`: this process is the project's system worker."""
         self.store, self.project, self._serves = store, project, serves
         self._stopped = threading.Event()
+        self._news = threading.Event()
         self._rung: dict[str, int] = {}
         self._is_serving = False
         self._waits_first: str | None = None
@@ -76,6 +77,7 @@ class Ticker:
     def stop(self) -> None:
         """End. What is being done here is left behind with the process: every change is one commit, done or not."""
         self._stopped.set()
+        self._news.set()
         for thread in self._threads:
             thread.join(timeout=0.1)
 
@@ -130,12 +132,14 @@ class Ticker:
     def _watch(self) -> None:
         """Sweep as soon as a deadline has passed. One that stays because it cannot be acted on yet is left to the
         clock, or it would be swept for without end."""
+        self._news.clear()  # before it looks, or what comes meanwhile would be missed
         next_deadline = NextDeadline(self._swept_ms)
         seen = self.store.project(self.project).fetch(next_deadline)
         deadline_ms = seen[next_deadline]
         if deadline_ms is None or deadline_ms > seen.now_ms:
             left_s = TICK_S if deadline_ms is None else (deadline_ms - seen.now_ms + 1) / 1000
-            self._stopped.wait(min(left_s, TICK_S))  # what is due even sooner may come meanwhile
+            if not self._stopped.is_set():
+                self._news.wait(min(left_s, TICK_S))  # what is due even sooner may come meanwhile, or with news
         elif not self._serves and seen.now_ms - deadline_ms < LATE_S * 1000 and self._is_served():
             self._stopped.wait(SWEPT_TOGETHER_S)  # the system worker sees it too
         elif bells.take_slot(self.store, self.project, "sweep", slot_s=SWEPT_TOGETHER_S) is not None:
@@ -159,6 +163,7 @@ class Ticker:
         for entry in page:
             self._react(entry)
         if any(places_work(entry) for entry in page):
+            self._news.set()
             self._newest = sort_key(page[-1].id)[0]
             self._owe()
             self._place()

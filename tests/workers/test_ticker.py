@@ -127,6 +127,25 @@ def test_a_ticker_hears_what_is_submitted_and_that_teams_wait_for_others(
         ticker.stop()
 
 
+def test_a_deadline_that_came_with_an_event_is_not_slept_through(
+    real_store: Store, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = sessions.create(real_store, project, mode="testing", name="s", request=REQUEST)["id"]
+    swept = threading.Event()
+    monkeypatch.setattr("workers.ticker.EVERY_S", {})
+    monkeypatch.setattr("workers.ticker.TICK_S", 50.0)
+    monkeypatch.setattr(jobs, "sweep", lambda _project: swept.set())
+    ticker = Ticker(real_store, project)
+    ticker.start()
+    try:
+        eventually(lambda: ticker._position is not None and not ticker._news.is_set(), "its start, and its first look")
+        deadline_in(real_store, project, 300)
+        tasks.submit(real_store, session, [{"id": "t", "title": "t"}], request=REQUEST)
+        assert swept.wait(30)
+    finally:
+        ticker.stop()
+
+
 def test_a_job_that_breaks_does_not_end_the_ticker(
     real_store: Store, project: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
