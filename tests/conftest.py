@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +28,9 @@ from tests.servers import BINARIES, CHOICE, KINDS, REAL, RunningServer, ServerPo
 
 for _name in [name for name in os.environ if name.startswith("COORD_") and name != CHOICE]:
     del os.environ[_name]  # a developer's own settings must not reach a test
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's `&` leaves it so, for all that is started here too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
