@@ -20,7 +20,7 @@ PREFIX = "files:"
 MAX_LENGTH = 512
 MANY = "*"
 """In a list of parts or of characters: any number of them."""
-_SPECIAL = frozenset("*?[")
+_SPECIAL = frozenset("*?[{}")
 _LAST = 0x10FFFF
 _SLASH = ord("/")
 
@@ -107,6 +107,8 @@ def _part(pattern: str, part: str) -> Any:
                 raise _wrong(pattern, "should close each [ with a ]")
             characters.append(_class(pattern, part[at + 1 : end]))
             at = end
+        elif part[at] in "{}":  # for a shell they are several names; taken as they stand, none of those would be kept
+            raise _wrong(pattern, "should have no braces", "one claim for each name; a brace itself is [{] or [}]")
         else:
             characters.append(_only(part[at]))
         at += 1
