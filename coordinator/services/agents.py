@@ -195,8 +195,9 @@ def _change_agent(
         event = change(tx, record, lease)
         tx.put(SHARED, AGENTS, name, record)
         _event(tx, event, record, found.value)
-        ended = record["status"] == AgentStatus.LOST
-        return show(record, tx.mark, None if ended else lease, [], tx.now_ms)
+        if record["status"] == AgentStatus.LOST:
+            return show(record, tx.mark, None, [], tx.now_ms)
+        return show(record, tx.mark, lease, tx.fetch(SetMembers(tx.keys.holding(name)))[0], tx.now_ms)
 
     return change_project(store, project, request, work, verb=verb, arguments=[agent])
 

@@ -225,7 +225,8 @@ def test_a_draining_agent_finishes_what_it_has(crew: Crew) -> None:
     crew.submit("a", "b")
     who = crew.agent(slots=2)
     crew.claimed()
-    assert agents.drain(crew.store, crew.project, who, request=Request())["status"] == "draining"
+    drained = agents.drain(crew.store, crew.project, who, request=Request())
+    assert (drained["status"], drained["in_use"], drained["tasks"]) == ("draining", 1, show(crew)["tasks"])
     assert agents.drain(crew.store, crew.project, "ann", request=Request())["status"] == "draining"
     assert crew.complete("a")["status"] == "completed"
     assert (show(crew)["status"], crew.claim()) == ("draining", None)
