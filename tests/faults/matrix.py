@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -43,7 +42,6 @@ def main() -> int:
     parser.add_argument("pytest", nargs="*", help="more words for pytest, after --")
     options = parser.parse_args()
     servers = options.server or [kind for kind in BINARIES if BINARIES[kind]() is not None]
-    hear_ctrl_c()
     suites = [run(server, options.pytest) for server in servers]
     others = [row for row in rows_of(PAGE) if row.split(" | ")[0].removeprefix("| ") not in {s.version for s in suites}]
     text = markdown(suites, others)
@@ -51,11 +49,6 @@ def main() -> int:
     if options.write:
         reliability.write(PAGE, text, reliability.MATRIX)
     return 0 if all(suite.passed and not suite.failed for suite in suites) else 1
-
-
-def hear_ctrl_c() -> None:
-    """What a shell starts with `&` ignores SIGINT, and so does all that it starts: tests of Ctrl-C would fail."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run(server: str, more: list[str]) -> Suite:
