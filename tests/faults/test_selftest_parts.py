@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from coordinator.store.removal import project_keys
 from coordinator.store.server_facts import server_facts
 from tests.servers import RunningServer
 from tests.waiting import eventually
+from tests.workers.marked import state_of
 from workers.selftest import folder, measures, namespace
 from workers.selftest.cast import Player
 from workers.selftest.faults import AFTERMATH_S, KILLED, LOCAL, Fault, Injector
@@ -147,6 +149,33 @@ def test_a_frozen_player_goes_on_where_it_was(tmp_path: Path) -> None:
     finally:
         os.kill(one.pid, signal.SIGKILL)
         one.kill()
+
+
+FREEZES_ONE = """
+import sys
+from pathlib import Path
+from workers.selftest.cast import Player
+
+one = Player("a", "agent", ["sleep", "300"], "unix:///none", None, Path(sys.argv[1]))
+one.start()
+one.freeze()
+print(one.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_frozen_player_goes_on_when_whoever_froze_it_is_killed(tmp_path: Path) -> None:
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", FREEZES_ONE, str(tmp_path / "log")], **pipes) as selftest:
+        assert selftest.stdout is not None
+        pid = int(selftest.stdout.readline())
+        try:
+            eventually(lambda: state_of(pid) == "T", "its stop")
+            selftest.kill()
+            eventually(lambda: state_of(pid) == "S", "its going on")
+        finally:
+            selftest.kill()
+            os.kill(pid, signal.SIGKILL)
 
 
 # ---------------------------------------------------------------------------------------------------- what it measures

@@ -73,11 +73,20 @@ class Mark:
 
 def parent_of(pid: int) -> int:
     """The process id of a process's parent; 0 when there is no such process."""
+    return int(_stat(pid)[1])
+
+
+def state_of(pid: int) -> str:
+    """R running, S sleeping, T stopped, Z dead (see proc(5)); X when there is no such process."""
+    return _stat(pid)[0]
+
+
+def _stat(pid: int) -> list[str]:
     try:
         line = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return 0
-    return int(line[line.rindex(")") + 2 :].split()[1])
+        return ["X", "0"]
+    return line[line.rindex(")") + 2 :].split()
 
 
 def guards_of(worker: int) -> list[int]:

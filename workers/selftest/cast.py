@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,17 @@ from workers.selftest.proxy import Proxy
 
 GONE_WITHIN_S = 5.0
 POLL_S = 0.01
+_THAW_AT_END = """
+import os, signal, sys
+sys.stdin.buffer.read()
+for pid in sys.argv[1:]:
+    try:
+        os.kill(int(pid), signal.SIGCONT)
+    except OSError:
+        pass
+"""
+"""What lets the frozen go on when its stdin ends: also because the selftest was killed. A process that was frozen
+before it could ask to end with its parent would otherwise stay, stopped, for ever."""
 
 
 class Player:
@@ -27,7 +39,7 @@ class Player:
         self.url = proxy.url if proxy is not None else url
         self._argv = argv
         self._process: subprocess.Popen[bytes] | None = None
-        self._frozen: list[int] = []
+        self._thawing: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Begin, or begin again."""
@@ -68,15 +80,20 @@ class Player:
 
     def freeze(self) -> None:
         """SIGSTOP to all of its processes, as when a machine is put to sleep."""
-        self._frozen = self.parts()
-        for pid in self._frozen:
+        pids = self.parts()
+        self._thawing = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _THAW_AT_END, *map(str, reversed(pids))],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        for pid in pids:
             processes.send(os.kill, pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """They go on as if no time had passed."""
-        for pid in reversed(self._frozen):
-            processes.send(os.kill, pid, signal.SIGCONT)
-        self._frozen = []
+        if self._thawing is not None:
+            self._thawing.communicate()
+            self._thawing = None
 
     def stop(self) -> None:
         """Ask it to end."""
