@@ -23,7 +23,7 @@ from coordinator.rules.ageing import AGEING_MS, rank
 from coordinator.rules.crowds import Crowds, TaskClass
 from coordinator.rules.hands import Hands
 from coordinator.rules.matching import Matching, level
-from coordinator.rules.placement_words import no_place, not_ready, wanted
+from coordinator.rules.placement_words import no_place, not_ready, who
 from coordinator.rules.plans import AgentOffer, Move, Placement, Plan, TaskNeed, Unplaced
 
 __all__ = ["AgentOffer", "Move", "Placement", "Plan", "TaskNeed", "Unplaced", "in_order", "plan"]
@@ -54,13 +54,14 @@ def plan(
     Tasks that run hold their slots (in the agents' `in_use`), so that a second run on what the first one did does
     nothing more.
     """
-    pending, assigned = [], []
+    pending: list[TaskNeed] = []
+    assigned: list[TaskNeed] = []
     is_pending, is_assigned = TaskStatus.PENDING, TaskStatus.ASSIGNED  # looked up once, not for every task
     for task in tasks:
         if task.status == is_pending:
             pending.append(task)
-        elif task.leased and task.status == is_assigned:
-            assigned.append(task)
+        elif task.status == is_assigned:
+            (assigned if task.leased else pending).append(task)
     gate = admission
     if gate is not None and gate.is_open and not any(one.resources for one in pending):
         gate = None
@@ -106,18 +107,23 @@ class _Planning:
             else:
                 placements.append(words.placement(one, number))
         moves += [words.move(one, number, f"{one.assignee} is draining") for one, number in stranded]
-        return Plan(placements, self._in_turn(moves), partial(self._left, pending, now, line, words))
+        return Plan(placements, self._in_turn(moves), partial(self._left, pending, now, line, words, admission))
 
-    def _left(self, pending: list[TaskNeed], now: str, line: _Line, words: _Words) -> list[Unplaced]:
-        """The pending tasks that stay where they are, in order, and why."""
-        reasons: dict[int, str | None] = {}  # by the identity of the task's record
+    def _left(
+        self, pending: list[TaskNeed], now: str, line: _Line, words: _Words, admission: Admission | None
+    ) -> list[Unplaced]:
+        """The pending tasks that stay where they are, in order, and why. Also of a task that was not asked about,
+        since no agent had room for it any more, `admission` says it first."""
+        reasons: dict[int, str | None] = {id(line.tasks[index]): None for index in line.placed}  # by identity
         for index, (one, number) in enumerate(zip(line.tasks, line.class_of, strict=True)):
-            reasons[id(one)] = line.refused.get(index) or words.no_room(number)
-        for index in line.placed:
-            reasons[id(line.tasks[index])] = None
+            if id(one) not in reasons:
+                refused = line.refused.get(index)
+                if refused is None and admission is not None and one.status == TaskStatus.PENDING:
+                    refused = admission.refusal(one)
+                reasons[id(one)] = refused or words.no_room(number)
         left = []
         for one in in_order(pending, self.ageing_ms):
-            reason = reasons[id(one)] if id(one) in reasons else not_ready(one, now)
+            reason = reasons[id(one)] if id(one) in reasons else not_ready(one, now, self.agents.values())
             if reason is not None:
                 left.append(Unplaced(one.session, one.id, reason))
         return left
@@ -174,10 +180,14 @@ class _Numbers(dict[TaskClass, int]):
 
 def _ready(pending: Iterable[TaskNeed], now: str) -> list[TaskNeed]:
     """Those that wait for nothing but an agent. Of the others `not_ready` says why, when that is asked."""
+    is_pending = TaskStatus.PENDING
     return [
         one
         for one in pending
-        if not one.waits_for and one.assignee is None and (one.retry_at is None or one.retry_at <= now)
+        if one.status == is_pending
+        and not one.waits_for
+        and one.assignee is None
+        and (one.retry_at is None or one.retry_at <= now)
     ]
 
 
@@ -241,12 +251,12 @@ class _Words:
 
     def no_room(self, number: int) -> str:
         if number not in self._no_room:
-            self._no_room[number] = no_place(*self._keys[number], self._crowds, self._matching.fits[number])
+            self._no_room[number] = no_place(*self._keys[number], self._crowds)
         return self._no_room[number]
 
     def _where(self, number: int, agent: AgentOffer, in_use: int) -> str:
         if number not in self._among:
-            live, _, _ = self._crowds.room(self._matching.fits[number])
-            whose = wanted(*self._keys[number])
-            self._among[number] = f"the only live agent{whose}" if live == 1 else f"one of {live} live agents{whose}"
+            able = self._crowds.able(*self._keys[number])
+            live, (kind, whose) = able.workers.live, who(*self._keys[number], able)
+            self._among[number] = f"the only live {kind}{whose}" if live == 1 else f"one of {live} live {kind}s{whose}"
         return f"{self._among[number]} ({in_use} of {agent.slots} slots in use)"

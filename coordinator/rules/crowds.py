@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from coordinator.models.states import AgentKind, AgentStatus
 from coordinator.rules.matching import members
@@ -18,36 +19,75 @@ RUNNER = "runner:"
 
 
 @dataclass(slots=True)
-class Crowd:
-    """All agents with one team and one set of capabilities, counted by what keeps them from work."""
+class Standing:
+    """Agents of one kind, counted by what keeps them from work. `free` are the live ones that have a slot left."""
 
-    team: str | None
-    capabilities: frozenset[str]
     live: int = 0
     slots: int = 0
     used: int = 0
     draining: int = 0
     lost: int = 0
     broken: list[str] = field(default_factory=list)
-    pulling: list[str] = field(default_factory=list)
+    free: list[str] = field(default_factory=list)
+
+    def count(self, agent: AgentOffer) -> None:
+        """One more agent."""
+        if agent.status == AgentStatus.DRAINING:
+            self.draining += 1
+        elif agent.status == AgentStatus.LOST:
+            self.lost += 1
+        elif agent.broken:
+            self.broken.append(agent.id)
+        else:
+            self.live += 1
+            self.slots += agent.slots
+            self.used += min(agent.in_use, agent.slots)
+            if agent.in_use < agent.slots:
+                self.free.append(agent.id)
+
+    @property
+    def anybody(self) -> bool:
+        """There are some, live or not."""
+        return bool(self.live or self.draining or self.lost or self.broken)
+
+    def add(self, other: Standing) -> None:
+        """All of another group too."""
+        self.live, self.slots, self.used = self.live + other.live, self.slots + other.slots, self.used + other.used
+        self.draining, self.lost = self.draining + other.draining, self.lost + other.lost
+        self.broken += other.broken
+        self.free += other.free
+
+
+@dataclass(slots=True)
+class Crowd:
+    """All agents with one team and one set of capabilities: the workers, those that pull, and those set by hand."""
+
+    team: str | None
+    capabilities: frozenset[str]
+    workers: Standing = field(default_factory=Standing)
+    pulling: Standing = field(default_factory=Standing)
     by_hand: list[str] = field(default_factory=list)
 
     def count(self, agent: AgentOffer) -> None:
         """One more agent."""
         if agent.kind == AgentKind.MANUAL:
             self.by_hand.append(agent.id)
-        elif agent.status == AgentStatus.DRAINING:
-            self.draining += 1
-        elif agent.status == AgentStatus.LOST:
-            self.lost += 1
-        elif agent.broken:
-            self.broken.append(agent.id)
-        elif agent.kind == AgentKind.PULL:
-            self.pulling.append(agent.id)
         else:
-            self.live += 1
-            self.slots += agent.slots
-            self.used += min(agent.in_use, agent.slots)
+            (self.pulling if agent.kind == AgentKind.PULL else self.workers).count(agent)
+
+
+class Able(NamedTuple):
+    """Who could do a class of tasks. `without_runner` are the workers that have all it takes but where to run it."""
+
+    workers: Standing
+    pulling: Standing
+    by_hand: list[str]
+    without_runner: Standing
+
+    @property
+    def anybody(self) -> bool:
+        """Somebody could do it, but for the state that they are in."""
+        return self.workers.anybody or self.pulling.anybody or bool(self.by_hand)
 
 
 class Crowds:
@@ -69,7 +109,6 @@ class Crowds:
             self._of_team[crowd.team] = self._of_team.get(crowd.team, 0) | 1 << number
             for capability in crowd.capabilities:
                 self._able[capability] = self._able.get(capability, 0) | 1 << number
-        self._team: dict[str | None, list[Crowd]] = {}
         self._room: dict[int, tuple[int, int, int]] = {}
 
     def fits(self, team: str | None, needs: frozenset[str]) -> int:
@@ -79,36 +118,38 @@ class Crowds:
             found &= self._able.get(need, 0)
         return found
 
-    def of(self, fits: int) -> list[Crowd]:
-        """The crowds with these bits."""
-        return [self.all[number] for number in members(fits)]
-
     def room(self, fits: int) -> tuple[int, int, int]:
-        """Of the crowds with these bits: how many agents are live, their slots, and how many of these are in use."""
+        """Of the crowds with these bits: how many workers are live, their slots, and how many of these are in use."""
         found = self._room.get(fits)
         if found is None:
             live = slots = used = 0
             for number in members(fits):
-                crowd = self.all[number]
-                live, slots, used = live + crowd.live, slots + crowd.slots, used + crowd.used
+                workers = self.all[number].workers
+                live, slots, used = live + workers.live, slots + workers.slots, used + workers.used
             found = self._room[fits] = (live, slots, used)
         return found
 
     def somebody_pulls(self, team: str | None, needs: frozenset[str]) -> bool:
-        """An agent lives that could take such a task itself."""
-        return bool(self.pulling(team, needs))
+        """An agent lives that could take such a task itself, now or when it has a slot."""
+        return any(self.all[number].pulling.live for number in members(self.fits(team, parted(needs)[0])))
 
-    def pulling(self, team: str | None, needs: frozenset[str]) -> list[str]:
-        """Those agents. Who pulls does the work without a runner: those needs are for workers only."""
-        by_themselves = frozenset(need for need in needs if not need.startswith(RUNNER))
-        return [name for crowd in self.of_team(team) if by_themselves <= crowd.capabilities for name in crowd.pulling]
+    def able(self, team: str | None, needs: frozenset[str]) -> Able:
+        """Those who could do such a task, live or not. Who pulls does the work without a runner."""
+        wishes, runners = parted(needs)
+        found = Able(Standing(), Standing(), [], Standing())
+        for number in members(self.fits(team, wishes)):
+            crowd = self.all[number]
+            (found.workers if runners <= crowd.capabilities else found.without_runner).add(crowd.workers)
+            found.pulling.add(crowd.pulling)
+            found.by_hand.extend(crowd.by_hand)
+        return found
 
-    def nobody_has(self, team: str | None, need: str) -> bool:
-        """No agent of this team, live or not, has this capability."""
-        return not self.fits(team, frozenset((need,)))
+    def is_empty(self, team: str | None) -> bool:
+        """No agent of this team is registered; None: none at all."""
+        return not self.fits(team, frozenset())
 
-    def of_team(self, team: str | None) -> list[Crowd]:
-        """All crowds that a task of this team may ask."""
-        if team not in self._team:
-            self._team[team] = [crowd for crowd in self.all if team is None or crowd.team == team]
-        return self._team[team]
+
+def parted(needs: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """(what an agent must be able to do, where it must run): the runners are asked of workers alone."""
+    runners = frozenset(need for need in needs if need.startswith(RUNNER))
+    return needs - runners, runners

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from coordinator.models.states import TaskStatus
@@ -19,3 +20,8 @@ def may_stand_in_line(record: Record) -> bool:
     was set to `assigned` without saying to whom is for nobody until somebody says."""
     rests = record["status"] == TaskStatus.PENDING or (record["status"] == TaskStatus.ASSIGNED and record["assignee"])
     return bool(rests) and record["epoch"] is None and record["retry_at"] is None
+
+
+def role_of(agent: str) -> str:
+    """An agent's name without a trailing `-<digits>`: what a task may be assigned to instead of one agent."""
+    return re.sub(r"-[0-9]+\Z", "", agent)

@@ -1,47 +1,85 @@
-"""Why a task is not placed, in one sentence. Pure; the numbers come from the balancer's groups of agents."""
+"""Why a task is not placed, in one sentence. Pure; the numbers come from the balancer's groups of agents.
+
+Two kinds of agents do work: workers are given it and need the runner that it names; those that pull take it themselves
+(`coord task next`) and need none. A sentence counts both, and names a kind only where it matters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
-from coordinator.rules.crowds import Crowd, Crowds
+from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
+from coordinator.rules.crowds import RUNNER, Able, Crowds, Standing, parted
+from coordinator.rules.lines import role_of
+from coordinator.rules.plans import AgentOffer, TaskNeed
 
-if TYPE_CHECKING:
-    from coordinator.rules.plans import TaskNeed
+RELEASE = "`coord task release` gives it to others"
 
 
-def no_place(team: str | None, needs: frozenset[str], crowds: Crowds, fits: int) -> str:
+def no_place(team: str | None, needs: frozenset[str], crowds: Crowds) -> str:
     """The reason why a task with this team and these needs was not placed, though nothing else keeps it waiting.
 
-    `crowds` are those of every agent of the project, before anything was placed, `fits` those of them that could do it.
+    `crowds` are those of every agent of the project, before anything was placed.
     """
-    live, slots, used = crowds.room(fits)
-    whose = wanted(team, needs)
-    if live and used == slots:
-        return f"{_all_agents(live, whose)} busy ({used} of {slots} slots in use)"
-    if live:
-        return f"{_all_slots(slots - used, whose)} to tasks that come first (by priority and waiting time)"
-    of_team, able = crowds.of_team(team), crowds.of(fits)
-    if not of_team:
-        return "no agent is registered" if team is None else f"no agent of team {team} is registered"
-    subject = "no live agent" if team is None else f"no live agent of team {team}"
-    if not able:
-        subject = f"{subject} has {_missing(team, needs, crowds)}"
-    elif needs:
-        subject = f"{subject} has {capabilities(needs)}"
-    return "; ".join([subject, *_kept_away(able, sorted(crowds.pulling(team, needs)))])
+    able = crowds.able(team, needs)
+    workers, pulling = able.workers, able.pulling
+    kind, whose = who(team, needs, able)
+    if pulling.free and not workers.live:
+        told = f"it is ready: {joined(sorted(pulling.free), 'or')} could take it with `coord task next`"
+        return "; ".join([told, *_kept_away(able, those_lost=False)])
+    if pulling.free:
+        told = f"{joined(sorted(pulling.free), 'or')} could take it with `coord task next`"
+        return f"{_busy(workers, kind, whose)}; {told}"
+    if workers.free:
+        return _busy(workers, kind, whose)
+    if workers.live or pulling.live:
+        if pulling.live:
+            kind, whose = "agent", _with(team, parted(needs)[0])
+            whose += " that could do it" if able.without_runner.live else ""
+        everybody = Standing()
+        everybody.add(workers)
+        everybody.add(pulling)
+        return "; ".join([_busy(everybody, kind, whose), *_kept_away(able, those_lost=False)])
+    return _nobody(team, needs, crowds, able)
 
 
-def not_ready(task: TaskNeed, now: str) -> str | None:
-    """Why this pending task is no candidate, whatever agents there are; None for a candidate."""
+def _busy(standing: Standing, kind: str, whose: str) -> str:
+    """What the live ones are doing, so that this task gets none of their slots."""
+    live, free = standing.live, standing.slots - standing.used
+    if not free:
+        who = f"the only live {kind}{whose} is" if live == 1 else f"all {live} live {kind}s{whose} are"
+        return f"{who} busy ({standing.used} of {standing.slots} slots in use)"
+    of_them = f"the live {kind}s{whose}"
+    slots = f"the only free slot of {of_them} goes" if free == 1 else f"all {free} free slots of {of_them} go"
+    return f"{slots} to tasks that come first (by priority and waiting time)"
+
+
+def _nobody(team: str | None, needs: frozenset[str], crowds: Crowds, able: Able) -> str:
+    """None of those who could do it is live."""
+    of_team = "" if team is None else f" of team {team}"
+    if crowds.is_empty(team):
+        return f"no agent{of_team} is registered"
+    wishes, runners = parted(needs)
+    if able.without_runner.live or (able.without_runner.anybody and not able.anybody):
+        where = " and ".join(map(runner_words, sorted(runners)))
+        kept_away = _kept_away(able, ("agent that could do it is", "agents that could do it are"))
+        return "; ".join([f"no live worker{_with(team, wishes)} has {where}", *kept_away])
+    has = ""
+    if wishes:
+        has = f" has {capabilities(wishes) if able.anybody else _missing(team, wishes, crowds)}"
+    return "; ".join([f"no live agent{of_team}{has}", *_kept_away(able)])
+
+
+def not_ready(task: TaskNeed, now: str, agents: Iterable[AgentOffer] = ()) -> str | None:
+    """Why this task is no candidate, whatever agents there are to be placed on; None for a candidate."""
     if task.waits_for:
         more = f" and {counted(len(task.waits_for) - 3, 'other')}" if len(task.waits_for) > 3 else ""
         return f"waits for {', '.join(task.waits_for[:3])}{more}"
     if task.retry_at is not None and task.retry_at > now:
         return backing_off(task)
     if task.assignee is not None:
-        return reserved(task.assignee)
+        return reserved(task, agents)
+    if task.status == TaskStatus.ASSIGNED:
+        return "it is assigned to nobody; `coord task assign` says to whom, `coord task release` gives it to all"
     return None
 
 
@@ -52,13 +90,64 @@ def backing_off(task: TaskNeed) -> str:
     return f"its last attempt failed; it may start again at {task.retry_at}"
 
 
-def reserved(assignee: str) -> str:
-    return f"it is reserved for {assignee}, who takes it with `coord task next`"
+def reserved(task: TaskNeed, agents: Iterable[AgentOffer]) -> str:
+    """Why it is not taken by whoever it is reserved for: an agent, or those of a role."""
+    name = task.assignee or ""
+    known = [agent for agent in agents if name in (agent.id, role_of(agent.id))]
+    if not known:
+        return f"it is reserved for {name}, and no agent of that name or role is registered; {RELEASE}"
+    taking = sorted(agent.id for agent in known if _hindered(task, agent) is None)
+    if taking == [name]:
+        return f"it is reserved for {name}, who takes it with `coord task next`"
+    if taking:
+        return f"it is reserved for {name}: {joined(taking, 'or')} takes it with `coord task next`"
+    told = {agent.id: _hindered(task, agent) or "" for agent in sorted(known, key=lambda one: one.id)}
+    release = "" if any(agent.kind == AgentKind.PULL and agent.live for agent in known) else f"; {RELEASE}"
+    if [*told] == [name]:
+        return f"it is reserved for {name}, who {told[name]}{release}"
+    each = "; ".join(f"{agent} {what}" for agent, what in [*told.items()][:3])
+    more = f"; and {counted(len(told) - 3, 'other')}" if len(told) > 3 else ""
+    return f"it is reserved for {name}: {each}{more}{release}"
 
 
-def wanted(team: str | None, needs: frozenset[str]) -> str:
-    """` of team qa with capability browser`; empty for a task that anyone can do."""
-    return (f" of team {team}" if team is not None else "") + (f" with {capabilities(needs)}" if needs else "")
+def _hindered(task: TaskNeed, agent: AgentOffer) -> str | None:
+    """What keeps this agent from taking a task that is reserved for it, after `who`."""
+    wishes = parted(task.needs)[0] - agent.capabilities
+    if agent.kind == AgentKind.MANUAL:
+        return "was set by hand and has not registered"
+    if agent.status == AgentStatus.LOST:
+        return "is lost"
+    if agent.kind == AgentKind.PUSH:
+        return "is a worker, which starts nothing but what it is given"
+    if agent.status == AgentStatus.DRAINING:
+        return "is draining and takes nothing new"
+    if wishes:
+        return f"does not have {capabilities(wishes)}"
+    if agent.broken:
+        return "gets no work for a while, since all its last tasks failed"
+    if agent.in_use >= agent.slots:
+        return f"is busy ({agent.in_use} of {agent.slots} slots in use)"
+    return None
+
+
+def who(team: str | None, needs: frozenset[str], able: Able) -> tuple[str, str]:
+    """What the workers that could do it are called, so that no other live agent is meant: (`agent`, ` of team qa with
+    capability browser`). Where they run it is said only where another that lacks just this is live."""
+    wishes, runners = parted(needs)
+    told = map(runner_words, sorted(runners)) if able.without_runner.live else ()
+    return "worker" if able.pulling.live else "agent", _with(team, wishes, *told)
+
+
+def _with(team: str | None, wishes: frozenset[str], *more: str) -> str:
+    having = [*([capabilities(wishes)] if wishes else []), *more]
+    return (f" of team {team}" if team is not None else "") + (f" with {' and '.join(having)}" if having else "")
+
+
+def runner_words(need: str) -> str:
+    """What a worker that can run such a task has."""
+    runner = need.removeprefix(RUNNER)
+    known = {"default": "a default runner", "argv": "--allow-commands"}
+    return known.get(runner, f"runner {runner}")
 
 
 def capabilities(needs: frozenset[str]) -> str:
@@ -84,44 +173,41 @@ def counted(number: int, singular: str, plural: str | None = None) -> str:
     return f"{number} {singular if number == 1 else plural or singular + 's'}"
 
 
-def _all_agents(live: int, whose: str) -> str:
-    return f"the only live agent{whose} is" if live == 1 else f"all {live} live agents{whose} are"
+def _missing(team: str | None, wishes: frozenset[str], crowds: Crowds) -> str:
+    """The wishes that nobody has; where each has somebody, that nobody has them all."""
+    nowhere = frozenset(wish for wish in wishes if not crowds.fits(team, frozenset((wish,))))
+    return capabilities(nowhere) if nowhere else f"{capabilities(wishes)} together"
 
 
-def _all_slots(free: int, whose: str) -> str:
-    agents = f"live agents{whose}"
-    return f"the only free slot of the {agents} goes" if free == 1 else f"all {free} free slots of the {agents} go"
-
-
-def _missing(team: str | None, needs: frozenset[str], crowds: Crowds) -> str:
-    """The needs that nobody has; where each has somebody, that nobody has them all."""
-    nowhere = frozenset(need for need in needs if crowds.nobody_has(team, need))
-    return capabilities(nowhere) if nowhere else f"{capabilities(needs)} together"
-
-
-def _kept_away(able: Sequence[Crowd], pulling: Sequence[str]) -> list[str]:
-    draining, lost = sum(crowd.draining for crowd in able), sum(crowd.lost for crowd in able)
-    broken = sorted(name for crowd in able for name in crowd.broken)
-    by_hand = sorted(name for crowd in able for name in crowd.by_hand)
+def _kept_away(
+    able: Able, such: tuple[str, str] = ("such agent is", "such agents are"), *, those_lost: bool = True
+) -> list[str]:
+    """Why those who could do it do not. What is said beside others who do leaves out those that are gone."""
+    workers, pulling = able.workers, able.pulling
+    draining, lost = workers.draining + pulling.draining, workers.lost + pulling.lost
+    broken = sorted(workers.broken + pulling.broken)
     told = []
     if draining:
-        told.append(_such(draining, "draining"))
-    if lost:
-        told.append(_such(lost, "lost"))
+        told.append(f"{counted(draining, *such)} draining")
+    if lost and those_lost:
+        told.append(f"{counted(lost, *such)} lost")
     if broken:
-        told.append(f"{_names(broken)} gets no work for a while, since all its last tasks failed")
-    if by_hand:
-        told.append(f"{_names(by_hand)} was set by hand and takes no work")
-    if pulling:
-        told.append(f"{_names(pulling)} could take it with `coord task next`")
+        told.append(_resting(broken))
+    if able.by_hand and those_lost:
+        was = "was set by hand and takes" if len(able.by_hand) == 1 else "were set by hand and take"
+        told.append(f"{joined(sorted(able.by_hand))} {was} no work")
     return told
 
 
-def _such(number: int, state: str) -> str:
-    return f"{number} such agent{' is' if number == 1 else 's are'} {state}"
+def _resting(broken: Sequence[str]) -> str:
+    """Agents whose breaker is open."""
+    if len(broken) == 1:
+        return f"{broken[0]} gets no work for a while, since all its last tasks failed"
+    return f"{joined(broken)} get no work for a while, since all their last tasks failed"
 
 
-def _names(names: Sequence[str]) -> str:
+def joined(names: Sequence[str], word: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`, `a, b and 7 others`."""
     if len(names) > 3:
-        return f"{', '.join(names[:2])} or one of {len(names) - 2} others"
-    return " or ".join(names)
+        return f"{', '.join(names[:2])} {word} {'one of ' if word == 'or' else ''}{len(names) - 2} others"
+    return f" {word} ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

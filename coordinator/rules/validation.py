@@ -6,7 +6,6 @@ itself soon (a lease that ran out a moment ago) or is allowed (an assignee that 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from coordinator.rules import (
     workflow_validation,
 )
 from coordinator.rules.findings import Findings, Snapshot, Sound, Verdict, task_path
+from coordinator.rules.lines import role_of
 from coordinator.rules.path_text import render
 
 Record = dict[str, Any]
@@ -131,8 +131,3 @@ def _check_holders(sound: Sound, found: Findings) -> None:
                 what = f"no agent {assignee} is registered, nor one of that role"
                 fix = f"`coord agent register {assignee} --project … --team …`, or assign it to somebody else"
                 found.warning(task_path(name, "assignee"), "unknown_assignee", what, fix)
-
-
-def role_of(agent: str) -> str:
-    """An agent's name without a trailing `-<digits>`: what a task may be assigned to instead of one agent."""
-    return re.sub(r"-[0-9]+\Z", "", agent)

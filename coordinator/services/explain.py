@@ -3,23 +3,27 @@ an agent gets none."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
+
 from coordinator.models import ids
-from coordinator.models.clock import instant
+from coordinator.models.clock import instant, instant_ms
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
 from coordinator.rules import breaker, lifecycle
 from coordinator.rules.breaker import BreakerState
-from coordinator.rules.crowds import RUNNER
-from coordinator.rules.plans import TaskNeed
+from coordinator.rules.crowds import parted
+from coordinator.rules.plans import Plan, TaskNeed
 from coordinator.rules.policy import ageing_ms
-from coordinator.rules.why import at_rest, in_plan
+from coordinator.rules.why import MOST, at_rest, chain, in_plan, waits
 from coordinator.services import admission, ageing, agents, needs, project_plan, team_gates
 from coordinator.services.request import not_found, session_not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RECORD, SESSION, TASKS
-from coordinator.store.keys import SHARED
+from coordinator.store.found import Found, Snapshot
+from coordinator.store.keys import SHARED, task_member
 from coordinator.store.project import ProjectStore
-from coordinator.store.reads import AllNodes, Node, SetMembers
+from coordinator.store.reads import AllLeases, AllNodes, Node, SetMembers
 
 
 def why_not_running(store: Store, session_id: str, task_id: str) -> Record:
@@ -33,39 +37,97 @@ def why_not_running(store: Store, session_id: str, task_id: str) -> Record:
     snapshot, everybody = agents.read_agents(project_store, session, tasks, waiting, *of_plan)
     if not snapshot[session].exists:
         raise session_not_found(store, session_id)
-    nodes = snapshot[tasks]
-    if task_id not in nodes:
-        raise not_found("task", task_id, list(nodes), f"`coord task list {session_id}` shows what there is")
-    record, statuses = nodes[task_id].value, {other: found.value["status"] for other, found in nodes.items()}
-    need = needs.need_of(record, session_id, tuple(snapshot[waiting]), ready_ms=ageing.ready_ms(record, nodes))
-    blocked, now = (record["blocked_by"] or {}).get("reason"), instant(snapshot.now_us)
-    reasons = at_rest(need, now, statuses=statuses, blocked=blocked)
-    status = snapshot[session].value["status"]
-    if not lifecycle.takes_claims(status) and record["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED):
-        reasons = [f"the session is {status}: nothing new starts", *reasons]
-    elif not reasons:
-        reasons = _by_the_plan(project_store, name, need, ageing_ms(snapshot[ageing.POLICY].value))
-        reasons += _cooling_down(need, everybody)
-    if record["epoch"] is None and lifecycle.unfinished(record["status"]):
-        reasons = team_gates.with_reasons(reasons, snapshot.__getitem__, keys, name, record, nodes)
+    if task_id not in snapshot[tasks]:
+        hint = f"`coord task list {session_id}` shows what there is"
+        raise not_found("task", task_id, list(snapshot[tasks]), hint)
+    look = _Look(project_store, session_id, snapshot, everybody)
+    record, waits_for = look.records[task_id], snapshot[waiting]
     return {
         "task": task_id,
         "status": record["status"],
-        "reasons": reasons,
-        "waiting_for": [{"id": other, "status": statuses.get(other)} for other in snapshot[waiting]],
+        "reasons": look.reasons(record, waits_for),
+        "waiting_for": [{"id": other, "status": look.statuses.get(other)} for other in waits_for],
     }
 
 
-def _by_the_plan(project_store: ProjectStore, name: str, need: TaskNeed, policy_ms: int) -> list[str]:
-    """As `rebalance --dry-run` has it: by the plan of the whole project."""
-    made, basis = project_plan.make(project_store, name, everything=True)
-    lost = f"it is ready and stands in no line: `coord state validate {need.session} --fix` mends that"
-    return in_plan(need, made, basis.seen, basis.offers, ageing_ms=policy_ms) or [lost]
+class _Look:
+    """A session and all agents as they were at one moment; the plan of the project is made when it is asked for."""
+
+    def __init__(
+        self, project_store: ProjectStore, session_id: str, snapshot: Snapshot, everybody: list[Record]
+    ) -> None:
+        self._project, self._session, self._snapshot, self._everybody = project_store, session_id, snapshot, everybody
+        self._name = session_id.partition(".")[2]
+        self._nodes: dict[str, Found] = snapshot[AllNodes(self._name, TASKS)]
+        self.records: dict[str, Record] = {task_id: found.value for task_id, found in self._nodes.items()}
+        self.statuses: dict[str, str] = {task_id: record["status"] for task_id, record in self.records.items()}
+        self._now = instant(snapshot.now_us)
+        self._offers = [needs.offer_of(agent, snapshot.now_us) for agent in everybody]
+        self._is = str(snapshot[Node(self._name, SESSION, RECORD)].value["status"])
+
+    def reasons(self, record: Record, waits_for: Sequence[str]) -> list[str]:
+        """Why this task is not running."""
+        name, status = self._name, record["status"]
+        need = self._need(record)
+        rests = record["epoch"] is None and lifecycle.unfinished(status)
+        told = self._at_rest(need)
+        if rests and status != TaskStatus.BLOCKED:
+            told = [*self._waits(waits_for), *told]
+        if not lifecycle.takes_claims(self._is) and status in (TaskStatus.PENDING, TaskStatus.ASSIGNED):
+            told = [f"the session is {self._is}: nothing new starts", *told]
+        elif not told:
+            told = [*self._by_the_plan(need), *_cooling_down(need, self._everybody)]
+        elif rests and need.assignee and not waits_for:
+            allowed = admission.made(self._snapshot.__getitem__, self._project.keys, name, now_us=self._snapshot.now_us)
+            told = [*told, *filter(None, [allowed.refusal(need)])]
+        if not rests:
+            return told
+        return team_gates.with_reasons(told, self._snapshot.__getitem__, self._project.keys, name, record, self._nodes)
+
+    def _need(self, record: Record) -> TaskNeed:
+        return needs.need_of(record, self._session, ready_ms=ageing.ready_ms(record, self._nodes))
+
+    def _at_rest(self, need: TaskNeed) -> list[str]:
+        blocked = (self.records[need.id]["blocked_by"] or {}).get("reason")
+        lease = self._snapshot[AllLeases()].get(task_member(self._name, need.id))
+        until = None if lease is None else instant_ms(lease.deadline_ms)
+        return at_rest(need, self._now, self._offers, blocked=blocked, until=until)
+
+    def _waits(self, waits_for: Sequence[str]) -> list[str]:
+        """What it waits for, and what that waits for in turn."""
+        told = []
+        for one in waits_for[:MOST]:
+            path = chain(one, self.records, self.statuses)
+            told.append(waits(path, self.statuses, self._cause(path[-1])))
+        more = len(waits_for) - MOST
+        return [*told, f"it waits for {more:,} more tasks"] if more > 0 else told
+
+    def _cause(self, task_id: str) -> str | None:
+        """Why a task that others wait for is not done, in a sentence."""
+        record = self.records.get(task_id)
+        if record is None or lifecycle.terminal(record["status"]):
+            return None
+        need = self._need(record)
+        told = self._at_rest(need)
+        if not told and lifecycle.takes_claims(self._is):
+            told = self._by_the_plan(need)
+        return told[0] if told else None
+
+    def _by_the_plan(self, need: TaskNeed) -> list[str]:
+        """As `rebalance --dry-run` has it: by the plan of the whole project."""
+        made, basis = self._plan
+        lost = f"it is ready and stands in no line: `coord state validate {need.session} --fix` mends that"
+        policy_ms = ageing_ms(self._snapshot[ageing.POLICY].value)
+        return in_plan(need, made, basis.seen, basis.offers, ageing_ms=policy_ms) or [lost]
+
+    @cached_property
+    def _plan(self) -> tuple[Plan, project_plan.Basis]:
+        return project_plan.make(self._project, self._name, everything=True)
 
 
 def _cooling_down(need: TaskNeed, everybody: list[Record]) -> list[str]:
     """When the agents that could do it and get no work for a while may be given some again."""
-    by_themselves = {one for one in need.needs if not one.startswith(RUNNER)}
+    by_themselves, _ = parted(need.needs)
     told = []
     for one in everybody:
         found, asked = one["breaker"], need.needs if one["kind"] == AgentKind.PUSH else by_themselves

@@ -8,9 +8,9 @@ from coordinator.models.shapes import Record
 from coordinator.models.states import AgentStatus, SessionStatus
 from coordinator.rules import graph
 from coordinator.rules.lifecycle import unfinished
+from coordinator.rules.lines import role_of
 from coordinator.rules.messages import Address
 from coordinator.rules.report_facts import UnreadInbox
-from coordinator.rules.validation import role_of
 from coordinator.services import admission, agents, resource_view, sync
 from coordinator.services.inboxes import people_of
 from coordinator.services.request import session_not_found

@@ -357,8 +357,8 @@ def test_a_task_says_how_many_come_before_it_of_every_session(crew: Crew) -> Non
     crew.submit({"id": "b", "priority": 8}, {"id": "waits", "after": ["b"], "priority": 9}, "a")
     crew.worker("w1")
     assert "gets it next" not in why(crew, "b")
-    assert "1 ready task that the same workers can do comes before it" in why(crew, "b")
-    assert "2 ready tasks that the same workers can do come before it" in why(crew, "a")
+    assert "1 ready task that the same agents can do comes before it" in why(crew, "b")
+    assert "2 ready tasks that the same agents can do come before it" in why(crew, "a")
     dry = balance.rebalance(crew.store, crew.session, dry_run=True)["unplaced"]
     assert all(why(crew, one["task"]).startswith(one["reason"]) for one in dry if one["task"] != "waits")
 

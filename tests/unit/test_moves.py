@@ -162,4 +162,8 @@ def test_somebodys_wish_and_what_runs_are_no_moves() -> None:
     reserved = replace(assigned("t", "gone"), leased=False)
     running = replace(assigned("r", "gone"), status="running")
     agents = [agent("gone", status="lost", in_use=1), agent("here")]
-    assert plan([reserved, running], agents, NOW) == Plan()
+    made = plan([reserved, running], agents, NOW)
+    assert (made.placements, made.moves) == ([], [])
+    assert [one.reason for one in made.unplaced] == [
+        "it is reserved for gone, who is lost; `coord task release` gives it to others"
+    ]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from coordinator.models.shapes import new_agent, new_blocker, new_task
 from coordinator.rules.findings import Snapshot
-from coordinator.rules.validation import role_of, validate
+from coordinator.rules.lines import role_of
+from coordinator.rules.validation import validate
 
 NOW = "2026-01-31T12:00:00.000Z"
 NOW_MS = 1_769_860_800_000
