@@ -5,18 +5,22 @@ from __future__ import annotations
 
 import heapq
 import random
+from bisect import insort
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.instances import NOW, Instance, instance
-from coordinator.rules.ageing import passed_until_ms
+from coordinator.rules.ageing import passed_until_ms, rank
 from coordinator.rules.balancing import AgentOffer, TaskNeed, plan
 
 HOUR_MS = 3_600_000
 TICK_MS = 60_000
 """Ends within so long are answered by one plan, as bursts are in earnest."""
 SHORTEST_MS, LONGEST_MS = HOUR_MS // 2, 2 * HOUR_MS
+
+Kind = tuple[str | None, frozenset[str]]
+"""Team and capabilities: all that a place depends on."""
 
 
 @dataclass(frozen=True)
@@ -63,40 +67,74 @@ def _paths(tasks: Sequence[TaskNeed]) -> dict[str, int]:
     return longest
 
 
+class _Lines:
+    """Ready work, each kind of it in the order in which it is taken."""
+
+    def __init__(self, tasks: Iterable[TaskNeed]) -> None:
+        self._of: dict[Kind, list[TaskNeed]] = {}
+        for one in tasks:
+            self.add(one)
+
+    def add(self, one: TaskNeed) -> None:
+        insort(self._of.setdefault((one.team, one.needs), []), one, key=_place)
+
+    def first(self, free: int) -> list[TaskNeed]:
+        """As much of each kind as slots are free: nobody can take more, and workers do not read more either."""
+        return [one for line in self._of.values() for one in line[:free]]
+
+    def take(self, one: TaskNeed) -> None:
+        self._of[one.team, one.needs].remove(one)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._of.values()))
+
+
+def _place(one: TaskNeed) -> tuple[int, int, int, str]:
+    """As `balancing.in_order` has it, in one session."""
+    return rank(one.ready_ms, one.priority), -one.path, one.ready_ms, one.id
+
+
 def makespan_ms(made: Day, *, chains_first: bool = False) -> int:
     """Until the last task has ended, when each plan is carried out at once.
 
     With `chains_first` the longest chain behind a task stands for its priority and its age, so that nothing else
     decides: what an order that cares for nobody's priority would come to.
     """
-    tasks = [replace(one, priority=one.path) for one in made.tasks] if chains_first else made.tasks
-    waiting = {one.id: set(one.waits_for) for one in tasks}
+    tasks = {one.id: replace(one, priority=one.path) if chains_first else one for one in made.tasks}
+    waiting = {one.id: set(one.waits_for) for one in tasks.values()}
     behind: dict[str, list[TaskNeed]] = {}
-    for one in tasks:
+    for one in tasks.values():
         for before in one.waits_for:
             behind.setdefault(before, []).append(one)
-    ready = {one.id: replace(one, waits_for=()) for one in tasks if not one.waits_for}
+    ready = _Lines(one for one in tasks.values() if not one.waits_for)
     running: list[tuple[int, str, str]] = []
-    in_use = dict.fromkeys((one.id for one in made.agents), 0)
+    agents = {one.id: one for one in made.agents}
+    free = sum(one.slots for one in made.agents)
     now = 0
-    while ready or running:
-        offers = [replace(one, in_use=in_use[one.id]) for one in made.agents]
-        for placed in plan(ready.values(), offers, NOW).placements:
-            del ready[placed.task]
-            in_use[placed.agent] += 1
+    while running or ready:
+        for placed in plan(ready.first(free), list(agents.values()), NOW).placements:
+            ready.take(tasks[placed.task])
+            _use(agents, placed.agent, 1)
             heapq.heappush(running, (now + made.lasts_ms[placed.task], placed.task, placed.agent))
+            free -= 1
         if not running:
             raise ValueError(f"{len(ready)} tasks fit nowhere")
         now = running[0][0]
         until = now + TICK_MS
         while running and running[0][0] <= until:
             now, task, agent = heapq.heappop(running)
-            in_use[agent] -= 1
+            _use(agents, agent, -1)
+            free += 1
             for one in behind.get(task, ()):
                 waiting[one.id].discard(task)
                 if not waiting[one.id]:
-                    ready[one.id] = replace(one, waits_for=(), ready_ms=0 if chains_first else now)
+                    tasks[one.id] = replace(one, waits_for=(), ready_ms=0 if chains_first else now)
+                    ready.add(tasks[one.id])
     return now
+
+
+def _use(agents: dict[str, AgentOffer], name: str, slots: int) -> None:
+    agents[name] = replace(agents[name], in_use=agents[name].in_use + slots)
 
 
 def least_ms(made: Day) -> int:
