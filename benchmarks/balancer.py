@@ -16,9 +16,9 @@ from benchmarks.solving import solve
 from coordinator.rules import balancing
 
 ONE_ORDER_MS = 10**6
+"""Worth more than any difference in age within an instance: priority alone decides, so that weights can be compared."""
 DAYS = 38_000, 76_000, 114_000, 152_000
 """Tasks of mixed work that keep 1,000 agents busy for one, two, three and four days."""
-"""Worth more than any difference in age within an instance: priority alone decides, so that weights can be compared."""
 
 
 def measure(plan: Plan) -> list[Table]:
