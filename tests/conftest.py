@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +29,10 @@ from tests.servers import BINARIES, CHOICE, KINDS, REAL, RunningServer, ServerPo
 
 for _name in [name for name in os.environ if name.startswith("COORD_") and name != CHOICE]:
     del os.environ[_name]  # a developer's own settings must not reach a test
+
+# Containers often set it. Then each of the thousands of processes that are started here compiles the program anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's `&` leaves it so, for all that is started here too
     signal.signal(signal.SIGINT, signal.default_int_handler)
