@@ -149,7 +149,14 @@ class Admission:
         self.joined.pop(member, None)
         self._changed()
 
-    def wait(self, member: str, rank: Rank, wants: Mapping[str, int], counts_ms: int = COUNTS_MS) -> bool:
+    def wait(
+        self,
+        member: str,
+        rank: Rank,
+        wants: Mapping[str, int],
+        counts_ms: int = COUNTS_MS,
+        owner: str | None = None,
+    ) -> bool:
         """Stand in line for it, unless somebody who comes first lacks the same (False). What can never be had is not
         waited for; who lacks nothing (any more) only stays."""
         if not all(self._stock.can_come(thing, amount) for thing, amount in wants.items()):
@@ -165,7 +172,7 @@ class Admission:
         since_ms, had_ms = (now_ms, None) if there is None else (there.since_ms, there.had_ms)
         if not lacks and had_ms is None:
             had_ms = now_ms
-        waiter = Waiter(member, rank, wants, tuple(lacks), since_ms, now_ms + counts_ms, had_ms)
+        waiter = Waiter(member, rank, wants, tuple(lacks), since_ms, now_ms + counts_ms, had_ms, owner)
         is_news = there is None or there.had_ms != had_ms or there.until_ms - now_ms < counts_ms // 2
         self._stands(waiter, is_news=is_news or (there is not None and set(there.lacks) != set(lacks)))
         return True

@@ -13,7 +13,7 @@ from coordinator.models import ids
 from coordinator.models.errors import InvalidData
 from coordinator.models.ids import shown
 from coordinator.rules import globs
-from coordinator.rules.limits import Limits
+from coordinator.rules.limits import LIMITS, NAMES, TEAMS, Limits
 
 RUNNING, STARTS, TOKENS = LIMITED = (".running", ".starts", ".tokens")
 PATHS_TAKEN = ".files"
@@ -97,6 +97,24 @@ def ends_ms(thing: str, now_ms: int) -> int | None:
 
 def _length_ms(thing: str) -> int | None:
     return {STARTS: MINUTE_MS, TOKENS: DAY_MS}.get(thing.partition(":")[0])
+
+
+def known_as(thing: str) -> str:
+    """As users name it: `gpu`, `files:src/**`; a limit by its place in the configuration, `limits.teams.qa.tokens`."""
+    if not is_limit(thing):
+        return thing
+    from coordinator.rules.path_text import render  # late: mostly nothing is short
+
+    kind, _, team = thing.partition(":")
+    name = dict(zip(LIMITED, NAMES, strict=True)).get(kind, kind.removeprefix("."))
+    return render((LIMITS, TEAMS, team, name) if team else (LIMITS, name))
+
+
+def path_of(thing: str) -> str:
+    """Where it stands in the project's tree: `resources.gpu`, `config.limits.teams.qa.tokens`."""
+    from coordinator.rules.path_text import render  # late: mostly nothing is short
+
+    return f"config.{known_as(thing)}" if is_limit(thing) else render(("resources", thing))
 
 
 def words(thing: str) -> str:

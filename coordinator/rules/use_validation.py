@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordinator.models.states import TaskStatus
 from coordinator.rules import things
+from coordinator.rules.path_text import render
 
 if TYPE_CHECKING:
     from coordinator.rules.findings import Findings, Sound
@@ -59,6 +60,13 @@ def wrong_in(uses: Uses, name: str, tasks: Mapping[str, Mapping[str, Any]]) -> W
     return Wrong(left, lacking, {thing: sums.get(thing, 0) for thing in sorted(differing)})
 
 
+def path_of_member(member: str) -> str:
+    """Where whatever uses something stands in the tree: a task of the session, or the resource of an allocation."""
+    kind, _, rest = member.partition("/")
+    first, _, last = rest.partition("/")
+    return render(("execution", "tasks", last) if kind == "task" else ("resources", first, last))
+
+
 def check_uses(sound: Sound, found: Findings) -> None:
     """Findings of it."""
     uses = sound.snapshot.get("uses")
@@ -67,9 +75,9 @@ def check_uses(sound: Sound, found: Findings) -> None:
     wrong = wrong_in(uses, sound.snapshot["session"].partition(".")[2], sound.tasks)
     for member in wrong.left:
         what = ", ".join(f"{amount} of {things.words(thing)}" for thing, amount in uses.by_member[member].items())
-        found.error(member.replace("/", "."), "use_left", f"nobody holds it, and it still uses {what}")
+        found.error(path_of_member(member), "use_left", f"nobody holds it, and it still uses {what}")
     for task_id in wrong.lacking:
         found.error(f"execution.tasks.{task_id}", "no_use", "is held, and what it names is not counted as in use")
     for thing, amount in wrong.sums.items():
         what = f"{uses.in_use.get(thing, 0)} in use are noted, and {amount} are"
-        found.error(f"resources.{thing}", "in_use_differs", what)
+        found.error(things.path_of(thing), "in_use_differs", what)

@@ -21,9 +21,10 @@ from coordinator.rules import (
     use_validation,
     workflow_validation,
 )
-from coordinator.rules.findings import Findings, Snapshot, Sound, Verdict, task_path
+from coordinator.rules.findings import MEND, Findings, Snapshot, Sound, Verdict, task_path
 from coordinator.rules.lines import role_of
 from coordinator.rules.path_text import render
+from coordinator.rules.reservations import Gone, is_lost
 
 Record = dict[str, Any]
 
@@ -109,9 +110,10 @@ def _check_blocks(sound: Sound, found: Findings) -> None:
 
 def _check_holders(sound: Sound, found: Findings) -> None:
     agents = sound.snapshot["agents"]
-    roles: dict[str, list[str]] = {}
-    for name in agents:
-        roles.setdefault(role_of(name), []).append(name)
+    gone, roles = Gone(agents), dict[str, list[str]]()
+    for name, agent in agents.items():
+        if not is_lost(agent):
+            roles.setdefault(role_of(name), []).append(name)
     for name, task in sound.tasks.items():
         status, assignee = task["status"], task["assignee"]
         if status == TaskStatus.RUNNING and task["epoch"] is None:
@@ -122,6 +124,9 @@ def _check_holders(sound: Sound, found: Findings) -> None:
             elif status == TaskStatus.ASSIGNED:
                 fix = f"`coord task assign {{session}} {name} AGENT`, or `coord task release` it"
                 found.warning(task_path(name, "assignee"), "no_assignee", "is assigned to nobody", fix)
+        elif gone.has(task):
+            what = f"is reserved for {assignee}, who is lost, so that nobody gets it"
+            found.warning(task_path(name, "assignee"), "lost_assignee", what, MEND)
         elif assignee not in agents and lifecycle.unfinished(status):
             members = sorted(roles.get(assignee, ()))
             if members:

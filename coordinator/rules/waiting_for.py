@@ -41,6 +41,8 @@ class Waiter(NamedTuple):
     until_ms: int
     had_ms: int | None = None
     """When all that it wants was there first, and it did not start."""
+    owner: str | None = None
+    """Who asks, where it is no task."""
 
     def as_json(self) -> dict[str, Any]:
         """What is kept of it; `of` reads it back."""

@@ -101,10 +101,13 @@ def check(tx: Transaction, member: str, wants: Mapping[str, int]) -> None:
 
 def tell_released(tx: Transaction, session_id: str | None, member: str, use: UseFound | None, reason: str) -> None:
     """Say that what a member used is free again, where that was more than a place under a limit."""
+    from coordinator.rules.path_text import render  # late: only what ends all at once comes here
+
     resources = {thing: amount for thing, amount in (use.things if use else {}).items() if not things.is_limit(thing)}
     if resources:
         data = {"task": member.rpartition("/")[2], "resources": resources, "reason": reason}
-        tx.event("resource:released", session=session_id, data=data)
+        subject = render(("execution", "tasks", member.rpartition("/")[2])) if session_id else None
+        tx.event("resource:released", session=session_id, subject=subject, data=data)
 
 
 def stand(store: Store, project: str, allowed: Admission) -> None:
@@ -167,8 +170,23 @@ def _note_short(tx: Transaction, line: Mapping[str, Record], waiter: Waiter, thi
     if over_ms is not None:
         tx.zadd(tx.keys.deadlines, f"limit/{thing}", over_ms)
     if is_new:
-        data = {"name": thing, "what": things.words(thing), "amount": waiter.wants[thing], "waiting": waiter.member}
-        tx.event("resource:exhausted", subject=f"{RESOURCES}.{thing}", data={**data, "until": until(over_ms)})
+        data = {
+            "name": things.known_as(thing),
+            "what": things.words(thing),
+            "amount": waiter.wants[thing],
+            "waiting": who_waits(waiter, tx.keys.project),
+            "until": until(over_ms),
+        }
+        tx.event("resource:exhausted", subject=things.path_of(thing), data=data)
+
+
+def who_waits(waiter: Waiter, project: str) -> Record:
+    """`{session, task, owner}`: the task that stands in line, or who asked for an allocation."""
+    kind, _, rest = waiter.member.partition("/")
+    session, _, task = rest.partition("/")
+    is_task = kind == "task"
+    ids = {"session": f"{project}.{session}", "task": task} if is_task else {"session": None, "task": None}
+    return {**ids, "owner": waiter.owner}
 
 
 def until(over_ms: int | None) -> str | None:

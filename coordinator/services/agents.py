@@ -162,7 +162,7 @@ def deregister(store: Store, project: str, agent: str, *, force: bool = False, r
 
     def change(tx: Transaction, record: Record, _lease: LeaseFound) -> str:
         name = record["id"]
-        held = tx.fetch(SetMembers(tx.keys.holding(name)))[0]
+        held = [f"{project}.{mark}" for mark in tx.fetch(SetMembers(tx.keys.holding(name)))[0]]
         if held and not force:
             raise WrongState(
                 f"agent {name} holds {len(held)} task(s): {', '.join(held[:5])}",
@@ -170,6 +170,7 @@ def deregister(store: Store, project: str, agent: str, *, force: bool = False, r
                 tasks=held,
             )
         giving_back.give_back_all(tx, name, "agent_deregistered")
+        giving_back.look_at_reservations(tx)
         tx.end_lease(agent_member(name))
         record["status"] = AgentStatus.LOST.value
         return "agent:drained"

@@ -122,7 +122,7 @@ def tell(tx: Transaction, record: Record) -> None:
         "agent": name,
         "team": record["team"],
         "until": found["until"],
-        "tasks": [failure["task"] for failure in found["failures"]],
+        "tasks": [f"{project}.{failure['task']}" for failure in found["failures"]],
     }
     tx.event("alert:raised", session=record["session"], data=data)
 

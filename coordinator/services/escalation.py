@@ -51,7 +51,7 @@ def _tell(change: SessionChange, task: HeldTask, step: int, to: str | None, *, i
     whom = "nobody to turn to" if to is None else f"told to {'team ' if is_team else ''}{to}"
     change.event(
         "alert:raised",
-        subject=f"execution.tasks.{task.id}",
+        subject=f"execution.tasks.{task_records.rendered(task.id)}",
         data={
             "reason": "escalation",
             "message": f"task {task.id} is blocked {how_long}: {blocker.get('reason') or 'no reason given'}; {whom}",

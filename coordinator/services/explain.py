@@ -161,6 +161,6 @@ def why_nothing(store: Store, session_id: str, agent: str) -> str | None:
     if state == BreakerState.PROBING:
         return f"agent {who} gets no more work before {record['breaker']['probe']} is done: its last tasks failed"
     if len(held) >= record["slots"]:
-        return f"agent {who} holds as much as it can: {', '.join(held[:5])}"
+        return f"agent {who} holds as much as it can: {', '.join(f'{project}.{mark}' for mark in held[:5])}"
     allowed = admission.made(snapshot.__getitem__, keys, name, now_us=snapshot.now_us)
     return allowed.why_shut(session_id, None) or allowed.why_shut(session_id, record["team"])

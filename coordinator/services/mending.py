@@ -16,7 +16,8 @@ from coordinator.rules.findings import task_path
 from coordinator.rules.lifecycle import terminal
 from coordinator.rules.link_validation import holder_of
 from coordinator.rules.path_text import render
-from coordinator.rules.use_validation import wrong_in
+from coordinator.rules.reservations import LOOK, Gone
+from coordinator.rules.use_validation import path_of_member, wrong_in
 from coordinator.rules.workflow_validation import forgotten
 from coordinator.services import ageing, blockers, task_records
 from coordinator.services.request import CLOSED, Request, SessionChange, change_session
@@ -73,6 +74,7 @@ class _Mending:
             self._blockers()
             self._uses()
             self._workflows()
+            self._reserved()
         self._dependants()
         self._holding()
         self._parts()
@@ -106,11 +108,11 @@ class _Mending:
             if thing in uses.in_use:  # what is no number changes with nobody's use
                 tx.used_is(thing, uses.in_use[thing])
             tx.hset(tx.keys.in_use, thing, str(amount)) if amount else tx.hdel(tx.keys.in_use, thing)
-            self._did(f"resources.{thing}", f"{uses.in_use.get(thing, 0)} in use were noted, and {amount} are")
+            self._did(things.path_of(thing), f"{uses.in_use.get(thing, 0)} in use were noted, and {amount} are")
         for member in wrong.left:
             tx.unheld(member)
             tx.end_lease(member)
-            self._did(member.replace("/", "."), "what nobody held is given back")
+            self._did(path_of_member(member), "what nobody held is given back")
         for task_id in wrong.lacking:
             task = self.tasks[task_id]
             tx.use(task_member(self.name, task_id), things.held(task["team"], task["resources"]))
@@ -198,6 +200,15 @@ class _Mending:
             if forgotten(self.name, run_id, node.value, self.tasks, end_ms, waits, self.tx.now_ms):
                 self.change.wake(run_id)
                 self._did(render((WORKFLOWS, run_id)), "is gone on with again")
+
+    def _reserved(self) -> None:
+        """What is reserved for somebody who is gone is given back when this is done, as any sweep would."""
+        everybody = self.tx.fetch(AllNodes(SHARED, "agents"))[0]
+        gone = Gone({name: node.value for name, node in everybody.items()}).of(self.tasks.values())
+        for name in gone:
+            self._did(task_path(name, "assignee"), f"is given back to all: {self.tasks[name]['assignee']} is lost")
+        if gone:
+            self.tx.zadd(self.tx.keys.deadlines, LOOK, self.tx.now_ms)
 
     def _dependants(self) -> None:
         """Who is told when a task ends. The sets only grow, so what is too much in one does no harm."""

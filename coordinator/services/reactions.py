@@ -49,7 +49,7 @@ def _block(store: Store, event: Event) -> None:
         working.block_task(change, task, holder, reason)
         change.event(
             "alert:raised",
-            subject=f"execution.tasks.{task.id}",
+            subject=f"execution.tasks.{task_records.rendered(task.id)}",
             data={
                 "reason": "blocker",
                 "message": f"task {task.id} is blocked: {reason or 'no reason given'}",

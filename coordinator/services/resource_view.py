@@ -15,7 +15,7 @@ from coordinator.rules.ageing import rank
 from coordinator.rules.policy import ageing_ms
 from coordinator.rules.waiting_for import Waiter
 from coordinator.services import ageing, task_records
-from coordinator.services.admission import DEFINED, LIMITS, SHORT
+from coordinator.services.admission import DEFINED, LIMITS, SHORT, who_waits
 from coordinator.services.request import existing_project, not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import TASKS
@@ -126,14 +126,8 @@ class _Look:
         }
 
     def _waiter(self, waiter: Waiter, name: str) -> Record:
-        kind, _, rest = waiter.member.partition("/")
-        session, _, last = rest.partition("/")
-        return {
-            "task": last if kind == "task" else None,
-            "session": f"{self.project.project}.{session}" if kind == "task" else None,
-            "amount": waiter.wants[name],
-            "since": instant_ms(waiter.since_ms),
-        }
+        waits = who_waits(waiter, self.project.project)
+        return {**waits, "amount": waiter.wants[name], "since": instant_ms(waiter.since_ms)}
 
 
 def _ready(project: ProjectStore, leases: dict[str, LeaseFound], name: str) -> list[Record]:
@@ -161,6 +155,7 @@ def _ready(project: ProjectStore, leases: dict[str, LeaseFound], name: str) -> l
         {
             "task": task["id"],
             "session": f"{project.project}.{session}",
+            "owner": None,
             "amount": task["resources"][name],
             "since": None,
         }

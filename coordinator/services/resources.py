@@ -124,7 +124,7 @@ def allocate(
     from coordinator.store.wakeups import Bell
 
     deadline, bell = time.monotonic() + wait_ms / 1000, Bell(store, project)
-    place = _Place(store, project, name, amount)
+    place = _Place(store, project, name, amount, owner)
     try:
         while True:
             try:
@@ -153,7 +153,7 @@ def _take(
         if name not in tx.fetch(DEFINED)[0]:
             raise _unknown(tx, name)
         allowed = admission.of_change(tx)
-        waiter = place or _Place(store, project, name, amount)
+        waiter = place or _Place(store, project, name, amount, owner)
         reason = allowed.lacking(waiter.member, waiter.rank(allowed, tx.now_ms), {name: amount})
         if reason is not None:
             hint = f"wait for it (--wait); `coord resource show {name} --project {project}` says who has it"
@@ -176,8 +176,8 @@ class _Place:
     """Somebody's place in the line, from its first `stand` to `leave`. Its rank is that of a task of normal priority
     that became ready when it came."""
 
-    def __init__(self, store: Store, project: str, name: str, amount: int) -> None:
-        self._store, self._project, self._wants = store, project, {name: amount}
+    def __init__(self, store: Store, project: str, name: str, amount: int, owner: str) -> None:
+        self._store, self._project, self._wants, self._owner = store, project, {name: amount}, owner
         self.member = resource_member(name, f"waits-{secrets.token_hex(6)}")
         self._since_ms: int | None = None
         self._said_at = -SAY_AGAIN_S
@@ -194,7 +194,7 @@ class _Place:
         project = self._store.project(self._project)
         snapshot = project.fetch(*admission.reads(project.keys))
         allowed: Admission = admission.made(snapshot.__getitem__, project.keys, now_us=snapshot.now_us)
-        allowed.wait(self.member, self.rank(allowed, snapshot.now_ms), self._wants, COUNTS_MS)
+        allowed.wait(self.member, self.rank(allowed, snapshot.now_ms), self._wants, COUNTS_MS, self._owner)
         admission.stand(self._store, self._project, allowed)
 
     def leave(self) -> None:
@@ -246,7 +246,8 @@ def expire(member: str, deadline_ms: int) -> Callable[[Transaction], None]:
         use = tx.fetch(Uses())[0].get(member)
         if kind == "limit":
             tx.noticed(member)
-            tx.event("resource:released", data={"name": name, "resources": {}, "reason": "time"})
+            data = {"name": things.known_as(name), "resources": {}, "reason": "time"}
+            tx.event("resource:released", subject=things.path_of(name), data=data)
             return
         tx.end_lease(member)
         if use is not None:

@@ -23,6 +23,8 @@ from coordinator.store.keys import expected_type
 
 VERB = "state validate --fix"
 BEFORE_FIX = "before validate --fix"
+MENDED_TOO = ("misplaced", "lost_assignee")
+"""Warnings that are mended too."""
 RECOVER = "`coord session recover {session}` brings it back with the newest sound snapshot"
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def validate(store: Store, session_id: str, *, fix: bool = False, request: Reque
 
 
 def _is_wrong(verdict: Verdict) -> bool:
-    return not verdict["valid"] or any(one["code"] == "misplaced" for one in verdict["warnings"])
+    return not verdict["valid"] or any(one["code"] in MENDED_TOO for one in verdict["warnings"])
 
 
 def compare(store: Store, session_id: str) -> Verdict:
@@ -98,14 +100,16 @@ def _mend(
 ) -> tuple[list[Record], list[Record]]:
     """Keys and nodes that nothing but coord's own care needs first, then the indexes, each in one commit; what was cut
     off in between is done by the next."""
-    from coordinator.services import backups, repair
+    from coordinator.services import backups, opportunity, repair
     from coordinator.services.mending import mend
 
     backups.take(store, session_id, BEFORE_FIX, data=_readable(seen, session_id), request=Request(system=True))
     if _is_mendable(seen) and not repaired:
         repaired = repair.mend(store, session_id, seen, dict, verb=VERB, request=given.part(1))
     lines, waits = index_keys(store, session_id, seen.found.keys)
-    return repaired, mend(store, session_id, request=given, lines=lines, waits=waits)
+    indexed = mend(store, session_id, request=given, lines=lines, waits=waits)
+    opportunity.bring_back(store, session_id.partition(".")[0])  # what it left to any sweep
+    return repaired, indexed
 
 
 def _readable(seen: Inspection, session_id: str) -> Record | None:

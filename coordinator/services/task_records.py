@@ -1,8 +1,7 @@
 """A task's record together with everything that hangs on it: the one place that reads a task for a change and writes it
 back with its indexes (ready line, counts, who holds what, lease) and with the event that says what changed.
 
-Left to others: which moves are allowed (rules.lifecycle) and what a verb means (tasks, claims, working,
-giving_back, reaping).
+Left to others: which moves are allowed (rules.lifecycle), what a verb means (tasks, claims, working, giving_back).
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from coordinator.models.states import TaskStatus
 from coordinator.rules import things
 from coordinator.rules.lines import line as line
 from coordinator.rules.lines import may_stand_in_line as may_stand_in_line
+from coordinator.rules.reservations import LOOK, is_reserved
 from coordinator.services import ageing, blockers, roll_up
 from coordinator.services.request import SessionChange, not_found
 from coordinator.store.connection import Store
@@ -138,10 +138,13 @@ def store(
     _line_up(change, task, ready)
     expires_ms = _hold(change, task, lease_ms, holder)
     tx.put(change.name, TASKS, task.id, record)
+    if is_reserved(record) and (before is None or before["status"] == TaskStatus.BLOCKED):
+        tx.zadd(tx.keys.deadlines, LOOK, tx.now_ms)  # for somebody who may be gone
     if event is not None:
-        changes = changes_of(f"execution.tasks.{rendered(task.id)}", before, record)
+        path = f"execution.tasks.{rendered(task.id)}"
         facts = {"task": task.id, "status": record["status"], "assignee": record["assignee"], "team": record["team"]}
-        change.event(event, subject=f"execution.tasks.{task.id}", data={**facts, **(data or {}), "changes": changes})
+        facts |= {**(data or {}), "changes": changes_of(path, before, record)}
+        change.event(event, subject=path, data=facts)
     if record["phase"] is not None and _may_move_its_phase(before, record):
         change.wake(record["data"].get("workflow"))
     return show(record, tx.mark, expires_ms)
@@ -200,19 +203,18 @@ def was_held(record: Record | None) -> bool:
 
 
 def take_resources(change: SessionChange, task: HeldTask) -> None:
-    """It uses what it names from now until its lease ends, whatever ends that; what it may have was asked before
-    (admission)."""
+    """It uses what it names from now until its lease ends, whatever ends that; it was asked before (admission)."""
     record, resources = task.record, task.record["resources"]
     change.tx.use(task.member, things.held(record["team"], resources))
     if resources:
-        data = {"task": task.id, "resources": resources, "agent": record["holder"]}
-        change.event("resource:allocated", subject=f"execution.tasks.{task.id}", data=data)
+        path, used = f"execution.tasks.{rendered(task.id)}", {"resources": resources, "agent": record["holder"]}
+        change.event("resource:allocated", subject=path, data={"task": task.id, **used})
 
 
 def tell_released(change: SessionChange, before: Record | None) -> None:
     if before is not None and was_held(before) and before["resources"]:
         data = {"task": before["id"], "resources": before["resources"]}
-        change.event("resource:released", subject=f"execution.tasks.{before['id']}", data=data)
+        change.event("resource:released", subject=f"execution.tasks.{rendered(before['id'])}", data=data)
 
 
 def leave(change: SessionChange, task: HeldTask, *, but: str | None = None) -> None:

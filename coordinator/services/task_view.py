@@ -21,8 +21,9 @@ from coordinator.models.shapes import (
 )
 from coordinator.models.states import TaskStatus
 from coordinator.rules import lifecycle, things
+from coordinator.rules.reservations import is_reserved
 from coordinator.rules.subtasks import require_its_parent_does_not_wait_for_it
-from coordinator.services import dependencies, roll_up, subtasks, task_links, task_records, tasks
+from coordinator.services import dependencies, reservations, roll_up, subtasks, task_links, task_records, tasks
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
 from coordinator.store.documents import ORPHANS, RUNS, TASKS
@@ -75,6 +76,8 @@ def write_task(change: SessionChange, task_id: str, fields: dict[str, Json]) -> 
     task.record = validate_task({**record, "epoch": None}) | {"epoch": record["epoch"]}
     _follow_assignee(task.record, before, fields)
     _change_status(change, task, before, fields)
+    if is_reserved(task.record) and task.record["assignee"] != before["assignee"]:
+        reservations.refuse_gone(change.tx, change.session_id, task_id, task.record["assignee"])
     _follow_parts(change, task, None if new else before)
     if new or task.record["after"] != before["after"]:
         task_links.relink(change, task, [] if new else before["after"])
@@ -82,7 +85,8 @@ def write_task(change: SessionChange, task_id: str, fields: dict[str, Json]) -> 
     moved = new or task.record["status"] != before["status"]
     event = _EVENTS.get(TaskStatus(task.record["status"])) if moved else None
     if new:
-        change.event("task:submitted", subject=f"execution.tasks.{task_id}", data={"task": task_id})
+        path = f"execution.tasks.{task_records.rendered(task_id)}"
+        change.event("task:submitted", subject=path, data={"task": task_id})
     if moved and (lifecycle.terminal(task.record["status"]) or lifecycle.terminal(before["status"])):
         dependencies.announce(change, task)
     task_records.store(change, task, ready=_ready(change, task), event=event)

@@ -14,7 +14,7 @@ from coordinator.models.states import TaskStatus
 from coordinator.rules import graph, lifecycle, things
 from coordinator.rules.lifecycle import TaskVerb
 from coordinator.rules.subtasks import parents_of, require_its_parent_does_not_wait_for_it, require_no_circle, summary
-from coordinator.services import ageing, delegation, dependencies, subtasks, task_records
+from coordinator.services import ageing, delegation, dependencies, reservations, subtasks, task_records
 from coordinator.services.dependencies import FAILED_DEPENDENCY
 from coordinator.services.request import Request, SessionChange, change_session, not_found, session_not_found
 from coordinator.services.task_records import HeldTask
@@ -213,21 +213,22 @@ def show(store: Store, session_id: str, task_id: str) -> Record:
 
 
 def assign(store: Store, session_id: str, task_id: str, agent: str, *, request: Request) -> Record:
-    """Reserve a task for an agent or a role by name: no lease, never reaped, claimed by them alone. A held task must be
-    released first (WrongState)."""
+    """Reserve a task for an agent or a role by name: no lease, claimed by them alone, back to all when that agent is
+    gone. A held task must be released first, and one that is gone already gets none (WrongState)."""
     ids.thing_id(task_id, "task")
     name, _ = ids.agent_reference(agent)
 
     def work(change: SessionChange) -> Record:
         task = task_records.load(change, task_id)
         lifecycle.require_epoch(task.record, task.held(change.tx.now_ms), what="assignee")
+        reservations.refuse_gone(change.tx, session_id, task_id, name)
         task.record["status"] = lifecycle.next_state(task.record["status"], TaskVerb.ASSIGN).value
         task.record.update(assignee=name, epoch=None, retry_at=None)  # whoever assigns it wants it done now
         ready = task_records.is_unblocked(change, task_id)
         return task_records.store(change, task, ready=ready, event="task:assigned")
 
-    arguments, first = [task_id, agent], task_records.reads_of(store, session_id, task_id)
-    return change_session(store, session_id, request, work, verb="task assign", arguments=arguments, first=first)
+    given, first = [task_id, agent], [*task_records.reads_of(store, session_id, task_id), *reservations.reads_of(name)]
+    return change_session(store, session_id, request, work, verb="task assign", arguments=given, first=first)
 
 
 def retry(store: Store, session_id: str, task_id: str, *, request: Request) -> Record:

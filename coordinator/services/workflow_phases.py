@@ -11,6 +11,7 @@ from coordinator.models.clock import instant_ms
 from coordinator.models.errors import CoordError
 from coordinator.models.shapes import Record
 from coordinator.rules import workflow_engine, workflow_run, workflow_tasks
+from coordinator.rules.path_text import render
 from coordinator.rules.workflow_engine import Step, Verb
 from coordinator.rules.workflow_run import PhaseStatus, RunStatus
 from coordinator.services import sync, task_records, tasks, workflow_records
@@ -132,7 +133,7 @@ def _ask(change: SessionChange, run: Record, step: Step) -> None:
         "phase": step.phase,
         **who,
     }
-    change.event("alert:raised", subject=f"{WORKFLOWS}.{run['id']}", data=data)
+    change.event("alert:raised", subject=render((WORKFLOWS, run["id"])), data=data)
 
 
 def _retry(change: SessionChange, run: Record, step: Step) -> None:

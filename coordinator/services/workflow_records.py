@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from coordinator.models.errors import NotFound
 from coordinator.models.shapes import Record
 from coordinator.rules import workflow_run
+from coordinator.rules.path_text import render
 from coordinator.rules.paths import Path
 from coordinator.services.request import SessionChange, not_found
 from coordinator.store.documents import AGENTS, AWAITED, TASKS, WAKES, WORKFLOWS
@@ -59,7 +60,7 @@ def rest(change: SessionChange, run_id: str, until_ms: int | None, *, for_good: 
 def tell(change: SessionChange, word: str, run: Record, data: Record | None = None) -> None:
     """Append `workflow:<word>` about a run."""
     facts = {"workflow": run["id"], "name": run["name"]}
-    change.event(f"workflow:{word}", subject=f"{WORKFLOWS}.{run['id']}", data={**facts, **(data or {})})
+    change.event(f"workflow:{word}", subject=render((WORKFLOWS, run["id"])), data={**facts, **(data or {})})
 
 
 def tasks_of(change: SessionChange, ids: list[str]) -> dict[str, Record | None]:

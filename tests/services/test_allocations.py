@@ -81,6 +81,8 @@ def test_who_waits_in_vain_leaves_the_line(crew: Crew) -> None:
     with pytest.raises(WaitedInVain):
         allocate(crew, "gpu", wait_ms=50)
     assert [name for name in client_of(crew).hkeys(Keys(crew.project).wanting) if "waits" in name] == []
+    (said,) = crew.events("resource:exhausted")
+    assert said["data"]["waiting"] == {"session": None, "task": None, "owner": "me"}
 
 
 # ---------------------------------------------------------------------------------------------------------- the line
@@ -128,7 +130,9 @@ def test_exhaustion_is_said_once_and_who_waits(crew: Crew) -> None:
     for _ in range(3):
         assert crew.claim() is None
     (said,) = crew.events("resource:exhausted")
-    assert (said["data"]["name"], said["data"]["waiting"], said["data"]["amount"]) == ("gpu", "task/s1/b", 1)
+    waits = {"session": crew.session, "task": "b", "owner": None}
+    assert (said["data"]["name"], said["data"]["waiting"], said["data"]["amount"]) == ("gpu", waits, 1)
+    assert said["subject"] == "resources.gpu"
     held = entry(crew, "gpu")
     assert (held["waiting"][0]["task"], held["short_since"] is not None) == ("b", True)
     assert [one["task"] for one in resource_view.show(crew.store, crew.project, "gpu")["waiting"]] == ["b"]
@@ -150,4 +154,4 @@ def test_it_is_said_again_when_it_is_exhausted_anew(crew: Crew) -> None:
     crew.cancel("left")
     crew.submit({"id": "anew", "resources": {"gpu": 1}})
     assert crew.claim() is None
-    assert [one["data"]["waiting"] for one in crew.events("resource:exhausted")][-1] == "task/s1/anew"
+    assert [one["data"]["waiting"] for one in crew.events("resource:exhausted")][-1]["task"] == "anew"

@@ -88,6 +88,7 @@ def test_a_used_up_budget_lets_nothing_new_start_until_it_is_raised(crew: Crew) 
     assert why(crew, "b").startswith("team qa has used 2,001 of its 1,000 tokens a day; more at ")
     (said,) = crew.events("resource:exhausted")
     assert said["data"]["what"] == "tokens in a day of team qa"
+    assert (said["data"]["name"], said["subject"]) == ("limits.teams.qa.tokens", "config.limits.teams.qa.tokens")
     assert said["data"]["until"].endswith("T00:00:00.000Z")
     limit(crew, "teams.qa.tokens", 5_000)
     assert crew.events("resource:released")[-1]["data"]["reason"] == "limits_changed"
