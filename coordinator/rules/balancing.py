@@ -54,35 +54,34 @@ def plan(
     Tasks that run hold their slots (in the agents' `in_use`), so that a second run on what the first one did does
     nothing more.
     """
-    pending: list[TaskNeed] = []
-    assigned: list[TaskNeed] = []
+    everyone = list(tasks)
     is_pending, is_assigned = TaskStatus.PENDING, TaskStatus.ASSIGNED  # looked up once, not for every task
-    for task in tasks:
-        if task.status == is_pending:
-            pending.append(task)
-        elif task.status == is_assigned:
-            (assigned if task.leased else pending).append(task)
+    ready, assigned = [], []  # `ready` waits for nothing but an agent: of the others `not_ready` says why, when asked
+    for one in everyone:
+        if not one.waits_for and one.status == is_pending:
+            if one.assignee is None and (one.retry_at is None or one.retry_at <= now):
+                ready.append(one)
+        elif one.leased and one.status == is_assigned:
+            assigned.append(one)
     gate = admission
-    if gate is not None and gate.is_open and not any(one.resources for one in pending):
+    if gate is not None and gate.is_open and not any(one.resources for one in ready):
         gate = None
-    return _Planning(agents, ageing_ms).carried_out(pending, assigned, now, gate)
+    return _Planning(everyone, agents, now, ageing_ms).carried_out(ready, assigned, gate)
 
 
 class _Planning:
     """One plan in the making. A class of tasks has a number, and so has a group of agents."""
 
-    def __init__(self, agents: Sequence[AgentOffer], ageing_ms: int) -> None:
-        self.ageing_ms = ageing_ms
+    def __init__(self, tasks: Sequence[TaskNeed], agents: Sequence[AgentOffer], now: str, ageing_ms: int) -> None:
+        self.tasks, self.now, self.ageing_ms = tasks, now, ageing_ms
         self.agents = {agent.id: agent for agent in sorted(agents, key=lambda one: one.id)}
         self.crowds = Crowds(self.agents.values())
         self.hands = Hands(self.agents.values(), self.crowds.number)
         self.numbers = _Numbers(self.crowds)
 
-    def carried_out(
-        self, pending: list[TaskNeed], assigned: list[TaskNeed], now: str, admission: Admission | None
-    ) -> Plan:
+    def carried_out(self, ready: list[TaskNeed], assigned: list[TaskNeed], admission: Admission | None) -> Plan:
         lost, draining, settled = self._parted(assigned)
-        tasks = in_order(_ready(pending, now) + lost, self.ageing_ms)
+        tasks = in_order(ready + lost, self.ageing_ms)
         line, of_draining = _Line(tasks, self.numbers.of(tasks), [], {}), self.numbers.of(draining)
         fits_of = self.numbers.fits
         for one, number in zip(settled, self.numbers.of(settled), strict=True):
@@ -91,7 +90,7 @@ class _Planning:
         if admission is None:
             line.choose(matching)
         else:
-            live = [self.crowds.room(fits)[0] > 0 for fits in fits_of]
+            live = [self.crowds.live(fits) > 0 for fits in fits_of]
             pulled = [self.crowds.somebody_pulls(*key) for key in self.numbers]
             line.admit(matching, admission, live, pulled)
         stranded = [pair for pair in zip(draining, of_draining, strict=True) if matching.place(pair[1])]
@@ -99,33 +98,40 @@ class _Planning:
         words = _Words(self, matching)
         leaving = self.hands.leave(matching)
         moves = [words.move(one, number, f"makes room on {one.assignee}") for one, number in leaving]
-        placements = []
+        placements, is_assigned = [], TaskStatus.ASSIGNED
         for index in line.placed:
             one, number = line.tasks[index], line.class_of[index]
-            if one.status == TaskStatus.ASSIGNED:
+            if one.status == is_assigned:
                 moves.append(words.move(one, number, f"{one.assignee} is lost"))
             else:
                 placements.append(words.placement(one, number))
         moves += [words.move(one, number, f"{one.assignee} is draining") for one, number in stranded]
-        return Plan(placements, self._in_turn(moves), partial(self._left, pending, now, line, words, admission))
+        return Plan(placements, self._in_turn(moves), partial(self._left, line, words, admission))
 
-    def _left(
-        self, pending: list[TaskNeed], now: str, line: _Line, words: _Words, admission: Admission | None
-    ) -> list[Unplaced]:
-        """The pending tasks that stay where they are, in order, and why. Also of a task that was not asked about,
+    def _left(self, line: _Line, words: _Words, admission: Admission | None) -> list[Unplaced]:
+        """The tasks that wait, and stay where they are, in order, and why. Also of a task that was not asked about,
         since no agent had room for it any more, `admission` says it first."""
-        reasons: dict[int, str | None] = {id(line.tasks[index]): None for index in line.placed}  # by identity
-        for index, (one, number) in enumerate(zip(line.tasks, line.class_of, strict=True)):
-            if id(one) not in reasons:
-                refused = line.refused.get(index)
-                if refused is None and admission is not None and one.status == TaskStatus.PENDING:
-                    refused = admission.refusal(one)
-                reasons[id(one)] = refused or words.no_room(number)
+        is_pending, is_assigned, now = TaskStatus.PENDING, TaskStatus.ASSIGNED, self.now
+        said: dict[int, str | None]  # by the identity of the task's record
+        said = dict(zip(map(id, line.tasks), map(words.no_room, line.class_of), strict=True))
+        said.update((id(line.tasks[index]), why) for index, why in line.refused.items())
+        said.update((id(line.tasks[index]), None) for index in line.placed)
+        if admission is not None:
+            asked = {*line.placed, *line.refused}
+            for index, one in enumerate(line.tasks):
+                if index not in asked and one.status == is_pending and (refused := admission.refusal(one)) is not None:
+                    said[id(one)] = refused
+        waiting = [
+            one for one in self.tasks if one.status == is_pending or (one.status == is_assigned and not one.leased)
+        ]
+        in_turn = [one for one in line.tasks if one.status == is_pending]
+        if len(in_turn) < len(waiting):  # not all of them are in the line
+            in_turn = in_order(waiting, self.ageing_ms)
         left = []
-        for one in in_order(pending, self.ageing_ms):
-            reason = reasons[id(one)] if id(one) in reasons else not_ready(one, now, self.agents.values())
-            if reason is not None:
-                left.append(Unplaced(one.session, one.id, reason))
+        for one in in_turn:
+            why = said[id(one)] if id(one) in said else not_ready(one, now, self.agents.values())
+            if why is not None:
+                left.append(Unplaced(one.session, one.id, why))
         return left
 
     def _parted(self, assigned: list[TaskNeed]) -> tuple[list[TaskNeed], list[TaskNeed], list[TaskNeed]]:
@@ -176,19 +182,6 @@ class _Numbers(dict[TaskClass, int]):
     def of(self, tasks: Iterable[TaskNeed]) -> list[int]:
         """The number of each task's class."""
         return list(map(self.__getitem__, map(attrgetter("team", "needs"), tasks)))
-
-
-def _ready(pending: Iterable[TaskNeed], now: str) -> list[TaskNeed]:
-    """Those that wait for nothing but an agent. Of the others `not_ready` says why, when that is asked."""
-    is_pending = TaskStatus.PENDING
-    return [
-        one
-        for one in pending
-        if one.status == is_pending
-        and not one.waits_for
-        and one.assignee is None
-        and (one.retry_at is None or one.retry_at <= now)
-    ]
 
 
 class _Line(NamedTuple):
@@ -256,7 +249,7 @@ class _Words:
 
     def _where(self, number: int, agent: AgentOffer, in_use: int) -> str:
         if number not in self._among:
-            able = self._crowds.able(*self._keys[number])
-            live, (kind, whose) = able.workers.live, who(*self._keys[number], able)
+            fits = self._matching.fits[number]
+            live, (kind, whose) = self._crowds.live(fits), who(*self._keys[number], self._crowds)
             self._among[number] = f"the only live {kind}{whose}" if live == 1 else f"one of {live} live {kind}s{whose}"
         return f"{self._among[number]} ({in_use} of {agent.slots} slots in use)"

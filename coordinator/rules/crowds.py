@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -91,54 +91,62 @@ class Able(NamedTuple):
 
 
 class Crowds:
-    """The crowds of all agents, numbered in the order of the first of each."""
+    """The crowds of all agents, numbered in the order of the first of each. What is asked for every plan is known as
+    bits, one for each crowd; the agents of a crowd are counted only when somebody asks why a task has no place."""
 
     def __init__(self, agents: Iterable[AgentOffer]) -> None:
         self.number: dict[TaskClass, int] = {}
-        self.all: list[Crowd] = []
+        self._agents: list[list[AgentOffer]] = []
+        self._pulling = 0  # the crowds where somebody who pulls is live
+        workers: list[int] = []
+        is_pushed, is_pulling = AgentKind.PUSH, AgentKind.PULL  # looked up once, not for every agent
         for agent in agents:
             key = (agent.team, agent.capabilities)
-            if key not in self.number:
-                self.number[key] = len(self.all)
-                self.all.append(Crowd(*key))
-            self.all[self.number[key]].count(agent)
-        # crowds as bits: those of a team, those with a capability
+            number = self.number.get(key)
+            if number is None:
+                number = self.number[key] = len(workers)
+                self._agents.append([])
+                workers.append(0)
+            self._agents[number].append(agent)
+            if agent.kind == is_pushed:
+                workers[number] += agent.live
+            elif agent.kind == is_pulling and agent.live:
+                self._pulling |= 1 << number
+        self._workers = _Sums(workers)
+        # the crowds of a team, and those with a capability
         self._of_team: dict[str | None, int] = {}
         self._able: dict[str, int] = {}
-        for number, crowd in enumerate(self.all):
-            self._of_team[crowd.team] = self._of_team.get(crowd.team, 0) | 1 << number
-            for capability in crowd.capabilities:
+        for (team, having), number in self.number.items():
+            self._of_team[team] = self._of_team.get(team, 0) | 1 << number
+            for capability in having:
                 self._able[capability] = self._able.get(capability, 0) | 1 << number
-        self._room: dict[int, tuple[int, int, int]] = {}
+        self._counted: dict[int, Crowd] = {}
 
     def fits(self, team: str | None, needs: frozenset[str]) -> int:
         """The crowds that could do such a task, live or not: a bit for each. A task without a team may go to any."""
-        found = (1 << len(self.all)) - 1 if team is None else self._of_team.get(team, 0)
+        found = (1 << len(self._agents)) - 1 if team is None else self._of_team.get(team, 0)
         for need in needs:
             found &= self._able.get(need, 0)
         return found
 
-    def room(self, fits: int) -> tuple[int, int, int]:
-        """Of the crowds with these bits: how many workers are live, their slots, and how many of these are in use."""
-        found = self._room.get(fits)
-        if found is None:
-            live = slots = used = 0
-            for number in members(fits):
-                workers = self.all[number].workers
-                live, slots, used = live + workers.live, slots + workers.slots, used + workers.used
-            found = self._room[fits] = (live, slots, used)
-        return found
+    def live(self, fits: int) -> int:
+        """How many workers of the crowds with these bits are live."""
+        return self._workers.of(fits)
 
     def somebody_pulls(self, team: str | None, needs: frozenset[str]) -> bool:
         """An agent lives that could take such a task itself, now or when it has a slot."""
-        return any(self.all[number].pulling.live for number in members(self.fits(team, parted(needs)[0])))
+        return bool(self.fits(team, parted(needs)[0]) & self._pulling)
+
+    def lacks_only_the_runner(self, team: str | None, needs: frozenset[str]) -> bool:
+        """A worker lives that has all it takes but where to run it."""
+        return self.live(self.fits(team, parted(needs)[0]) & ~self.fits(team, needs)) > 0
 
     def able(self, team: str | None, needs: frozenset[str]) -> Able:
         """Those who could do such a task, live or not. Who pulls does the work without a runner."""
         wishes, runners = parted(needs)
         found = Able(Standing(), Standing(), [], Standing())
         for number in members(self.fits(team, wishes)):
-            crowd = self.all[number]
+            crowd = self._crowd(number)
             (found.workers if runners <= crowd.capabilities else found.without_runner).add(crowd.workers)
             found.pulling.add(crowd.pulling)
             found.by_hand.extend(crowd.by_hand)
@@ -147,6 +155,31 @@ class Crowds:
     def is_empty(self, team: str | None) -> bool:
         """No agent of this team is registered; None: none at all."""
         return not self.fits(team, frozenset())
+
+    def _crowd(self, number: int) -> Crowd:
+        found = self._counted.get(number)
+        if found is None:
+            of_them = self._agents[number]
+            found = self._counted[number] = Crowd(of_them[0].team, of_them[0].capabilities)
+            for agent in of_them:
+                found.count(agent)
+        return found
+
+
+class _Sums:
+    """Sums of the numbers of crowds, without a look at each: of every power of two, the crowds whose number has it."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._having = [0] * max(numbers, default=0).bit_length()
+        crowd = 1
+        for number in numbers:
+            for power in members(number):
+                self._having[power] |= crowd
+            crowd <<= 1
+
+    def of(self, fits: int) -> int:
+        """The sum of those that have their bit."""
+        return sum([(fits & having).bit_count() << power for power, having in enumerate(self._having)])
 
 
 def parted(needs: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 
 from coordinator.models.states import AgentKind
 from coordinator.rules.crowds import TaskClass
@@ -22,8 +23,9 @@ class Hands:
         self._group_of: dict[str, int] = {}
         self._in_use: dict[str, int] = {}
         self._by_id: dict[str, AgentOffer] = {}
-        for agent in sorted(agents, key=lambda one: one.id):
-            if agent.kind == AgentKind.PUSH and agent.live:
+        is_pushed = AgentKind.PUSH  # looked up once, not for every agent
+        for agent in sorted(agents, key=attrgetter("id")):
+            if agent.kind == is_pushed and agent.live:
                 group = groups[agent.team, agent.capabilities]
                 self._agents[group].append(agent)
                 self._group_of[agent.id] = group
@@ -46,7 +48,7 @@ class Hands:
     def steps(self) -> list[list[float]]:
         """Of each group, the load fractions that its free slots lead to, lowest first."""
         return [
-            sorted((load + 1) / one.slots for one in group for load in range(self._in_use[one.id], one.slots))
+            sorted([load / one.slots for one in group for load in range(self._in_use[one.id] + 1, one.slots + 1)])
             for group in self._agents
         ]
 
@@ -99,7 +101,10 @@ class Hands:
         return self._in_use[agent.id] / agent.slots, task.ready_ms, task.session, task.id
 
     def _least_loaded(self, groups: list[int]) -> int:
-        return groups[0] if len(groups) == 1 else min(groups, key=lambda one: self._heaps[one][0][:2])
+        return groups[0] if len(groups) == 1 else min(groups, key=self._first_of)
+
+    def _first_of(self, group: int) -> tuple[float, str, AgentOffer]:
+        return self._heaps[group][0]
 
     def _entry(self, agent: AgentOffer) -> tuple[float, str, AgentOffer]:
         return (self._in_use[agent.id] + 1) / agent.slots, agent.id, agent

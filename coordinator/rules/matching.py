@@ -10,7 +10,7 @@ Network Flows, 9.7). Nodes are classes of equal tasks and groups of equal agents
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from itertools import count
 
@@ -50,7 +50,12 @@ class Matching:
         self._dead = [False] * len(steps)
         """Of each group, whether no chain leads from it to a free slot any more; `_alive` has a bit for each other."""
         self._groups: dict[int, list[int]] = {}
-        self._lowest: dict[int, list[tuple[float, int]]] = {}
+        self._by_step: dict[float, int] = {}
+        """The groups with a free slot by the step that it leads to, a bit for each; `_lowest_first` are these steps."""
+        for group, of_group in enumerate(steps):
+            if of_group:
+                self._by_step[of_group[0]] = self._by_step.get(of_group[0], 0) | 1 << group
+        self._lowest_first = sorted(self._by_step)
         # how much a chain costs at least from here to a free slot; no step costs less than it comes nearer
         self._of_class: dict[int, int] = {}
         self._of_group: dict[int, int] = {}
@@ -58,7 +63,7 @@ class Matching:
     def place(self, task_class: int) -> bool:
         """One more task of this class; False when no exchange makes room, and then for every later one too."""
         if not self.closed[task_class] and self.fits[task_class] & self._alive:
-            group = self._emptiest(task_class)
+            group = self.emptiest(self.fits[task_class])
             if group is not None:  # costs nothing, and no chain costs less than nothing
                 self._give(group, task_class)
                 return True
@@ -75,27 +80,42 @@ class Matching:
             found = self._groups[fits] = members(fits)
         return found
 
-    def is_free(self, group: int) -> bool:
-        """It has a free slot."""
-        return self.taken[group] < len(self.steps[group])
-
-    def _emptiest(self, task_class: int) -> int | None:
-        """The group with a free slot whose load is lowest after one more task; the first of equal ones. Loads only grow
-        while tasks are placed, so that an entry of the heap which is too low is put right when it comes up."""
-        heap = self._lowest.get(task_class)
-        if heap is None:
-            free = (group for group in members(self.fits[task_class] & self._alive) if self.is_free(group))
-            heap = self._lowest[task_class] = [(self.steps[group][self.taken[group]], group) for group in free]
-            heapq.heapify(heap)
-        while heap:
-            step, group = heap[0]
-            if not self.is_free(group):
-                heapq.heappop(heap)
-            elif self.steps[group][self.taken[group]] != step:
-                heapq.heapreplace(heap, (self.steps[group][self.taken[group]], group))
-            else:
-                return group
+    def emptiest(self, groups: int) -> int | None:
+        """Of these groups, a bit for each, that with a free slot whose load is lowest after one more task; the first of
+        equal ones. There are few different steps."""
+        for step in self._lowest_first:
+            found = groups & self._by_step[step]
+            if found:
+                return (found & -found).bit_length() - 1
         return None
+
+    def lowest(self) -> tuple[float, int]:
+        """The lowest step of all that are left, and the groups where it is the next, a bit for each; (0, 0) where no
+        slot is free."""
+        return (self._lowest_first[0], self._by_step[self._lowest_first[0]]) if self._lowest_first else (0.0, 0)
+
+    def height(self, group: int) -> float:
+        """The step that one task less in this group would take back; 0 where there is none."""
+        return self.steps[group][self.taken[group] - 1] if self.taken[group] else 0.0
+
+    def use(self, group: int, more: int = 1) -> None:
+        """One more slot of this group is taken, or one fewer."""
+        steps, taken = self.steps[group], self.taken[group]
+        self.taken[group] = taken + more
+        before = steps[taken] if taken < len(steps) else None
+        after = steps[taken + more] if taken + more < len(steps) else None
+        if before == after:
+            return
+        if before is not None:
+            self._by_step[before] ^= 1 << group
+            if not self._by_step[before]:
+                del self._by_step[before]
+                self._lowest_first.remove(before)
+        if after is not None:
+            if after not in self._by_step:
+                self._by_step[after] = 0
+                insort(self._lowest_first, after)
+            self._by_step[after] |= 1 << group
 
     def _exchange(self, start: int) -> bool:
         """Dijkstra from the class over full groups to a class with a free slot, by costs that the potentials have made
@@ -112,7 +132,7 @@ class Matching:
             if node < 0:
                 self._look_from_group(~node, cost, costs, heap, turn)
                 continue
-            group = self._emptiest(node) if node != start else None
+            group = self.emptiest(self.fits[node]) if node != start else None
             if group is not None:
                 self._raise(costs, cost)
                 self._shift(node, group, came_from)
@@ -159,7 +179,7 @@ class Matching:
 
     def _give(self, group: int, task_class: int) -> None:
         self.flow[group][task_class] = self.flow[group].get(task_class, 0) + 1
-        self.taken[group] += 1
+        self.use(group)
 
 
 LOOKS = 50_000
@@ -173,54 +193,51 @@ def level(matching: Matching) -> None:
     No chain is left that lowers a step: where the looks suffice, the steps taken are the lexicographically least that
     the placed tasks allow, the greatest first (for convex costs on flows no better neighbour means no better at all).
     """
-    looks = LOOKS
-    while looks > 0:
-        lowest = min(
-            (steps[taken] for steps, taken in zip(matching.steps, matching.taken, strict=True) if taken < len(steps)),
-            default=None,
-        )
-        if lowest is None:
+    looks, moved = LOOKS, True
+    while moved:
+        lowest, emptiest = matching.lowest()
+        if not emptiest:
             return
-        full = [group for group, taken in enumerate(matching.taken) if taken]
-        full = [group for group in full if matching.steps[group][matching.taken[group] - 1] > lowest]
-        full.sort(key=lambda group: (-matching.steps[group][matching.taken[group] - 1], group))
-        moved = False
+        heights = list(map(matching.height, range(len(matching.steps))))
+        full = [group for group, height in enumerate(heights) if height > lowest]
+        full.sort(key=lambda group: -heights[group])
+        busy = sum(1 << group for group, flow in enumerate(matching.flow) if flow != matching.homes[group])
+        moved, settled = False, 0  # a bit for each group from which nothing leads below the one that was looked from
         for group in full:
-            looks, lowered = _lower(matching, group, looks)
-            moved = moved or lowered
-            if looks <= 0:
-                return
-        if not moved:
-            return
+            if not settled >> group & 1:
+                used, reached = _lower(matching, group, settled, busy)
+                looks, moved, settled = looks - used, moved or not reached, settled | reached
+                if looks <= 0:
+                    return
 
 
-def _lower(matching: Matching, start: int, looks: int) -> tuple[int, bool]:
-    """Take the last task off this group if a chain from it ends in a lower step → (looks left, whether it did)."""
-    came_from: dict[int, tuple[int, int]] = {}  # group → (group before it, the class that goes from there to it)
-    queue = deque([start])
-    best, lowest = None, matching.steps[start][matching.taken[start] - 1]
-    passed: set[int] = set()
-    while queue:
-        group = queue.popleft()
-        for task_class, number in matching.flow[group].items():
-            if task_class in passed or number <= matching.homes[group].get(task_class, 0):
-                continue
-            passed.add(task_class)  # where it can go does not depend on where it is
-            looks -= len(matching.groups(task_class))
-            for other in matching.groups(task_class):
-                if other == start or other in came_from:
-                    continue
-                came_from[other] = (group, task_class)
-                queue.append(other)
-                if matching.is_free(other) and matching.steps[other][matching.taken[other]] < lowest:
-                    best, lowest = other, matching.steps[other][matching.taken[other]]
-    if best is None:
-        return looks, False
-    matching.taken[best] += 1
-    matching.taken[start] -= 1
+def _lower(matching: Matching, start: int, settled: int, busy: int) -> tuple[int, int]:
+    """Take the last task off this group if a chain from it ends in a lower step → (the looks that it took, 0); else
+    (these, the groups that were reached: those that follow are no fuller, so nothing below them can be reached there,
+    as in `settled`). From a group that is not `busy` no chain goes on."""
+    fits, flow, homes = matching.fits, matching.flow, matching.homes
+    hops: list[tuple[int, int, int]] = []  # from a group, by a class, to groups that were not reached before
+    queue, seen, looks, emptiest = [start], settled | 1 << start, 0, matching.lowest()[1]
+    for group in queue:  # it grows
+        home = homes[group]
+        looks += len(flow[group])
+        for task_class, number in flow[group].items():
+            found = fits[task_class] & ~seen
+            if found and number > home.get(task_class, 0):
+                seen |= found
+                hops.append((group, task_class, found))
+                queue += members(found & busy)
+        if seen & emptiest:
+            break
+    looks += len(queue)
+    best = matching.emptiest(seen & ~settled)
+    if best is None or matching.steps[best][matching.taken[best]] >= matching.height(start):
+        return looks, seen
+    matching.use(best)
+    matching.use(start, -1)
     while best != start:
-        before, task_class = came_from[best]
-        matching.flow[before][task_class] -= 1
-        matching.flow[best][task_class] = matching.flow[best].get(task_class, 0) + 1
+        before, task_class = next((group, by) for group, by, found in hops if found >> best & 1)
+        flow[before][task_class] -= 1
+        flow[best][task_class] = flow[best].get(task_class, 0) + 1
         best = before
-    return looks, True
+    return looks, 0

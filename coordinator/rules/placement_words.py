@@ -22,7 +22,7 @@ def no_place(team: str | None, needs: frozenset[str], crowds: Crowds) -> str:
     """
     able = crowds.able(team, needs)
     workers, pulling = able.workers, able.pulling
-    kind, whose = who(team, needs, able)
+    kind, whose = who(team, needs, crowds)
     if pulling.free and not workers.live:
         told = f"it is ready: {joined(sorted(pulling.free), 'or')} could take it with `coord task next`"
         return "; ".join([told, *_kept_away(able, those_lost=False)])
@@ -72,6 +72,8 @@ def _nobody(team: str | None, needs: frozenset[str], crowds: Crowds, able: Able)
 def not_ready(task: TaskNeed, now: str, agents: Iterable[AgentOffer] = ()) -> str | None:
     """Why this task is no candidate, whatever agents there are to be placed on; None for a candidate."""
     if task.waits_for:
+        if len(task.waits_for) == 1:  # most of them, where there are many
+            return f"waits for {task.waits_for[0]}"
         more = f" and {counted(len(task.waits_for) - 3, 'other')}" if len(task.waits_for) > 3 else ""
         return f"waits for {', '.join(task.waits_for[:3])}{more}"
     if task.retry_at is not None and task.retry_at > now:
@@ -130,12 +132,12 @@ def _hindered(task: TaskNeed, agent: AgentOffer) -> str | None:
     return None
 
 
-def who(team: str | None, needs: frozenset[str], able: Able) -> tuple[str, str]:
+def who(team: str | None, needs: frozenset[str], crowds: Crowds) -> tuple[str, str]:
     """What the workers that could do it are called, so that no other live agent is meant: (`agent`, ` of team qa with
     capability browser`). Where they run it is said only where another that lacks just this is live."""
     wishes, runners = parted(needs)
-    told = map(runner_words, sorted(runners)) if able.without_runner.live else ()
-    return "worker" if able.pulling.live else "agent", _with(team, wishes, *told)
+    told = map(runner_words, sorted(runners)) if runners and crowds.lacks_only_the_runner(team, needs) else ()
+    return "worker" if crowds.somebody_pulls(team, needs) else "agent", _with(team, wishes, *told)
 
 
 def _with(team: str | None, wishes: frozenset[str], *more: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
 
+_LIVE = (AgentStatus.AVAILABLE, AgentStatus.BUSY)
+
 
 @dataclass(frozen=True, slots=True)
 class TaskNeed:
@@ -58,7 +60,7 @@ class AgentOffer:
     @property
     def live(self) -> bool:
         """Neither draining nor lost nor kept from work."""
-        return self.status in (AgentStatus.AVAILABLE, AgentStatus.BUSY) and not self.broken
+        return self.status in _LIVE and not self.broken
 
 
 class Placement(NamedTuple):
