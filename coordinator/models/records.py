@@ -50,7 +50,10 @@ def _rule(check: Callable[[Any], object]) -> AfterValidator:
 
 
 def _thing(text: str) -> None:
-    ids.thing_id(text, "thing")
+    try:
+        ids.thing_id(text, "id")
+    except CoordError as error:
+        raise InvalidData(f"{error.message}; {error.hint}") from None
 
 
 def _agent(text: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from coordinator.models import ids
 from coordinator.models.errors import InvalidData
 from coordinator.models.ids import shown
+from coordinator.models.jsontext import dumps
 from coordinator.rules import globs
 from coordinator.rules.limits import LIMITS, NAMES, TEAMS, Limits
 
@@ -23,13 +24,17 @@ MAX_KINDS = 100
 """Resources of one task."""
 
 
-def check(resources: Mapping[str, Any]) -> None:
+def check(resources: Any) -> None:
     """The resources of a task as somebody gives them. InvalidData for a name, or an amount, that can be none."""
+    if not isinstance(resources, Mapping):
+        raise InvalidData("the resources of a task are an object", hint="write {gpu: 1}, or {'files:src/**': 1}")
     if len(resources) > MAX_KINDS:
         raise InvalidData(f"a task names at most {MAX_KINDS} resources", hint="claim a folder: files:src/**")
     for name, amount in resources.items():
         if not is_path(name):
             ids.thing_id(name, "resource")
+            if type(amount) is not int or amount < 1:
+                raise InvalidData(f"{dumps(amount)[:60]} is no amount of {name}", hint="a whole number from 1")
             continue
         globs.parse(name.removeprefix(globs.PREFIX))
         if amount != 1:

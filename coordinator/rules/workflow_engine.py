@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from coordinator.models.shapes import Record
 from coordinator.models.states import TaskStatus
+from coordinator.rules import failure_words
 from coordinator.rules.workflow_run import PhaseStatus, RunStatus, new_state, phase_of, running, task_ids
 
 
@@ -106,13 +107,15 @@ def _of_tasks(phase: Record, state: Record, tasks: Tasks) -> Step | None:
     if any(not settled(tasks.get(task_id)) for task_id in ids):
         return _WAIT
     bad = tuple(task_id for task_id in ids if task_id not in done and not _is_blocked(tasks.get(task_id)))
-    if phase["gate"]["tasks"] == "any" and ids:
-        return Step(Verb.FAIL, reason="tasks_failed", message="none of its tasks completed", tasks=bad)
+    if phase["gate"]["tasks"] == "any":
+        first = next((task_id for task_id in bad if _cause(tasks.get(task_id))), "")
+        more = f", first {first}{_cause(tasks[first])}" if first else "" if ids else ": it has none"
+        return Step(Verb.FAIL, reason="tasks_failed", message=f"none of its tasks completed{more}", tasks=bad)
     if len(done) == len(ids):
         return None
     first = bad[0] if bad else ids[0]
-    more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-    message = f"{first} {_status(tasks.get(first)) or 'is gone'}{more}"
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    message = f"{first} {_status(tasks.get(first)) or 'is gone'}{more}{_cause(tasks.get(first))}"
     return Step(Verb.FAIL, reason="tasks_failed", message=message, tasks=bad)
 
 
@@ -121,7 +124,14 @@ def _of_gate(task: Record | None, task_id: str) -> Step | None:
         return _WAIT
     if _status(task) == TaskStatus.COMPLETED:
         return None
-    return Step(Verb.FAIL, reason="gate_failed", message=f"its gate {task_id} did not pass", tasks=(task_id,))
+    message = f"its gate {task_id} did not pass{_cause(task)}"
+    return Step(Verb.FAIL, reason="gate_failed", message=message, tasks=(task_id,))
+
+
+def _cause(task: Record | None) -> str:
+    """`: why a task failed`, where that is known."""
+    words = failure_words.said(task["error"]) if task is not None else None
+    return f": {words}" if words else ""
 
 
 def settled(task: Record | None) -> bool:
@@ -200,10 +210,11 @@ def begin_again(run: Record) -> None:
 
 
 def _at_the_end(run: Record, tasks: Tasks, failing: bool) -> Step | None:
-    """Nothing begins any more. Where it fails, what only waits for somebody's word is given up, not waited for."""
+    """Nothing begins any more. Where it fails, what only waits for somebody's word is given up, not waited for: but for
+    handlers, which were begun because it fails."""
     still = running(run)
     if failing:
-        for name in still:
+        for name in (one for one in still if not phase_of(run, one)["handler"]):
             if all(settled(tasks.get(task_id)) for task_id in task_ids(run["phases"][name])):
                 return Step(Verb.GIVE_UP, name)
     if still:

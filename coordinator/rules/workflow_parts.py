@@ -14,6 +14,7 @@ from coordinator.models.errors import CoordError, InvalidData
 from coordinator.models.ids import shown
 from coordinator.models.jsontext import Json, equal
 from coordinator.models.shapes import Record, as_given, new_task, validate_task
+from coordinator.rules import things
 from coordinator.rules.workflow_problems import Problems
 from coordinator.rules.workflow_templates import is_reference, references
 from coordinator.rules.yaml_lines import Path
@@ -63,11 +64,13 @@ def _check_spec(spec: Record, path: Path, whose: str, problems: Problems) -> Non
     command = spec.get("command")
     if isinstance(command, list):  # numbers in a command line are words too
         spec["command"] = [str(word) if type(word) in (int, float) else word for word in command]
-    plain = {field: value for field, value in spec.items() if not _has_references(value)}
     made: Record = {}
-    for field, value in plain.items():
+    for field, value in spec.items():
         try:
-            made |= stored({field: value})
+            if field == "resources" and isinstance(value, dict):
+                value = _checked_resources(value, (*path, field), whose, problems)
+            if not _has_references(value):
+                made |= stored({field: value})
         except CoordError as error:
             problems.add((*path, field), f"{whose}: {error.message}", error.hint)
     try:
@@ -77,6 +80,20 @@ def _check_spec(spec: Record, path: Path, whose: str, problems: Problems) -> Non
             field = str(problem["path"]).partition(".")[0].partition("[")[0]
             field = next((mine for mine, theirs in OTHER_NAMES.items() if theirs == field), field)
             problems.add((*path, field), f"{whose}: {field} {problem['what']}".replace(":  ", ": "))
+
+
+def _checked_resources(given: Record, path: Path, whose: str, problems: Problems) -> Record:
+    """Those that are right as they stand; each that is wrong is a problem of its own line."""
+    right: Record = {}
+    for name, amount in given.items():
+        if _has_references(name) or _has_references(amount):
+            continue
+        try:
+            things.check({name: amount})
+            right[name] = amount
+        except CoordError as error:
+            problems.add((*path, name), f"{whose}: {error.message}", error.hint)
+    return right
 
 
 def stored(spec: Record) -> Record:
@@ -121,7 +138,8 @@ def _matrix(given: Json, path: Path, whose: str, problems: Problems) -> Json:
         return None
     if not _has_references(given):
         try:
-            combinations(given)
+            if not combinations(given):
+                problems.add(path, f"{whose}: the matrix has no combination, so it makes no task", "write [a, b]")
         except InvalidData as error:
             problems.add(path, f"{whose}: {error.message}", error.hint)
     return given

@@ -112,11 +112,15 @@ class _Scope:
             return None if item else ("only a task with a matrix has an item", None)
         if root == "params":
             known = self.definition["params"]
+            if second is None:
+                return "it should go on with a parameter", f"known are {', '.join(known)}" if known else "there is none"
             return None if second in known else (f"there is no parameter {second}", near(str(second), known))
         if root == "tasks":
             return self._wrong_task(reference)
         if root == "phases":
             names = [phase["name"] for phase in self.definition["phases"]]
+            if second is None:
+                return "it should go on with a phase and .status", None
             if second not in names:
                 return f"there is no phase {second}", near(str(second), names)
             return self._not_over(str(second)) or _one_of(reference[2:], OF_PHASE)
@@ -125,10 +129,13 @@ class _Scope:
             fixed["failure"] = OF_FAILURE
         if root in fixed:
             return _one_of(reference[1:], fixed[root])
-        return "nothing is called so here", near(str(root), ("params", "tasks", "phases", "item", *fixed))
+        hint = near(str(root), ("params", "tasks", "phases", "item", *fixed))
+        return "nothing is called so here", hint or "for the text itself write $${"
 
     def _wrong_task(self, reference: Reference) -> tuple[str, str | None] | None:
         name = str(reference[1]) if len(reference) > 1 else ""
+        if not name:
+            return "it should go on with a task", None
         if name not in self.home:
             return f"there is no task {name}", near(name, self.home)
         if self.phase is not None and self.home[name] == self.phase["name"]:
@@ -140,6 +147,8 @@ class _Scope:
         if phase in self.over:
             return None
         here = self.phase["name"] if self.phase else ""
+        if phase == here:
+            return "that is this phase itself, which is not over by then", None
         return f"phase {phase} is not over by then", f"let phase {here} need {phase}"
 
 
@@ -155,6 +164,7 @@ def _texts(value: Json, path: Path) -> Iterator[tuple[Path, str]]:
         yield path, value
     elif isinstance(value, dict):
         for name, part in value.items():
+            yield (*path, name), name
             yield from _texts(part, (*path, name))
     elif isinstance(value, list):
         for number, part in enumerate(value):

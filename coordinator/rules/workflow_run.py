@@ -138,6 +138,11 @@ def _approvals_of(run: Record, now_us: int) -> list[Any]:
     return found
 
 
+def approvers(asked: Record) -> str:
+    """Whom a gate asks for approval, in words."""
+    return " or ".join([*asked["by"], *([f"team {asked['team']}"] if asked["team"] else [])])
+
+
 def phase_of(run: Record, name: str) -> Record:
     """A phase as the definition has it."""
     return next(phase for phase in run["definition"]["phases"] if phase["name"] == name)

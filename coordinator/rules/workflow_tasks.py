@@ -29,6 +29,8 @@ from coordinator.rules.workflow_templates import (
 MAX_TASKS = 200
 """Tasks that one phase may become: they are submitted in one commit."""
 MAX_TASKS_OF_RUN = 2_000
+MAX_TITLE = 500
+"""Of a title into which references brought more, the beginning counts: it fails nothing."""
 MAX_OUTPUTS_BYTES = 256 * 1024
 MAX_PARAMS_BYTES = 64 * 1024
 GATE = "gate"
@@ -117,10 +119,19 @@ def _task_value(run: Record, results: Tasks, rest: Reference) -> Json:
     of_all: dict[str, Json] = {field: [value[field] for value in values] for field in ("result", "status", "id")}
     if task["matrix"] is None:
         of_all = values[0] if values else dict.fromkeys(of_all)
-    complete = state["status"] == workflow_run.PhaseStatus.COMPLETED and of_all["status"] == TaskStatus.COMPLETED
-    if task["matrix"] is None and not complete:
+    is_over = state["status"] == workflow_run.PhaseStatus.COMPLETED
+    if task["matrix"] is None and not (is_over and of_all["status"] == TaskStatus.COMPLETED):
         return of_all.get(str(rest[1])) if len(rest) == 2 else None
+    if task["matrix"] is not None and len(rest) > 2 and not (is_over and _has_ended_well(of_all["status"], rest[2])):
+        return None
     return follow(of_all, rest[1:], f"tasks.{name}")
+
+
+def _has_ended_well(statuses: Json, number: str | int) -> bool:
+    """Of a matrix: whether its task of this number completed; a number that is none of its is told by `follow`."""
+    assert isinstance(statuses, list)
+    is_one = isinstance(number, int) and -len(statuses) <= number < len(statuses)
+    return not is_one or statuses[int(number)] == TaskStatus.COMPLETED
 
 
 def _shown(task: Record | None, known: str) -> Record:
@@ -254,6 +265,8 @@ def _filled_in(field: str, value: Json, look: Look) -> Json:
     made = render(value, look)
     if field in workflow_parts.LISTS and isinstance(made, str):
         return [made]
+    if field == "title" and made is not None and made != value:
+        return as_text(made)[:MAX_TITLE]
     return as_text(made) if field in _TEXTS and made is not None else made
 
 

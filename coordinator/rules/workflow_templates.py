@@ -38,8 +38,12 @@ def references(value: Json) -> Iterator[Reference]:
         for found in _MARK.finditer(value):
             if found[0] != "$${":
                 yield _reference(found, value)
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            yield from references(name)
+            yield from references(part)
+    elif isinstance(value, list):
+        for part in value:
             yield from references(part)
 
 
@@ -56,8 +60,19 @@ def render(value: Json, look: Look) -> Json:
             return look(parse(value[2:-1]))
         return _MARK.sub(lambda found: _piece(found, value, look), value)
     if isinstance(value, dict):
-        return {name: render(part, look) for name, part in value.items()}
+        return _object(value, look)
     return [render(part, look) for part in value] if isinstance(value, list) else value
+
+
+def _object(value: dict[str, Json], look: Look) -> Json:
+    """An object, with the references in its names too: they are texts. InvalidData where two become the same."""
+    made: dict[str, Json] = {}
+    for name, part in value.items():
+        filled = as_text(render(name, look)) if "${" in name else name
+        if filled in made:
+            raise InvalidData(f"the name {shown(filled)} would stand twice in one object", hint="give each its own")
+        made[filled] = render(part, look)
+    return made
 
 
 def render_words(words: Json, look: Look) -> list[str]:
@@ -81,6 +96,8 @@ def follow(value: Json, steps: Reference, what: str) -> Json:
         if not inside:
             before = written((what, *steps[:number]))
             there = f"it has {', '.join(sorted(value)[:8])}" if isinstance(value, dict) and value else None
+            if value is None:
+                there = f"{before} is null" + ("; a command's result is its last line of JSON" * (number > 0))
             raise InvalidData(f"${{{written((what, *steps))}}}: {before} has no {shown(str(step))}", hint=there)
         value = value[step]
     return value

@@ -19,6 +19,8 @@ _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,30})\Z")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]{1,3})?\Z")
 _CORE = "tag:yaml.org,2002:"
 _PLAIN = {f"{_CORE}{word}" for word in ("str", "int", "float", "bool", "null", "timestamp", "value", "merge")}
+_UNFIT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What YAML takes nowhere: control characters, and halves of characters."""
 _NULL = ("", "~", "null", "Null", "NULL")
 _QUOTES = ("'", '"', "|", ">")
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
@@ -51,7 +53,7 @@ def read(text: str, *, name: str, max_bytes: int = MAX_BYTES) -> Document:
         refuse_depth_and_aliases(text, name)
         root = yaml.compose(text, Loader=_loader())
     except (yaml.YAMLError, ValueError) as error:
-        raise broken(name, error) from None
+        raise broken(name, error, text) from None
     document = Document(name)
     if root is not None:
         document.value = _value(document, root, (), 1)
@@ -75,12 +77,39 @@ def refuse_depth_and_aliases(text: str, name: str) -> None:
             raise TooLarge(f"{name} is nested deeply, {at}", hint="flatten it")
 
 
-def broken(name: str, error: Exception) -> InvalidData:
+def broken(name: str, error: Exception, text: str) -> InvalidData:
     """The error for a text that is no YAML, with the place where it stops being it."""
     mark = getattr(error, "problem_mark", None)
-    where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
     problem = " ".join((getattr(error, "problem", None) or str(error)).split())
-    return InvalidData(f"{name} is not YAML: {problem}{where}", hint="check the indentation and the quotes")
+    if mark is None:
+        return _unfit(name, problem, text)
+    begun, where = getattr(error, "context_mark", None), f"at line {mark.line + 1}, column {mark.column + 1}"
+    if problem == "but found another document":
+        hint = "keep one in a file, without --- lines"
+        return InvalidData(f"{name} is not YAML: a second document begins {where}", hint=hint)
+    if begun and begun.line < mark.line:
+        where += f", {getattr(error, 'context', None)} of line {begun.line + 1}"
+    hint = _hint("".join(text.splitlines()[mark.line : mark.line + 1]))
+    return InvalidData(f"{name} is not YAML: {problem} {where}", hint=hint)
+
+
+def _hint(line: str) -> str:
+    """What is mostly at fault in such a line."""
+    if "\t" in line.partition("#")[0]:
+        return "indent with spaces: a tab is none"
+    if "${" in line:
+        return "put a value with ${...} into quotes; within { } and [ ] it needs them"
+    return "check the indentation and the quotes"
+
+
+def _unfit(name: str, problem: str, text: str) -> InvalidData:
+    found = _UNFIT.search(text)
+    if found is None:
+        return InvalidData(f"{name} is not YAML: {problem}", hint="check the indentation and the quotes")
+    before = text[: found.start()]
+    where = f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
+    what = f"{name} is not YAML: the character U+{ord(found[0]):04X} may not stand in it, at {where}"
+    return InvalidData(what, hint="take it out")
 
 
 def _loader() -> Any:

@@ -41,7 +41,7 @@ def _yaml(text: str, name: str) -> list[Any]:
         yaml_lines.refuse_depth_and_aliases(text, name)
         found = yaml.load(text, Loader=_loader())  # noqa: S506 - a safe one
     except (yaml.YAMLError, ValueError) as error:
-        raise yaml_lines.broken(name, error) from None
+        raise yaml_lines.broken(name, error, text) from None
     if isinstance(found, dict) and "tasks" in found:
         extra = sorted(str(key) for key in found.keys() - {"tasks"})
         if extra:

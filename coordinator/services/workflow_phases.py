@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from coordinator.models.clock import instant_ms
-from coordinator.models.errors import CoordError
+from coordinator.models.errors import CoordError, TooLarge
 from coordinator.models.shapes import Record
 from coordinator.rules import workflow_engine, workflow_run, workflow_tasks
 from coordinator.rules.path_text import render
@@ -20,8 +20,11 @@ from coordinator.store.documents import WORKFLOWS
 from coordinator.store.reads import SetMembers
 
 
-def hint_of(error: CoordError) -> str:
-    return f" ({error.hint})" if error.hint else ""
+def in_words(error: CoordError) -> str:
+    """Why a step could not be made, for whoever wrote the workflow."""
+    if isinstance(error, TooLarge):
+        return f"its tasks together: {error.message} (what is named in `after` comes on stdin, and counts only there)"
+    return f"{error.message} ({error.hint})" if error.hint else error.message
 
 
 def session_of(change: SessionChange) -> Record:
@@ -125,7 +128,7 @@ def _ask(change: SessionChange, run: Record, step: Step) -> None:
     """Somebody is needed: said once, to the team or to everybody."""
     who = workflow_run.phase_of(run, step.phase)["gate"]["approval"]
     run["phases"][step.phase]["gate"]["asked_at"] = change.tx.now
-    names = " or ".join([*who["by"], *([f"team {who['team']}"] if who["team"] else [])])
+    names = workflow_run.approvers(who)
     data = {
         "reason": "approval_needed",
         "message": f"phase {step.phase} of workflow {run['id']} waits for the approval of {names}",

@@ -68,6 +68,13 @@ def advance(store: Store, session_id: str, run_id: str) -> int:
             if attempt.step is None or isinstance(error, Damaged) or refused is not None:
                 raise
             refused = attempt.step, error
+        except CoordError:
+            raise
+        except Exception as defect:  # every command of the project sweeps: what is in a result must end none of them
+            told = Damaged(f"a defect of coord: {type(defect).__name__}: {defect}"[:500], hint="please report it")
+            if attempt.step is None or refused is not None:
+                raise told from defect
+            refused = attempt.step, told
     return MAX_STEPS
 
 
@@ -125,8 +132,7 @@ class _Attempt:
 
     def _make(self, change: SessionChange, run: Record, step: Step) -> None:
         if self.refused is not None and self.refused[0][:2] == step[:2] and step.verb != Verb.COMPLETE:
-            error = self.refused[1]
-            failed = Step(Verb.FAIL, step.phase, "refused", f"{error.message}{workflow_phases.hint_of(error)}")
+            failed = Step(Verb.FAIL, step.phase, "refused", workflow_phases.in_words(self.refused[1]))
             if step.verb != Verb.END:
                 workflow_phases.fail(change, run, failed)
                 return

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from coordinator.models import ids
+from coordinator.models.clock import instant_ms
 from coordinator.models.errors import Damaged, NotFound
 from coordinator.models.shapes import Record
 from coordinator.rules import workflow_run
@@ -90,7 +91,10 @@ def _phase(run: Record, name: str, tasks: Mapping[str, Any]) -> Record:
     ]
     waits = [f"task {one['id']}" for one in listed if one["status"] not in ("completed", "failed", "cancelled")]
     if gate["approval"] and not state["gate"]["approval"]:
-        waits.append(f"approval of {' or '.join([*gate['approval']['by'], *filter(None, [gate['approval']['team']])])}")
+        waits.append(f"approval of {workflow_run.approvers(gate['approval'])}")
     if gate["event"] and not state["gate"]["event"]:
         waits.append(f"event {gate['event']}")
-    return {**state, "tasks": listed, "waits_for": waits if state["status"] == PhaseStatus.RUNNING else []}
+    limit_ms = state["deadline_ms"]
+    shown = {name: value for name, value in state.items() if name != "deadline_ms"}
+    shown["deadline_at"] = None if limit_ms is None else instant_ms(int(limit_ms))
+    return {**shown, "tasks": listed, "waits_for": waits if state["status"] == PhaseStatus.RUNNING else []}

@@ -102,9 +102,8 @@ def decide(
         found = copy.deepcopy(workflow_records.load(change, run_id))
         asked = _asked(found, phase)
         if name not in asked["by"] and name not in members:
-            named = [*asked["by"], *([f"team {asked['team']}"] if asked["team"] else [])]
-            what = f"{name} may not decide on phase {phase}"
-            raise Refused(what, hint=f"it asks for {' or '.join(named)}", by=asked["by"], team=asked["team"])
+            what, hint = f"{name} may not decide on phase {phase}", f"it asks for {workflow_run.approvers(asked)}"
+            raise Refused(what, hint=hint, by=asked["by"], team=asked["team"])
         gate, verdict = found["phases"][phase]["gate"], "approved" if approved else "rejected"
         before = gate["approval"]
         if before is not None and (before["by"], before["verdict"]) == (name, verdict):

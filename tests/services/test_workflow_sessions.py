@@ -141,7 +141,8 @@ def test_a_run_that_would_stand_still_is_named_and_gone_on_with(real_store: Stor
     commands.delete(f"{keys.prefix}doc:_:nodes:.awaited")
     for what in ("has a time limit that nobody would notice", "waits for the event go:on, and would not be told of it"):
         assert [one["what"] for one in validate(real_store, it.session)["errors"]] == [what]
-        commands.zadd(keys.deadlines, {"workflow/s1/w": it.show()["phases"]["b"]["deadline_ms"]})
+        deadline_ms = workflow_view.read(real_store, it.session, "w")["phases"]["b"]["deadline_ms"]
+        commands.zadd(keys.deadlines, {"workflow/s1/w": deadline_ms})
     commands.zrem(keys.deadlines, "workflow/s1/w")
     mended = validate(real_store, it.session, fix=True, request=Request())
     assert (mended["valid"], mended["fixed"]) == (True, [{"path": "workflows.w", "what": "is gone on with again"}])

@@ -73,7 +73,12 @@ def test_a_task_that_fails_fails_its_phase_and_resuming_does_only_that_again(sto
     it.do("a:x", n=1)
     it.fail("a:y")
     shown = it.show()
-    assert shown["failure"] == {"phase": "a", "reason": "tasks_failed", "message": "w:a:y failed", "tasks": ["w:a:y"]}
+    assert shown["failure"] == {
+        "phase": "a",
+        "reason": "tasks_failed",
+        "message": "w:a:y failed: broken",
+        "tasks": ["w:a:y"],
+    }
     assert (shown["status"], it.said("failed")) == ("failed", [("failed", "a")])
     it.resume()
     assert it.statuses() == {"a": "running", "b": "pending"}
@@ -127,7 +132,7 @@ def test_a_handler_runs_when_its_phase_failed_and_the_workflow_failed_then(real_
     it = flow(real_store, project, text)
     it.do("a:x")
     it.fail("a:y")
-    assert (it.status, it.crew.show("w:h:t")["title"]) == ("running", "After w:a:y failed")
+    assert (it.status, it.crew.show("w:h:t")["title"]) == ("running", "After w:a:y failed: broken")
     it.do("h:t")
     assert (it.status, it.statuses()) == ("failed", {"a": "failed", "h": "completed"})
 

@@ -122,6 +122,14 @@ WRONG = [
     ([titled("${tasks.t")], "5: task u: a ${ has no end"),
     ([titled("${1+1}")], "5: task u: ${1+1} is no reference"),
     (["  - {name: b, tasks: [{name: u, matrix: {n: no}}]}"], "5: task u: n of the matrix should be a list"),
+    ([titled("${params}")], "5: task u: ${params}: it should go on with a parameter"),
+    ([B + "{name: u, data: {'${nope}': 1}}]}"], "5: task u: ${nope}: nothing is called so here"),
+    ([B + "{name: u, matrix: []}]}"], "5: task u: the matrix has no combination"),
+    ([B + "{name: u, team: a b}]}"], "5: task u: team 'a b' is not a valid id; allowed: letters"),
+    (
+        ["  - name: b", "    tasks:", "      - name: u", "        resources:", "          files:/x: 1"],
+        "9: task u: the path pattern '/x' should be relative",
+    ),
     (["outputs: {v: '${tasks.zz.result}'}"], "5: output v: ${tasks.zz.result}: there is no task zz"),
     (["params: {n: {type: strng}}"], "5: parameter n: 'strng' is no type"),
     (["params: {n: {type: string, default: 1.10}}"], "5: parameter n: its default is no string"),
@@ -160,6 +168,23 @@ def test_every_wrong_field_of_a_task_is_said_with_the_line_of_that_field() -> No
 def test_what_is_no_workflow_is_an_error_and_no_crash(text: str) -> None:
     with pytest.raises(InvalidData):
         workflow_files.parse(text, name="w.yaml")
+
+
+BROKEN = {
+    "a: b\nc: 'd\ne": "unexpected end of stream at line 3, column 2, while scanning a quoted scalar of line 2",
+    "a:\n\tb: c\n": "cannot start any token at line 2, column 1; indent with spaces: a tab is none",
+    "a: [{b: ${c}}]": "at line 1, column 10; put a value with ${...} into quotes",
+    "a: ü\nb: \x07": "the character U+0007 may not stand in it, at line 2, column 4",
+    "a: \ud800": "the character U+D800 may not stand in it, at line 1, column 4",
+    "a: b\n---\nc: d": "a second document begins at line 2, column 1",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_what_is_no_yaml_is_said_with_its_line(text: str) -> None:
+    with pytest.raises(InvalidData) as caught:
+        yaml_lines.read(text, name="w.yaml")
+    assert BROKEN[text] in f"{caught.value.message}; {caught.value.hint}"
 
 
 def test_a_huge_file_is_not_looked_into() -> None:
