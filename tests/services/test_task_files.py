@@ -68,7 +68,7 @@ def test_a_line_separator_inside_a_text_ends_no_line() -> None:
         ("- title: a\n  data: !!binary aGk=\n", "bytes"),
         ("- title: a\n  data: {1: x}\n", "not a string"),
         ("- title: a\n  points: " + "9" * 5_000, "4300"),
-        ("--- [{title: a}]\n--- [{title: b}]\n", "another document"),
+        ("--- [{title: a}]\n--- [{title: b}]\n", "second document"),
         ("- title: a\x00b\n", "not YAML"),
         ("", "no list of tasks"),
         ("[]", "no tasks"),
