@@ -23,14 +23,21 @@ def why_short(thing: str, amount: int, stock: Stock, kept: Kept, *, now_ms: int,
     wanted = thing if amount == 1 else f"{amount} of {thing}"
     if used + amount > capacity:
         return f"it waits for {wanted}: {used} of {capacity} in use"
-    return f"it waits for {wanted}: {capacity - used} of {capacity} free, kept for {who(kept.whose[thing])}"
+    return f"it waits for {wanted}: {capacity - used} of {capacity} free, {_kept(thing, kept)}"
+
+
+def _kept(thing: str, kept: Kept) -> str:
+    """For whom, and till when, where that one could have had it and lacked an agent."""
+    for_whom, until_ms = f"kept for {who(kept.whose[thing])}", kept.until_ms.get(thing)
+    if until_ms is None:
+        return for_whom
+    return f"{for_whom}, which lacked an agent, till {instant_ms(until_ms)}; then it is the turn of others"
 
 
 def _taken(path: str, stock: Stock, kept: Kept) -> str:
     taken = next(iter(stock.in_the_way(path)), None)
     if taken is None:
-        first = next(kept.whose[one] for one in kept.paths_in_the_way(path))
-        return f"it waits for {path}: that is kept for {who(first)}"
+        return f"it waits for {path}: that is {_kept(next(iter(kept.paths_in_the_way(path))), kept)}"
     return f"it waits for {path}: {'that' if taken == path else taken} is in use"
 
 

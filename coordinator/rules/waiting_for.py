@@ -55,7 +55,7 @@ def of(said: Mapping[str, Any]) -> Waiter | None:
         made = Waiter(**{**said, "rank": tuple(said["rank"]), "lacks": tuple(said["lacks"])})
         numbers = [made.since_ms, made.until_ms, made.had_ms or 0, *made.wants.values()]
         are_numbers = all(type(one) is int and one >= 0 for one in numbers)
-        are_names = all(type(one) is str for one in (made.member, *made.wants, *made.lacks))
+        are_names = all(type(one) is str for one in (made.member, *made.wants, *made.lacks, made.owner or ""))
         return made if are_numbers and are_names and tuple(map(type, made.rank)) == (int, int, str, str) else None
     except (TypeError, KeyError, AttributeError):
         return None
@@ -94,14 +94,18 @@ class Kept:
     def __init__(self) -> None:
         self.amounts: dict[str, int] = {}
         self.whose: dict[str, str] = {}
+        self.until_ms: dict[str, int] = {}
+        """When others are offered what is kept for one that lacks nothing but an agent."""
         self.complete: list[Waiter] = []
         """Those for whom all was there at this moment, for the first time."""
 
-    def add(self, waiter: Waiter) -> None:
+    def add(self, waiter: Waiter, until_ms: int | None = None) -> None:
         for thing, amount in waiter.wants.items():
             if things.is_limit(thing):
                 continue
             self.amounts[thing] = self.amounts.get(thing, 0) + amount
+            if thing not in self.whose and until_ms is not None:
+                self.until_ms[thing] = until_ms
             self.whose.setdefault(thing, waiter.member)
 
     def paths_in_the_way(self, path: str) -> Iterable[str]:
@@ -125,12 +129,24 @@ def kept_before(line: Iterable[Waiter], rank: Rank, member: str, stock: Stock, n
             continue
         if not lacks and waiter.had_ms is None:
             kept.complete.append(waiter)
-        if waiter.had_ms is None or has_turn(now_ms - waiter.had_ms, now_ms):
+        if waiter.had_ms is None:
             kept.add(waiter)
+        elif has_turn(now_ms - waiter.had_ms, now_ms):
+            kept.add(waiter, turn_ends_ms(now_ms - waiter.had_ms, now_ms))
     return kept
 
 
 def has_turn(waited_ms: int, now_ms: int) -> bool:
     """Whether one who lacks nothing but an agent, for so long, keeps back others at this moment."""
-    length_ms = TURN_MS << max(0, (waited_ms // TURN_MS).bit_length() - 3)
-    return now_ms // length_ms % 2 == 0
+    return now_ms // _turn_ms(waited_ms) % 2 == 0
+
+
+def turn_ends_ms(waited_ms: int, now_ms: int) -> int:
+    """When the turn of this moment is over."""
+    length_ms = _turn_ms(waited_ms)
+    return (now_ms // length_ms + 1) * length_ms
+
+
+def _turn_ms(waited_ms: int) -> int:
+    """A clock that went back makes nobody's turn longer."""
+    return TURN_MS << max(0, (max(0, waited_ms) // TURN_MS).bit_length() - 3)

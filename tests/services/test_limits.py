@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coordinator.models.errors import InvalidData
+from coordinator.rules import things
 from coordinator.services import (
     claims,
     sessions,
@@ -63,6 +64,25 @@ def test_starts_are_counted_by_the_minute(crew: Crew) -> None:
     if started[2] is None:
         assert "the project may start 2 tasks a minute, and has; more at " in why(crew, "c")
         assert any(member.startswith("limit/.starts") for member in client_of(crew).zrange(keys.deadlines, 0, -1))
+
+
+@pytest.mark.parametrize("later", [-1, 1], ids=["a minute ended", "the clock went back"])
+def test_a_start_is_decided_in_the_minute_of_its_commit(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch, later: int
+) -> None:
+    """Else those of a minute that is over, whose count is gone, would come on top of the limit."""
+    limit(crew, "starts_per_minute", 2)
+    crew.submit("a", "b")
+    really, looks = things.counter, list[int]()
+
+    def counter(thing: str, now_ms: int) -> str:
+        looks.append(now_ms)
+        return really(thing, now_ms + later * things.MINUTE_MS * (looks[0] == now_ms))
+
+    monkeypatch.setattr(things, "counter", counter)
+    assert crew.claimed()["id"] == "a"
+    assert looks[-1] > looks[0], "it was looked at anew"
+    assert really(".starts", looks[-1]) in client_of(crew).hkeys(Keys(crew.project).in_use)
 
 
 def test_limits_that_say_nothing_are_refused(crew: Crew) -> None:

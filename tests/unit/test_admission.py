@@ -159,6 +159,7 @@ def test_who_waits_is_kept_as_json_and_what_is_none_is_passed_over() -> None:
         {"wants": {"gpu": -4}},
         {"lacks": [5]},
         {"member": 7},
+        {"owner": {"me": 1}},
         {"more": 1},
     ]
     assert [of({**waiter.as_json(), **one}) for one in wrong] == [None] * len(wrong)
@@ -173,7 +174,9 @@ def test_whoever_is_kept_back_notes_that_all_is_there_for_the_first_and_from_the
     (noted,) = allowed.joined.values()
     assert noted == great._replace(had_ms=now_ms)
     later = [admission({"gpu": 4}, line=[noted], now_ms=moment) for moment in range(now_ms, now_ms + 90_000, 15_000)]
-    assert {one.refusal(small) is None for one in later} == {True, False}
+    kept = "it waits for gpu: 4 of 4 free, kept for task great of session s1, which lacked an agent"
+    till = [f"1970-01-01T00:0{moment}.000Z; then it is the turn of others" for moment in ("0:30", "1:30")]
+    assert {one.refusal(small) for one in later} == {None, *(f"{kept}, till {moment}" for moment in till)}
 
 
 @settings(deadline=None)
@@ -183,6 +186,8 @@ def test_turns_come_and_go_however_long_somebody_has_waited(waited_ms: int, long
     length_ms = max(turn_ms, waited_ms // 4)
     moments = range(waited_ms, waited_ms + 4 * length_ms + 4 * turn_ms, turn_ms // 2)
     assert {has_turn(moment, since_ms + moment) for moment in moments} == {True, False}
+    back = [has_turn(-waited_ms, since_ms + moment) for moment in (0, turn_ms)]
+    assert back[0] != back[1], "a clock that went back makes no turn longer"
 
 
 # ------------------------------------------------------------------------------------------------- days of work, played

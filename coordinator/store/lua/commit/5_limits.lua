@@ -4,6 +4,10 @@ function check.room(key, limit, member) -- a set that may hold at most `limit` m
   return full and redis.call('SISMEMBER', KEYS[tonumber(key)], member) == 0 and {'FULL', KEYS[tonumber(key)], limit}
 end
 function check.fits(thing, amount, limit) -- what is in use of it, and this amount, are within its limit
+  local minute = tonumber(string.match(thing, '^%.starts.*@(%d+)$'))
+  if minute and minute ~= math.floor(now_us / 60000000) then
+    return {'CONFLICT', thing, text(now_us)} -- it was decided in a minute that is over, whose count is gone
+  end
   local used = tonumber(redis.call('HGET', KEYS[9], thing) or '0') or 0
   return used + tonumber(amount) > tonumber(limit) and {'FULL', thing, limit}
 end
