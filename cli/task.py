@@ -26,7 +26,7 @@ from cli.options import (
     TeamOpt,
     request_of,
 )
-from cli.output import emit, emit_bare, stream_line
+from cli.output import emit, emit_bare, say, stream_line
 from cli.task_work import RECORD, app
 from coordinator.models.clock import duration_ms
 from coordinator.models.errors import UsageError
@@ -274,7 +274,25 @@ def cancel(
 
 @command(app, examples=["coord task retry shop.k3f9 docs"])
 def retry(session: SessionArg, task: TaskArg, agent: AgentOpt = None, request_id: RequestId = None) -> None:
-    """Bring back a task that failed or was cancelled, with all its attempts."""
+    """Bring back a task that failed or was cancelled, with all its attempts.
+
+    The run of a workflow that failed with it goes on: what else failed in it is done again too.
+    """
     from coordinator.services import tasks
 
-    emit(tasks.retry(context().store, session, task, request=request_of(request_id, agent)), table=RECORD)
+    made = tasks.retry(context().store, session, task, request=request_of(request_id, agent))
+    emit(made, table=RECORD)
+    if run := made.get("workflow_run"):
+        say(_what_of(session, run))
+
+
+def _what_of(session: str, run: dict[str, Any]) -> str:
+    """What the retry of a task means for its workflow."""
+    if run["resumed"]:
+        return f"workflow {run['id']} goes on: phase {run['phase']} begins again"
+    if run["status"] == "running":
+        return f"workflow {run['id']} goes on"
+    if run["status"] == "completed":
+        return f"workflow {run['id']} is completed all the same: this changes nothing in it"
+    again = f"`coord workflow resume {session} {run['id']}` goes on with it"
+    return f"workflow {run['id']} stays failed, since phase {run['phase']} is over: {again}"

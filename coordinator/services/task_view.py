@@ -23,7 +23,16 @@ from coordinator.models.states import TaskStatus
 from coordinator.rules import lifecycle, things
 from coordinator.rules.reservations import is_reserved
 from coordinator.rules.subtasks import require_its_parent_does_not_wait_for_it
-from coordinator.services import dependencies, reservations, roll_up, subtasks, task_links, task_records, tasks
+from coordinator.services import (
+    dependencies,
+    reservations,
+    roll_up,
+    subtasks,
+    task_links,
+    task_records,
+    tasks,
+    workflow_returns,
+)
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
 from coordinator.store.documents import ORPHANS, RUNS, TASKS
@@ -40,6 +49,7 @@ KEPT_BY_COORD = frozenset(
 )
 """Fields that only the task's own life changes. Setting them to what they are is allowed; `epoch` proves a holder."""
 
+_GIVEN_UP = (TaskStatus.FAILED, TaskStatus.CANCELLED)
 _EVENTS = {
     TaskStatus.PENDING: "task:requeued",
     TaskStatus.ASSIGNED: "task:assigned",
@@ -90,6 +100,8 @@ def write_task(change: SessionChange, task_id: str, fields: dict[str, Json]) -> 
     if moved and (lifecycle.terminal(task.record["status"]) or lifecycle.terminal(before["status"])):
         dependencies.announce(change, task)
     task_records.store(change, task, ready=_ready(change, task), event=event)
+    if moved and before["status"] in _GIVEN_UP and lifecycle.unfinished(task.record["status"]):
+        workflow_returns.with_task(change, task.record)
     if moved and task.record["status"] == TaskStatus.CANCELLED:
         subtasks.cancel_below(change, task_id, tasks.cancel_one)
     return True

@@ -14,7 +14,15 @@ from coordinator.models.states import TaskStatus
 from coordinator.rules import graph, lifecycle, things
 from coordinator.rules.lifecycle import TaskVerb
 from coordinator.rules.subtasks import parents_of, require_its_parent_does_not_wait_for_it, require_no_circle, summary
-from coordinator.services import ageing, delegation, dependencies, reservations, subtasks, task_records
+from coordinator.services import (
+    ageing,
+    delegation,
+    dependencies,
+    reservations,
+    subtasks,
+    task_records,
+    workflow_returns,
+)
 from coordinator.services.dependencies import FAILED_DEPENDENCY
 from coordinator.services.request import Request, SessionChange, change_session, not_found, session_not_found
 from coordinator.services.task_records import HeldTask
@@ -233,11 +241,13 @@ def assign(store: Store, session_id: str, task_id: str, agent: str, *, request: 
 
 def retry(store: Store, session_id: str, task_id: str, *, request: Request) -> Record:
     """Bring a failed or cancelled task back with all its attempts, counted from none again; its log of runs stays.
-    Dependants that it blocked wait for it again."""
+    Dependants that it blocked wait for it again. `workflow_run` says what becomes of a run that it is of."""
     ids.thing_id(task_id, "task")
 
     def work(change: SessionChange) -> Record:
-        return retry_one(change, task_records.load(change, task_id))
+        task = task_records.load(change, task_id)
+        made, run = retry_one(change, task), workflow_returns.with_task(change, task.record)
+        return made if run is None else {**made, "workflow_run": run}
 
     return change_session(store, session_id, request, work, verb="task retry", arguments=[task_id])
 

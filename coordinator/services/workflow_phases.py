@@ -61,11 +61,12 @@ def begin(change: SessionChange, run: Record, phase: Record) -> None:
     workflow_records.tell(change, "phase_started", run, {**facts, "deadline_at": limit})
 
 
-def arm_again(change: SessionChange, state: Record) -> None:
-    """Bring back every task of a phase that did not complete, what others build on first."""
+def arm_again(change: SessionChange, state: Record, *, resumed: bool = False) -> None:
+    """Bring back every task of a phase that did not complete, what others build on first. Where the run is `resumed`,
+    what somebody has brought back already, and perhaps works on, goes on."""
     for one in _loaded(change, workflow_run.task_ids(state)):
         task = task_records.find(change, one)
-        if task is not None and workflow_engine.settled(task.record) is False:
+        if task is not None and not resumed and workflow_engine.settled(task.record) is False:
             tasks.cancel_one(change, task, "the phase begins again")
             task = task_records.find(change, one)
         if task is not None and task.record["status"] in ("failed", "cancelled"):

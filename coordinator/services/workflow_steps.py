@@ -161,7 +161,7 @@ class _Attempt:
     def _start(self, change: SessionChange, run: Record, name: str) -> None:
         phase, state = workflow_run.phase_of(run, name), run["phases"][name]
         if state["tasks"] or state["gate"]["command"]:  # it is resumed
-            workflow_phases.arm_again(change, state)
+            workflow_phases.arm_again(change, state, resumed=True)
         elif not self._holds(change, run, phase):
             state.update(status=PhaseStatus.SKIPPED.value, finished_at=change.tx.now)
             workflow_records.tell(change, "phase_skipped", run, {"phase": name})

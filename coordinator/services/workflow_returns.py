@@ -1,0 +1,58 @@
+"""A task of a workflow's run is brought back: the run goes on with it, if it had failed, in the same commit.
+
+Whoever retries a task wants what comes after it, as when a step of a pipeline is run again. Nothing begins again where
+the task's phase is over. In a run that somebody cancelled no task is brought back: it would be cancelled again at once.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from coordinator.models.errors import Damaged, WrongState
+from coordinator.models.shapes import Record
+from coordinator.rules import workflow_engine, workflow_run
+from coordinator.rules.workflow_run import RunStatus
+from coordinator.services import workflow_records
+from coordinator.services.request import SessionChange
+
+
+def with_task(change: SessionChange, task: Record) -> Record | None:
+    """What becomes of the run to which a task that was brought back belongs → `{id, status, resumed, phase}`; None for
+    a task of none. WrongState where the run was cancelled."""
+    run_id = task["data"].get("workflow") if task["phase"] is not None else None
+    run = _found(change, run_id)
+    name = None if run is None else _phase_of(run, task["id"])
+    if run is None or name is None:
+        return None
+    if run["status"] == RunStatus.CANCELLED:
+        what = f"task {task['id']} is of workflow {run['id']}, which was cancelled"
+        again = f"`coord workflow resume {change.session_id} {run['id']}` brings it back with all that was not done"
+        raise WrongState(what, hint=again, task=task["id"], workflow=run["id"])
+    over = workflow_engine.is_over(run, name)
+    resumed = run["status"] == RunStatus.FAILED and not over
+    if resumed:
+        resume(change, run)
+    return {"id": run["id"], "status": run["status"], "resumed": resumed, "phase": name}
+
+
+def resume(change: SessionChange, run: Record) -> None:
+    """Inside a change that may edit the run: what failed or was cancelled is to be done again."""
+    workflow_engine.begin_again(run)
+    run.update(status=RunStatus.RUNNING.value, finished_at=None, failure=None)
+    workflow_records.put(change, run)
+    workflow_records.tell(change, "started", run, {"resumed": True, "phases": list(run["phases"])})
+
+
+def _found(change: SessionChange, run_id: Any) -> Record | None:
+    """A copy; None also for what coord did not write, which keeps nobody from retrying a task."""
+    if not isinstance(run_id, str):
+        return None
+    try:
+        return copy.deepcopy(workflow_records.find(change, run_id))
+    except Damaged:
+        return None
+
+
+def _phase_of(run: Record, task_id: str) -> str | None:
+    return next((name for name, state in run["phases"].items() if task_id in workflow_run.task_ids(state)), None)
