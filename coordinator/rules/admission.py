@@ -58,6 +58,11 @@ class Admission:
         """Those who stood in it until this look."""
 
     @property
+    def stock(self) -> Stock:
+        """What there is and what is in use, with all that was counted in."""
+        return self._stock
+
+    @property
     def is_open(self) -> bool:
         """It refuses no task but for the resources that it names."""
         return not self._closed and not self._has_limits

@@ -2,11 +2,14 @@
 
 Every figure may be None, which means that it was not measured; nothing stands in for it. `measured_at` (RFC 3339) is
 the time of the measurements beside it. The JSON form of a report is these facts with `next_actions` beside them.
+Left to others: what asks for somebody's hand (problem_facts).
 """
 
 from __future__ import annotations
 
 from typing import TypedDict, cast
+
+from coordinator.rules.problem_facts import ProblemFacts
 
 
 class SessionFacts(TypedDict):
@@ -93,133 +96,6 @@ class ResourceFacts(TypedDict):
     measured_at: str | None
 
 
-class FailedTask(TypedDict):
-    """`waiting` counts the unfinished tasks that wait for it, directly or through others (None: too many to count),
-    `chain` how many of them stand one behind the other."""
-
-    id: str
-    title: str | None
-    attempts: int
-    error: str | None
-    waiting: int | None
-    chain: int
-
-
-class BlockedTask(TypedDict):
-    """A task that somebody blocked (those blocked by a failed dependency are counted there); `escalated_to` is who was
-    told last that it stays so."""
-
-    id: str
-    title: str | None
-    reason: str | None
-    escalated_to: str | None
-    waiting: int | None
-    chain: int
-
-
-class UnplacedTasks(TypedDict):
-    """Tasks of one team that find no agent, for one reason; `capabilities` are what an agent for them must have."""
-
-    team: str | None
-    capabilities: list[str]
-    reason: str
-    tasks: int
-
-
-class LostAgent(TypedDict):
-    """An agent that stopped renewing; `kind` is `push` for one that `coord worker` made."""
-
-    id: str
-    team: str | None
-    kind: str
-
-
-class BrokenAgent(TypedDict):
-    """An agent that gets no work, or one task to try, because all its last tasks failed; `reason` says which failed."""
-
-    id: str
-    team: str | None
-    until: str
-    reason: str
-
-
-class DeferredTask(TypedDict):
-    """A task whose last `runs` runs in a row did not count, each ended by `reason`."""
-
-    id: str
-    title: str | None
-    runs: int
-    reason: str | None
-    retry_at: str | None
-
-
-class Approval(TypedDict):
-    """A phase that waits for somebody's yes; `by` is one who may give it, None where the workflow names nobody."""
-
-    workflow: str
-    phase: str
-    waiting_ms: int
-    by: str | None
-
-
-class InterruptedSession(TypedDict):
-    """Another session of the project whose leader gives no sign of life while it has unfinished tasks."""
-
-    id: str
-    unfinished: int
-
-
-class ReservedTask(TypedDict):
-    """A task that is kept for somebody who is not there, so nobody takes it."""
-
-    id: str
-    title: str | None
-    assignee: str
-
-
-class StarvingThing(TypedDict):
-    """A resource, path or limit that `waiting` tasks want and cannot have; `kind` as `resource list` has it."""
-
-    name: str
-    kind: str
-    waiting: int
-    in_use: int
-    capacity: int | None
-    short_ms: int | None
-
-
-class UnreadInbox(TypedDict):
-    """Messages to an agent or a team (`team:T`) that nobody has acknowledged; `reader` is one who may, if any."""
-
-    to: str
-    messages: int
-    reader: str | None
-
-
-class ProblemFacts(TypedDict):
-    """What asks for somebody's hand. None: not looked at. `late_results` are tasks with a result that came too late,
-    `idle_agents` those that are free while no task that waits fits them. `ready` counts tasks that an agent could take
-    now, `total` all tasks of the session, `unfinished` those of them and the workflows that are not over."""
-
-    failed: list[FailedTask] | None
-    blocked: list[BlockedTask] | None
-    unplaced: list[UnplacedTasks] | None
-    lost_agents: list[LostAgent] | None
-    broken_agents: list[BrokenAgent] | None
-    deferred: list[DeferredTask] | None
-    approvals: list[Approval] | None
-    interrupted: list[InterruptedSession] | None
-    reserved: list[ReservedTask] | None
-    starving: list[StarvingThing] | None
-    late_results: list[str] | None
-    unread: list[UnreadInbox] | None
-    idle_agents: list[str] | None
-    conflicts: int | None
-    ready: int | None
-    unfinished: int | None
-    total: int | None
-
-
 class Facts(TypedDict):
     """One report. `other_teams` by name."""
 
@@ -236,10 +112,11 @@ class Facts(TypedDict):
 
 
 class Action(TypedDict):
-    """What to do next in words, and the command line that does it (None where no one command does)."""
+    """What to do next in words, and the command line that does it, or shows what is to be decided. It runs as it
+    stands; a word in `<>` is for the reader to put something there."""
 
     action: str
-    command: str | None
+    command: str
 
 
 def nothing_measured(session_id: str, project: str) -> Facts:

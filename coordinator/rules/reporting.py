@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
+from coordinator.rules.action_words import command
 from coordinator.rules.next_actions import next_actions
+from coordinator.rules.placement_words import counted
 from coordinator.rules.report_facts import Action, EngineeringFacts, Facts, TaskLine
 
 __all__ = ["duration", "markdown", "next_actions", "safe"]
@@ -17,8 +20,9 @@ MAX_LISTED = 10
 MAX_ACTIONS = 3
 
 
-def markdown(facts: Facts) -> str:
-    """The report, ending in a newline. At most ten entries of a list and three actions; the JSON form has all."""
+def markdown(facts: Facts, actions: Sequence[Action] | None = None, *, whole: bool = False) -> str:
+    """The report, ending in a newline: with ten entries of a list and three actions at most, and with how many there
+    are besides; with all of them when it is `whole`. `actions` are those of the facts, where they are known already."""
     session, epic, sprint = facts["session"], facts["epic"], facts["sprint"]
     product, qa, resources = facts["product"], facts["qa"], facts["resources"]
     lines = [
@@ -42,7 +46,7 @@ def markdown(facts: Facts) -> str:
         f"- **Tasks**: {_ratio(sprint['tasks_completed'], sprint['tasks_total'])}",
         "",
         "## Team Status",
-        *_engineering(facts["engineering"]),
+        *_engineering(facts["engineering"], None if whole else MAX_LISTED),
         "",
         "### Product",
         f"- **Planning Status**: {_text(product['planning_status'])}",
@@ -58,7 +62,7 @@ def markdown(facts: Facts) -> str:
         f"- **State Size**: {_megabytes(resources['state_bytes'])}",
         "",
         "## Next Actions",
-        *_actions(facts),
+        *_actions(facts, next_actions(facts) if actions is None else actions, None if whole else MAX_ACTIONS),
     ]
     return "\n".join(lines) + "\n"
 
@@ -89,22 +93,23 @@ def duration(ms: int | None) -> str:
     return " ".join(f"{count}{unit}" for unit, count in parts[:2])
 
 
-def _engineering(team: EngineeringFacts) -> list[str]:
+def _engineering(team: EngineeringFacts, most: int | None) -> list[str]:
     return [
         "### Engineering",
         f"- **Active Agents**: {_number(team['active_agents'])}",
-        f"- **Current Tasks**: {_listed(team['current_tasks'])}",
-        f"- **Blockers**: {_listed(team['blockers'])}",
+        f"- **Current Tasks**: {_listed(team['current_tasks'], most)}",
+        f"- **Blockers**: {_listed(team['blockers'], most)}",
     ]
 
 
-def _listed(tasks: list[TaskLine] | None) -> str:
+def _listed(tasks: list[TaskLine] | None, most: int | None) -> str:
     if tasks is None:
         return UNKNOWN
     if not tasks:
         return "none"
-    more = f", and {len(tasks) - MAX_LISTED} more" if len(tasks) > MAX_LISTED else ""
-    return ", ".join(_task(task) for task in tasks[:MAX_LISTED]) + more
+    listed = tasks[:most]
+    more = f", and {len(tasks) - len(listed)} more" if len(tasks) > len(listed) else ""
+    return ", ".join(_task(task) for task in listed) + more
 
 
 def _task(task: TaskLine) -> str:
@@ -118,18 +123,27 @@ def _task(task: TaskLine) -> str:
     return line
 
 
-def _actions(facts: Facts) -> list[str]:
-    actions = next_actions(facts)
+def _actions(facts: Facts, actions: Sequence[Action], most: int | None) -> list[str]:
     if not actions:
         looked = all(found is not None for found in facts["problems"].values())
         return ["1. Nothing asks for attention" if looked else f"1. {UNKNOWN}"]
-    return [f"{number}. {_action(action)}" for number, action in enumerate(actions[:MAX_ACTIONS], start=1)]
+    listed = actions[:most]
+    lines = [f"{number}. {_action(action)}" for number, action in enumerate(listed, start=1)]
+    if len(actions) > len(listed):
+        more = counted(len(actions) - len(listed), "more action")
+        lines += ["", f"And {more}: {_code(command('report', facts['session']['id'], '--all'))}"]
+    return lines
 
 
 def _action(action: Action) -> str:
-    command = action["command"]
-    text = safe(action["action"], limit=2 * MAX_TEXT)
-    return text if command is None else f"{text}: `{' '.join(command.replace('`', ' ').split())}`"
+    return f"{safe(action['action'], limit=4 * MAX_TEXT)}: {_code(action['command'])}"
+
+
+def _code(text: str) -> str:
+    """As code: nothing in it acts, and what it says stays as it is."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    mark, room = "`" * (longest + 1), " " if longest else ""
+    return f"{mark}{room}{text}{room}{mark}"
 
 
 def _text(text: str | None) -> str:

@@ -40,11 +40,17 @@ class Basis:
 
 
 def make(
-    project: ProjectStore, name: str | None = None, *, everything: bool = False, without: Collection[str] = ()
+    project: ProjectStore,
+    name: str | None = None,
+    *,
+    everything: bool = False,
+    without: Collection[str] = (),
+    stands: bool = True,
 ) -> tuple[Plan, Basis]:
     """Plan the ready work of every session that takes claims, but those in `without`. Work that nobody could take is
     not even looked at, but for that of the session with `name`, whose tasks all get their reason; with `everything`,
-    also those of its tasks that are not ready."""
+    also those of its tasks that are not ready. Who does not get what it wants is noted in the line for it; not where
+    `everything` is looked at, nor without `stands`: then nothing is written."""
     snapshot, everybody = agents.read_agents(project, ageing.POLICY)
     offers = [needs.offer_of(agent, snapshot.now_us) for agent in everybody]
     of_agents = {agent["id"]: agent["revision"] for agent in everybody}
@@ -76,7 +82,7 @@ def make(
         gate = admission.made(facts.__getitem__, project.keys, *open_sessions, now_us=facts.now_us)
         made = plan([task.need for task in seen], offers, now, gate, ageing_ms=policy_ms)
         room = _Room(offers, made, seen)
-    if not everything:
+    if stands and not everything:
         admission.stand(project.store, project.project, gate)
     revisions = {task.key: task.revision for task in seen}
     return made, Basis(snapshot.revision, revisions, of_agents, tuple(task.need for task in seen), tuple(offers))

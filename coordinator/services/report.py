@@ -5,6 +5,7 @@ How it looks is for `rules.reporting`, what to do next for `rules.next_actions`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from coordinator.models import ids
@@ -16,6 +17,7 @@ from coordinator.rules.lifecycle import unfinished
 from coordinator.rules.report_facts import Facts, TaskLine, TeamFacts, nothing_measured
 from coordinator.services.report_problems import add_problems
 from coordinator.services.report_reads import Measured
+from coordinator.services.teams import Described
 from coordinator.store.connection import Store
 
 ENGINEERING, PRODUCT, QA = "engineering", "product", "qa"
@@ -23,13 +25,24 @@ STILL_PENDING = (None, "pending", "open")
 COVERAGE = ("coverage_percent", "test_coverage")
 
 
-def report(store: Store, session_id: str) -> Record:
-    """→ the facts of `rules.report_facts` with `next_actions` and `markdown`. NotFound."""
-    facts = facts_of(store, session_id)
-    return {**facts, "next_actions": reporting.next_actions(facts), "markdown": reporting.markdown(facts)}
+def report(
+    store: Store,
+    session_id: str,
+    *,
+    described: Described | None = None,
+    runners: Collection[str] = (),
+    whole: bool = False,
+) -> Record:
+    """→ the facts of `rules.report_facts` with `next_actions` and `markdown`, which is cut unless `whole`. `described`
+    are the teams that this machine's coord.toml knows, `runners` those that a worker on it could offer. NotFound."""
+    facts = facts_of(store, session_id, described=described, runners=runners)
+    actions = reporting.next_actions(facts)
+    return {**facts, "next_actions": actions, "markdown": reporting.markdown(facts, actions, whole=whole)}
 
 
-def facts_of(store: Store, session_id: str) -> Facts:
+def facts_of(
+    store: Store, session_id: str, *, described: Described | None = None, runners: Collection[str] = ()
+) -> Facts:
     """Everything that the report shows, each part with the server's time at which it was measured."""
     project, name = ids.session_id(session_id)
     measured = Measured(store, project, name, session_id)
@@ -39,7 +52,7 @@ def facts_of(store: Store, session_id: str) -> Facts:
     _epic_and_sprint(facts, measured)
     _teams(facts, measured)
     _resources(facts, measured)
-    add_problems(facts, measured)
+    add_problems(facts, measured, described=described, runners=runners)
     return facts
 
 

@@ -1,45 +1,55 @@
-"""What asks for somebody's hand, for the report: failures and blocks with what waits behind them, agents that are gone,
-tasks that find no agent. The balancer's own rules say the last."""
+"""What asks for somebody's hand, for the report: failures and blocks with what waits behind them, runs of workflows
+that failed or wait for a yes, agents that are gone. What finds no agent, or lacks something: `report_placing`."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Collection
 from typing import Any
 
-from coordinator.models.clock import parse_instant_us
+from coordinator.models.clock import instant_ms
+from coordinator.models.errors import InvalidData
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus, SessionStatus, TaskStatus
-from coordinator.rules import balancing, breaker, graph, workflow_run
-from coordinator.rules.breaker import BreakerState
+from coordinator.rules import breaker, graph, workflow_engine, workflow_run
 from coordinator.rules.lifecycle import unfinished
-from coordinator.rules.report_facts import (
+from coordinator.rules.problem_facts import (
     Approval,
     BlockedTask,
     BrokenAgent,
     DeferredTask,
-    Facts,
+    FailedRun,
     FailedTask,
-    ReservedTask,
-    StarvingThing,
-    UnplacedTasks,
+    ProblemFacts,
 )
-from coordinator.services import admission
+from coordinator.rules.report_facts import Facts
+from coordinator.rules.workflow_run import PhaseStatus, RunStatus
+from coordinator.services import report_placing, teams
 from coordinator.services.dependencies import FAILED_DEPENDENCY
-from coordinator.services.needs import need_of, offer_of
 from coordinator.services.report_reads import Measured
 from coordinator.services.request import CLOSED
-from coordinator.store.keys import Keys
+from coordinator.services.teams import Described
 
 MANY_RUNS = 5
 """So many runs in a row that did not count are a matter for somebody to look at."""
 
 
-def add_problems(facts: Facts, measured: Measured) -> None:
-    tasks = measured.tasks
+def add_problems(
+    facts: Facts, measured: Measured, *, described: Described | None = None, runners: Collection[str] = ()
+) -> None:
+    """`described` are the teams, and `runners` what runs tasks, by this machine's coord.toml."""
+    tasks, problems = measured.tasks, facts["problems"]
     statuses = [task["status"] for task in tasks]
     behind = graph.Behind(graph.edges_of(tasks), {task["id"] for task in tasks if unfinished(task["status"])})
-    facts["problems"].update(
+    runs = _runs(measured)
+    theirs = _left_to_runs(runs)
+    problems.update(
         {
-            "failed": [_failed(task, behind) for task in tasks if task["status"] == TaskStatus.FAILED],
+            "failed": [
+                _failed(task, behind)
+                for task in tasks
+                if task["status"] == TaskStatus.FAILED and task["id"] not in theirs
+            ],
             "blocked": [
                 _blocked(task, behind)
                 for task in tasks
@@ -51,14 +61,12 @@ def add_problems(facts: Facts, measured: Measured) -> None:
                 if agent["status"] == AgentStatus.LOST and agent["kind"] != AgentKind.MANUAL and agent["in_use"] > 0
             ],
             "broken_agents": [_broken(agent) for agent in measured.agents if _is_broken(agent)],
-            "deferred": [_deferred(task) for task in tasks if (task.get("deferred") or 0) >= MANY_RUNS],
-            "approvals": [
-                _approval(one, measured) for one in workflow_run.approvals(measured.workflows, measured.now_us)
-            ],
+            "deferred": [_deferred(task) for task in tasks if _is_put_off(task)],
+            "approvals": _approvals(measured, runs, described),
+            "failed_runs": [_failed_run(run, tasks) for run in runs.values() if run["status"] == RunStatus.FAILED],
             "interrupted": [{"id": one["id"], "unfinished": one["unfinished"]} for one in measured.interrupted],
-            "reserved": [_reserved(task) for task in tasks if _is_for_nobody(task, measured)],
-            "starving": [_starving(thing, measured) for thing in measured.things if thing["waiting"]],
-            "late_results": measured.late_results,
+            "reserved": report_placing.reserved(measured, behind.count),
+            "late_results": _late_results(measured),
             "unread": measured.unread,
             "conflicts": measured.conflicts,
             "unfinished": sum(map(unfinished, statuses))
@@ -66,100 +74,107 @@ def add_problems(facts: Facts, measured: Measured) -> None:
             "total": len(statuses),
         }
     )
-    _placement(facts, measured)
+    _placement(problems, measured, runners)
 
 
-def _placement(facts: Facts, measured: Measured) -> None:
-    """What finds no agent, and how much could start now, by the balancer's own rules. Nothing starts in a session that
-    is closed or paused. What only waits for a team, a resource or a limit needs no agent."""
-    problems = facts["problems"]
-    problems["ready"], problems["unplaced"], problems["idle_agents"] = 0, [], []
+def _placement(problems: ProblemFacts, measured: Measured, runners: Collection[str]) -> None:
+    """Nothing starts in a session that is closed or paused."""
+    problems.update({"ready": 0, "pulling": [], "unplaced": [], "idle_agents": [], "starving": [], "stalled": []})
     if measured.session["status"] in (*CLOSED, SessionStatus.PAUSED):
         return
-    by_id = {task["id"]: task for task in measured.tasks}
-    needs = {
-        task["id"]: need_of(task, measured.session_id)
-        for task in measured.tasks
-        if task["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED) and not measured.waiting.get(task["id"])
+    look = report_placing.Placement(measured, runners)
+    problems["ready"], problems["pulling"] = look.ready, look.pulling
+    problems["unplaced"], problems["idle_agents"] = look.unplaced, look.idle_agents
+    problems["starving"] = look.starving
+    known = ("failed", "blocked", "approvals", "failed_runs", "reserved", "starving", "unplaced", "deferred")
+    if not any(problems[kind] for kind in known) and not _awaits(measured):  # type: ignore[literal-required]
+        problems["stalled"] = look.stalled
+
+
+# ------------------------------------------------------------------------------------------------------------ workflows
+
+
+def _runs(measured: Measured) -> dict[str, Record]:
+    """The runs of workflows by id; what coord did not write is passed over."""
+    found = {}
+    for run_id, value in measured.workflows.items():
+        with contextlib.suppress(InvalidData):  # Damaged among them
+            found[run_id] = workflow_run.understood(value, run_id)
+    return found
+
+
+def _left_to_runs(runs: dict[str, Record]) -> set[str]:
+    """The tasks about whose failure there is nothing to do by itself: their run failed with them and is resumed as a
+    whole, or it has ended or goes on all the same."""
+    found: set[str] = set()
+    for run in runs.values():
+        for state in run["phases"].values():
+            if run["status"] != RunStatus.RUNNING or state["status"] != PhaseStatus.RUNNING:
+                found.update(workflow_run.task_ids(state))
+    return found
+
+
+def _awaits(measured: Measured) -> bool:
+    """Whether a run goes on by itself, or by an event."""
+    return any(map(workflow_run.is_running, measured.workflows.values()))
+
+
+def _failed_run(run: Record, tasks: list[Record]) -> FailedRun:
+    failure = run["failure"] or {}
+    first = next((task for task in tasks if task["id"] in failure.get("tasks", ())), None)
+    why: list[str | None] = [failure.get("message"), _words(first["error"]) if first else None]
+    return {
+        "id": run["id"],
+        "name": run["name"],
+        "phase": failure.get("phase"),
+        "reason": ": ".join(filter(None, why)) or None,
+        "phases": sum(not workflow_engine.is_over(run, name) for name in run["phases"]),
     }
-    offers = [offer_of(agent, measured.now_us) for agent in measured.agents]
-    gate = admission.made(
-        measured.facts.__getitem__, Keys(facts["session"]["project"]), measured.session["name"], now_us=measured.now_us
-    )
-    made = balancing.plan(needs.values(), offers, measured.at, gate)
-    groups: dict[tuple[str | None, tuple[str, ...], str], UnplacedTasks] = {}
-    busy, ready = {one.agent for one in made.placements}, len(made.placements)
-    pulled: dict[Any, list[Record]] = {}
-    for one in made.unplaced:
-        need = needs[one.task]
-        if need.assignee or (need.retry_at and need.retry_at > measured.at) or gate.refusal(need) is not None:
-            continue
-        capabilities = tuple(sorted(need.needs))
-        if (need.team, capabilities) not in pulled:
-            fitting = [agent for agent in measured.agents if _may_pull(agent, by_id[one.task])]
-            pulled[need.team, capabilities] = fitting
-        if fitting := pulled[need.team, capabilities]:
-            ready += any(agent["status"] == AgentStatus.AVAILABLE for agent in fitting)
-            busy.update(agent["id"] for agent in fitting)
-            continue
-        entry: UnplacedTasks = {"team": need.team, "capabilities": [*capabilities], "reason": one.reason, "tasks": 0}
-        groups.setdefault((need.team, capabilities, one.reason), entry)["tasks"] += 1
-    problems["ready"], problems["unplaced"] = ready, list(groups.values())
-    if groups:
-        idle = [agent["id"] for agent in measured.agents if _is_idle(agent)]
-        problems["idle_agents"] = [agent for agent in idle if agent not in busy]
 
 
-def _is_idle(agent: Record) -> bool:
-    return bool(agent["status"] == AgentStatus.AVAILABLE and agent["in_use"] == 0 and agent["kind"] != AgentKind.MANUAL)
+def _approvals(measured: Measured, runs: dict[str, Record], described: Described | None) -> list[Approval]:
+    asked = workflow_run.approvals(runs, measured.now_us)
+    return [_approval(one, runs[one["workflow"]], measured, described) for one in asked]
 
 
-def _is_for_nobody(task: Record, measured: Measured) -> bool:
-    """It is kept for a name that is neither an agent's nor a role that an agent has."""
-    waits = task["status"] in (TaskStatus.ASSIGNED, TaskStatus.PENDING) and task["epoch"] is None
-    return bool(waits and task["assignee"]) and task["assignee"] not in measured.everybody | measured.roles
-
-
-def _reserved(task: Record) -> ReservedTask:
-    return {"id": task["id"], "title": task["title"], "assignee": task["assignee"]}
-
-
-def _approval(asked: Record, measured: Measured) -> Approval:
-    """`by` is whom the workflow names, else somebody of the team that it names."""
-    run = measured.workflows[asked["workflow"]]
-    named = workflow_run.phase_of(run, asked["phase"])["gate"]["approval"]
-    team = measured.teams.get(named["team"] or "", {})
-    people = [*named["by"], *filter(None, [team.get("lead")]), *team.get("members", ())]
-    people += [agent["id"] for agent in measured.live(named["team"])] if named["team"] else []
+def _approval(asked: Record, run: Record, measured: Measured, described: Described | None) -> Approval:
+    """`by` is whom the workflow names, else somebody of the team that it names: who is there comes first."""
+    named, state = workflow_run.phase_of(run, asked["phase"])["gate"]["approval"], run["phases"][asked["phase"]]
+    team, people = named["team"], list(named["by"])
+    if team is not None:
+        record = teams.filled(team, measured.teams.get(team))
+        if described and team in described:
+            record = teams.with_described(record, described[team])
+        people += [agent["id"] for agent in measured.all_agents if _is_of(agent, team)]
+        people += [*filter(None, [record["lead"]]), *record["members"]]
+    deadline_ms = state["deadline_ms"]
     return {
         "workflow": asked["workflow"],
         "phase": asked["phase"],
         "waiting_ms": asked["waiting_ms"],
         "by": people[0] if people else None,
+        "team": team,
+        "fails_at": None if deadline_ms is None else instant_ms(deadline_ms),
+        "phases": sum(not workflow_engine.is_over(run, name) for name in run["phases"]),
     }
 
 
-def _starving(thing: Record, measured: Measured) -> StarvingThing:
-    since = thing["short_since"]
-    return {
-        "name": thing["name"],
-        "kind": thing["kind"],
-        "waiting": len(thing["waiting"]),
-        "in_use": thing["in_use"],
-        "capacity": thing["capacity"],
-        "short_ms": None if since is None else max(0, measured.now_us - parse_instant_us(since)) // 1000,
-    }
+def _is_of(agent: Record, team: str) -> bool:
+    return bool(agent["team"] == team and agent["status"] != AgentStatus.LOST)
 
 
-def _may_pull(agent: Record, task: Record) -> bool:
-    """Whether this agent takes such tasks by `task next`, now or when it has a free slot."""
-    return bool(
-        agent["kind"] == AgentKind.PULL
-        and agent["status"] in (AgentStatus.AVAILABLE, AgentStatus.BUSY)
-        and not (agent["breaker"] and BreakerState(agent["breaker"]["state"]).takes_nothing)
-        and task["team"] in (None, agent["team"])
-        and set(task["needs"]) <= set(agent["capabilities"])
-    )
+# ---------------------------------------------------------------------------------------------------- tasks and agents
+
+
+def _is_put_off(task: Record) -> bool:
+    return (task.get("deferred") or 0) >= MANY_RUNS and unfinished(task["status"])
+
+
+def _late_results(measured: Measured) -> list[str]:
+    """Of tasks that are still to be done, or failed: what is done, or was given up, needs no other result."""
+    over = (TaskStatus.COMPLETED, TaskStatus.CANCELLED)
+    undone = {task["id"] for task in measured.tasks if task["status"] not in over}
+    return [task_id for task_id in measured.late_results if task_id in undone]
 
 
 def _is_broken(agent: Record) -> bool:

@@ -1,5 +1,5 @@
-"""What one report is made from: all records of a session and its project in one MULTI, then what is short, which other
-sessions have lost their leader, and the size of the state."""
+"""What one report is made from: all records of a session and its project in one MULTI, then which other sessions have
+lost their leader, what nobody has read, and the size of the state."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from coordinator.models.shapes import Record
 from coordinator.models.states import AgentStatus, SessionStatus
 from coordinator.rules import graph
 from coordinator.rules.lifecycle import unfinished
-from coordinator.rules.lines import role_of
 from coordinator.rules.messages import Address
-from coordinator.rules.report_facts import UnreadInbox
-from coordinator.services import admission, agents, resource_view, sync
+from coordinator.rules.problem_facts import UnreadInbox
+from coordinator.services import admission, agents, sync
 from coordinator.services.inboxes import people_of
 from coordinator.services.request import session_not_found
 from coordinator.services.session_view import is_whole, show_session
@@ -41,6 +40,7 @@ class Measured:
         if not found.exists:
             raise session_not_found(store, session_id)
         lease = snapshot[AllLeases()].get(session_member(name))
+        self.project_store = project_store
         self.session_id = session_id
         self.now_us: int = snapshot.now_us
         self.at = instant(snapshot.now_us)
@@ -58,8 +58,8 @@ class Measured:
         self.agents: list[Record] = [
             agent for agent in everybody if agent["session"] in (None, session_id) or agent["id"] in mine
         ]
-        self.everybody = {agent["id"] for agent in everybody}
-        self.roles = {role_of(agent) for agent in self.everybody}
+        self.all_agents = everybody
+        self.everybody = {agent["id"]: agent for agent in everybody}
         self.facts = snapshot
         self.late_results: list[str] = snapshot[late]
         self.teams: dict[str, Record] = {team: node.value for team, node in snapshot[teams].items()}
@@ -69,11 +69,14 @@ class Measured:
         }
         self.interrupted = _interrupted(project_store, snapshot, but=name)
         self.unread = _unread(project_store, everybody, self.teams)
-        self.things = resource_view.list_(store, project)
         self.state_bytes = state_bytes(project_store, name)
 
     def of_team(self, team: str) -> list[Record]:
         return [task for task in self.tasks if task["team"] == team]
+
+    def kind_of(self, agent: str) -> str:
+        """Of an agent of the project."""
+        return str(self.everybody[agent]["kind"])
 
     def live(self, team: str | None = None) -> list[Record]:
         return [

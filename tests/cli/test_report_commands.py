@@ -119,7 +119,7 @@ def test_the_command_of_an_action_does_what_the_action_asks_for(busy: Coord) -> 
     assert command[0] == "coord"
     assert busy(*command[1:]).json["status"] == "pending"
     assert "t2" not in json.dumps(busy("report", SID, "--json").json["problems"]["failed"])
-    assert second["command"].startswith("coord worker --project shop --team ")
+    assert second["command"] == "coord agent register design-1 --project shop --team design"
 
 
 def test_a_terminal_gets_the_same_text_and_json_where_it_is_asked_for(probe: Probe, real_url: str) -> None:

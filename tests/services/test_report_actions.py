@@ -118,6 +118,7 @@ def test_blocked_chains_are_counted_with_their_length(site: Site) -> None:
 def test_tasks_kept_for_nobody_late_results_and_idle_agents_are_named(site: Site) -> None:
     site.agent("ann", "qa")
     site.agent("idle-1", "design")
+    site.agent("free", "design")
     site.add("kept", team="qa")
     tasks.assign(site.store, site.session, "kept", "ghost", request=NOW)
     site.add("role", team="qa")
@@ -131,7 +132,8 @@ def test_tasks_kept_for_nobody_late_results_and_idle_agents_are_named(site: Site
     problems = site.report()["problems"]
     assert [one["id"] for one in problems["reserved"]] == ["kept"]
     assert problems["late_results"] == ["late"]
-    assert problems["idle_agents"] == ["idle-1"]
+    assert problems["idle_agents"] == ["free"]
+    assert problems["pulling"] == [{"agent": "ann", "tasks": 1}, {"agent": "idle-1", "tasks": 1}]
 
 
 def test_other_sessions_without_a_leader_are_named_while_they_have_work(site: Site) -> None:

@@ -142,7 +142,7 @@ def test_what_was_measured_stands_in_the_places_of_the_template() -> None:
 
 def test_nothing_to_do_is_said_only_when_everything_was_looked_at() -> None:
     lists = ["failed", "blocked", "unplaced", "lost_agents", "broken_agents", "deferred", "approvals", "interrupted"]
-    lists += ["reserved", "starving", "late_results", "unread", "idle_agents"]
+    lists += ["failed_runs", "reserved", "starving", "late_results", "unread", "idle_agents", "pulling", "stalled"]
     quiet: dict[str, Any] = {key: [] for key in lists}
     counts = {"conflicts": 0, "ready": 0, "unfinished": 2, "total": 3}
     assert markdown(facts(problems={**quiet, **counts})).endswith("1. Nothing asks for attention\n")
@@ -164,105 +164,35 @@ def test_a_long_list_is_cut_and_says_so() -> None:
     assert "t10" not in report
 
 
-def test_only_three_actions_are_printed_and_all_are_in_the_list() -> None:
+def test_three_actions_are_printed_and_how_many_there_are_besides() -> None:
     many = facts(problems={"failed": [failed(f"t{n}") for n in range(5)]})
     assert len(next_actions(many)) == 5
     assert re.findall(r"^\d\.", markdown(many), re.MULTILINE) == ["1.", "2.", "3."]
+    assert markdown(many).endswith("\n\nAnd 2 more actions: `coord report shop.k3f9 --all`\n")
+    three = facts(problems={"failed": [failed(f"t{n}") for n in range(3)]})
+    assert markdown(three).splitlines()[-1].startswith("3. ")
+
+
+def test_all_of_it_is_printed_where_that_is_asked_for() -> None:
+    many = facts(
+        problems={"failed": [failed(f"t{n}") for n in range(5)]},
+        engineering={"current_tasks": [line(f"e{n}") for n in range(12)]},
+    )
+    whole = markdown(many, whole=True)
+    assert whole.splitlines()[-1].startswith("5. ")
+    assert "e9, e10, e11\n" in whole
+    assert "more" not in whole
+
+
+def test_a_command_stands_as_it_is_also_where_it_has_marks_of_markdown_in_it() -> None:
+    one = {"team": "qa", "capabilities": ["a `b`"], "reason": "r", "tasks": 1, "busy": False, "new_agent": None}
+    report = markdown(facts(problems={"unplaced": [one]}))
+    assert ": `` coord worker --project shop --team qa --capability 'a `b`' ``\n" in report
 
 
 def test_other_teams_are_not_in_the_fixed_headings() -> None:
     other = {"devops": {"active_agents": 7, "tasks": {}, "blockers": [], "measured_at": None}}
     assert markdown(facts(other_teams=other)) == ALL_UNKNOWN
-
-
-@pytest.mark.parametrize(
-    ("capability", "option"),
-    [("gpu", " --capability gpu"), ("runner:aider", " --runner aider"), ("runner:argv", " --allow-commands")],
-)
-def test_the_worker_to_bring_has_what_the_tasks_need(capability: str, option: str) -> None:
-    one = {"team": "qa", "capabilities": [capability], "reason": "no live agent", "tasks": 1}
-    made = next_actions(facts(problems={"unplaced": [one]}))
-    assert made[0]["command"] == f"coord worker --project shop --team qa{option}"
-
-
-PROBLEMS: dict[str, Any] = {
-    "failed": [failed("small", 1), failed("large", 5), failed("leaf")],
-    "blocked": [{"id": "b", "title": None, "reason": "no budget", "escalated_to": "ops", "waiting": 3, "chain": 2}],
-    "approvals": [
-        {"workflow": "release", "phase": "ship", "waiting_ms": 1, "by": None},
-        {"workflow": "triage", "phase": "ask", "waiting_ms": 7_200_000, "by": "ann lee"},
-    ],
-    "interrupted": [{"id": "shop.old", "unfinished": 2}],
-    "reserved": [{"id": "r", "title": None, "assignee": "ghost"}],
-    "starving": [
-        {"name": "gpu", "kind": "resource", "waiting": 1, "in_use": 2, "capacity": 2, "short_ms": 60_000},
-        {"name": "tpu", "kind": "resource", "waiting": 2, "in_use": 0, "capacity": None, "short_ms": None},
-        {"name": "running", "kind": "limit", "waiting": 1, "in_use": 3, "capacity": 3, "short_ms": 1},
-    ],
-    "late_results": ["late"],
-    "unread": [{"to": "ann", "messages": 1, "reader": "ann"}, {"to": "team:qa", "messages": 2, "reader": "qa-1"}],
-    "idle_agents": ["qa-7"],
-    "unplaced": [
-        {
-            "team": "qa",
-            "capabilities": ["browser", "runner:claude"],
-            "reason": "no live agent",
-            "tasks": 2,
-        }
-    ],
-    "lost_agents": [{"id": "qa-1", "team": "qa", "kind": "push"}],
-    "broken_agents": [{"id": "qa-2", "team": "qa", "until": "2026-01-01", "reason": "its last 5 tasks"}],
-    "deferred": [{"id": "d", "title": None, "runs": 7, "reason": "quota", "retry_at": None}],
-    "conflicts": 1,
-    "ready": 3,
-}
-
-
-def test_actions_come_most_urgent_first_each_with_its_command() -> None:
-    made = next_actions(facts(session={"status": "interrupted"}, problems=PROBLEMS))
-    assert [action["command"] for action in made] == [
-        "coord session recover shop.k3f9",
-        "coord session recover shop.old",
-        "coord task retry shop.k3f9 large",
-        "coord task unblock shop.k3f9 b",
-        "coord task retry shop.k3f9 small",
-        "coord task retry shop.k3f9 leaf",
-        "coord workflow approve shop.k3f9 triage ask --by 'ann lee'",
-        "coord workflow approve shop.k3f9 release ship --by NAME",
-        "coord resource show gpu --project shop",
-        "coord resource list shop",
-        "coord resource define tpu --project shop --capacity 1",
-        "coord agent resume qa-2 --project shop",
-        "coord worker --project shop --team qa --capability browser --runner claude",
-        "coord agent show qa-1 --project shop",
-        "coord task release shop.k3f9 r",
-        "coord task show shop.k3f9 d",
-        "coord task show shop.k3f9 late",
-        "coord message inbox shop --agent qa-1 --unread",
-        "coord message inbox shop --agent ann --unread",
-        "coord state conflicts shop.k3f9 list",
-        "coord agent list shop",
-        "coord rebalance shop.k3f9",
-    ]
-    words = [action["action"] for action in made]
-    blocked = "Clear what blocks task b: no budget, and 3 tasks wait for it, 2 of them one behind the other"
-    assert words[3] == f"{blocked}; ops was told of it"
-    assert words[4].endswith(", and 1 task waits for it")
-    assert words[6] == "Decide on phase ask of triage, asked 2 hours ago"
-    assert words[8] == "Make room: 1 task waits for gpu for 1 minute, which has 2 of 2 in use"
-
-
-@pytest.mark.parametrize(
-    ("problems", "command"),
-    [
-        ({"total": 0, "unfinished": 0}, "coord task submit shop.k3f9 --title TITLE"),
-        ({"total": 3, "unfinished": 0}, "coord session close shop.k3f9"),
-    ],
-)
-def test_without_problems_the_ordinary_next_step_is_named(problems: dict[str, int], command: str) -> None:
-    made = next_actions(facts(session={"status": "active"}, problems=problems))
-    assert [action["command"] for action in made] == [command]
-    assert next_actions(facts(session={"status": "completed"}, problems=problems)) == []
 
 
 @pytest.mark.parametrize(
