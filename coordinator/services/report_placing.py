@@ -246,6 +246,8 @@ def _role(agent: Record) -> str:
 
 def _why_nobody(task: Record, meant: list[Record]) -> str | None:
     there = [agent for agent in meant if agent["status"] != AgentStatus.LOST]
+    if any(agent["id"] == task["assignee"] for agent in meant) and not there:
+        return None  # a sweep gives it back
     if not there:
         return "is gone" if meant else "is not there"
     taking = [agent for agent in there if agent["kind"] != AgentKind.PUSH]

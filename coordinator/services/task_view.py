@@ -24,6 +24,7 @@ from coordinator.rules import lifecycle, things
 from coordinator.rules.reservations import is_reserved
 from coordinator.rules.subtasks import require_its_parent_does_not_wait_for_it
 from coordinator.services import (
+    bringing_back,
     dependencies,
     reservations,
     roll_up,
@@ -31,7 +32,6 @@ from coordinator.services import (
     task_links,
     task_records,
     tasks,
-    workflow_returns,
 )
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
@@ -101,7 +101,7 @@ def write_task(change: SessionChange, task_id: str, fields: dict[str, Json]) -> 
         dependencies.announce(change, task)
     task_records.store(change, task, ready=_ready(change, task), event=event)
     if moved and before["status"] in _GIVEN_UP and lifecycle.unfinished(task.record["status"]):
-        workflow_returns.with_task(change, task.record)
+        bringing_back.with_task(change, task.record)
     if moved and task.record["status"] == TaskStatus.CANCELLED:
         subtasks.cancel_below(change, task_id, tasks.cancel_one)
     return True

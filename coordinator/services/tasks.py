@@ -14,15 +14,7 @@ from coordinator.models.states import TaskStatus
 from coordinator.rules import graph, lifecycle, things
 from coordinator.rules.lifecycle import TaskVerb
 from coordinator.rules.subtasks import parents_of, require_its_parent_does_not_wait_for_it, require_no_circle, summary
-from coordinator.services import (
-    ageing,
-    delegation,
-    dependencies,
-    reservations,
-    subtasks,
-    task_records,
-    workflow_returns,
-)
+from coordinator.services import ageing, bringing_back, delegation, dependencies, reservations, subtasks, task_records
 from coordinator.services.dependencies import FAILED_DEPENDENCY
 from coordinator.services.request import Request, SessionChange, change_session, not_found, session_not_found
 from coordinator.services.task_records import HeldTask
@@ -246,35 +238,10 @@ def retry(store: Store, session_id: str, task_id: str, *, request: Request) -> R
 
     def work(change: SessionChange) -> Record:
         task = task_records.load(change, task_id)
-        made, run = retry_one(change, task), workflow_returns.with_task(change, task.record)
+        made, run = bringing_back.retry_one(change, task), bringing_back.with_task(change, task.record)
         return made if run is None else {**made, "workflow_run": run}
 
     return change_session(store, session_id, request, work, verb="task retry", arguments=[task_id])
-
-
-def retry_one(change: SessionChange, task: HeldTask) -> Record:
-    """As `retry`, inside a change that has read the task."""
-    lifecycle.next_state(task.record["status"], TaskVerb.RETRY)
-    task.record.update(
-        assignee=None,
-        epoch=None,
-        attempts=0,
-        deferred=0,
-        failed_on=None,
-        error=None,
-        result=None,
-        progress=None,
-        retry_at=None,
-        started_at=None,
-        finished_at=None,
-        host=None,
-        blocked_by=None,
-        status=TaskStatus.PENDING.value,
-    )
-    failed = dependencies.block_by_failed(change, task)
-    ready = not failed and task_records.is_unblocked(change, task.id)
-    dependencies.announce(change, task)
-    return task_records.store(change, task, ready=ready, event="task:requeued", data={"reason": "retry"})
 
 
 def cancel(store: Store, session_id: str, task_id: str, *, reason: str | None = None, request: Request) -> Record:

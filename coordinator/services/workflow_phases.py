@@ -14,7 +14,7 @@ from coordinator.rules import workflow_engine, workflow_run, workflow_tasks
 from coordinator.rules.path_text import render
 from coordinator.rules.workflow_engine import Step, Verb
 from coordinator.rules.workflow_run import PhaseStatus, RunStatus
-from coordinator.services import sync, task_records, tasks, workflow_records
+from coordinator.services import bringing_back, sync, task_records, tasks, workflow_records
 from coordinator.services.request import SessionChange
 from coordinator.store.documents import WORKFLOWS
 from coordinator.store.reads import SetMembers
@@ -70,7 +70,7 @@ def arm_again(change: SessionChange, state: Record, *, resumed: bool = False) ->
             tasks.cancel_one(change, task, "the phase begins again")
             task = task_records.find(change, one)
         if task is not None and task.record["status"] in ("failed", "cancelled"):
-            tasks.retry_one(change, task)
+            bringing_back.retry_one(change, task)
 
 
 def cancel_left(change: SessionChange, state: Record, reason: str) -> int:

@@ -16,7 +16,7 @@ from coordinator.models.jsontext import Json
 from coordinator.models.shapes import Record
 from coordinator.rules import workflow_run, workflow_tasks
 from coordinator.rules.workflow_run import PhaseStatus, RunStatus
-from coordinator.services import teams, workflow_records, workflow_returns, workflow_steps, workflow_view
+from coordinator.services import bringing_back, teams, workflow_records, workflow_steps, workflow_view
 from coordinator.services.request import Request, SessionChange, change_session
 from coordinator.store.connection import Store
 from coordinator.store.documents import WORKFLOWS
@@ -185,7 +185,7 @@ def resume(store: Store, session_id: str, run_id: str, *, request: Request) -> R
         if found["status"] == RunStatus.RUNNING:
             change.wake(run_id)
             return
-        workflow_returns.resume(change, found)
+        bringing_back.resume(change, found)
 
     return _change(store, session_id, run_id, request, mark, verb="workflow resume", arguments=[run_id])
 

@@ -111,11 +111,11 @@ def kept_for_nobody(site: Site) -> None:
     tasks.assign(site.store, site.session, "t", "ghost", request=NOW)
 
 
-def kept_for_one_who_is_gone(site: Site) -> None:
-    site.agent("ann")
+def kept_for_those_who_are_gone(site: Site) -> None:
+    site.agent("ann-1")
     site.add("t")
     tasks.assign(site.store, site.session, "t", "ann", request=NOW)
-    agents.deregister(site.store, site.project, "ann", request=NOW)
+    agents.deregister(site.store, site.project, "ann-1", request=NOW)
 
 
 def kept_for_a_worker(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""A task of a workflow's run is brought back: the run goes on with it, if it had failed, in the same commit.
+"""A task that ended undone is brought back, and in the same commit the run of a workflow that failed with it goes on.
 
 Whoever retries a task wants what comes after it, as when a step of a pipeline is run again. Nothing begins again where
 the task's phase is over. In a run that somebody cancelled no task is brought back: it would be cancelled again at once.
@@ -11,10 +11,38 @@ from typing import Any
 
 from coordinator.models.errors import Damaged, WrongState
 from coordinator.models.shapes import Record
-from coordinator.rules import workflow_engine, workflow_run
+from coordinator.models.states import TaskStatus
+from coordinator.rules import lifecycle, workflow_engine, workflow_run
+from coordinator.rules.lifecycle import TaskVerb
 from coordinator.rules.workflow_run import RunStatus
-from coordinator.services import workflow_records
+from coordinator.services import dependencies, task_records, workflow_records
 from coordinator.services.request import SessionChange
+from coordinator.services.task_records import HeldTask
+
+
+def retry_one(change: SessionChange, task: HeldTask) -> Record:
+    """As `tasks.retry`, inside a change that has read the task."""
+    lifecycle.next_state(task.record["status"], TaskVerb.RETRY)
+    task.record.update(
+        assignee=None,
+        epoch=None,
+        attempts=0,
+        deferred=0,
+        failed_on=None,
+        error=None,
+        result=None,
+        progress=None,
+        retry_at=None,
+        started_at=None,
+        finished_at=None,
+        host=None,
+        blocked_by=None,
+        status=TaskStatus.PENDING.value,
+    )
+    failed = dependencies.block_by_failed(change, task)
+    ready = not failed and task_records.is_unblocked(change, task.id)
+    dependencies.announce(change, task)
+    return task_records.store(change, task, ready=ready, event="task:requeued", data={"reason": "retry"})
 
 
 def with_task(change: SessionChange, task: Record) -> Record | None:
