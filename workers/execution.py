@@ -36,8 +36,9 @@ class Outcome:
     reasons the command was ended, with everything that it had started; exit code or signal are what came of that.
     `error` says in words what went wrong, None when nothing did but perhaps the exit code. `stdout_bytes` and
     `stderr_bytes` count what was written, also what the texts leave out. `result` is the last line of stdout that is a
-    JSON object. `max_rss_kib` is the largest size of the command or a child that it waited for; small ones show the
-    guard's own 10 MiB. `server_lost`: the lease was lost because renewals could not reach the server.
+    JSON object; `result_too_large`: what it would be cannot be kept. `max_rss_kib` is the largest size of the command
+    or a child that it waited for; small ones show the guard's own 10 MiB. `server_lost`: the lease was lost because
+    renewals could not reach the server.
     """
 
     reason: Reason
@@ -52,6 +53,7 @@ class Outcome:
     max_rss_kib: int | None
     error: str | None
     server_lost: bool = False
+    result_too_large: bool = False
 
 
 def environment(task_variables: Mapping[str, str], allow: Sequence[str] = ()) -> dict[str, str]:
@@ -151,6 +153,7 @@ def _outcome(command: GuardedCommand, renewals: Renewals | None, redactor: Redac
         max_rss_kib=max_rss_kib,
         error=_in_words(reason, command, renewals, left),
         server_lost=reason == "lease_lost" and renewals is not None and renewals.server_lost,
+        result_too_large=command.found.too_large,
     )
 
 

@@ -17,6 +17,7 @@ HEAD_BYTES = 16 * 1024
 TAIL_BYTES = 48 * 1024
 _NEAR = 4 * 1024
 _CANDIDATES = 64
+_END_BYTES = 256
 _CANDIDATE_BYTES = 2 * jsontext.MAX_BYTES
 _OBJECT_LINE = re.compile(rb"^[ \t]*\{.*\}[ \t\r]*$", re.MULTILINE)
 
@@ -63,20 +64,28 @@ class ResultFinder:
     """The last line of a stream that is a JSON object, or the whole stream when that is one, over several lines.
 
     Lines count up to 1 MiB, the limit of a stored value; of the candidates the last 64 are kept, 2 MiB at most.
+    `too_large`, after the end: what would be the result is larger, and nothing that was said before stands for it.
     """
 
     def __init__(self) -> None:
+        self.too_large = False
+        self._end = b""
         self._line = bytearray()
         self._line_too_long = False
+        self._begins_as_object = False
+        self._whole_too_long = False
         self._candidates: deque[bytes] = deque()
         self._candidate_bytes = 0
         self._whole: bytearray | None = bytearray()
 
     def add(self, chunk: bytes) -> None:
         """The next piece of the stream."""
+        self._end = (self._end + chunk[-_END_BYTES:])[-_END_BYTES:]
         if self._whole is not None:
             self._whole += chunk
-            if len(self._whole) > jsontext.MAX_BYTES or bytes(self._whole[:64]).lstrip()[:1] not in (b"{", b""):
+            is_object = bytes(self._whole[:64]).lstrip()[:1] in (b"{", b"")
+            self._whole_too_long = is_object and len(self._whole) > jsontext.MAX_BYTES
+            if not is_object or self._whole_too_long:
                 self._whole = None
         first, newline, rest = chunk.partition(b"\n")
         self._extend(first)
@@ -91,6 +100,10 @@ class ResultFinder:
     def result(self) -> dict[str, Any] | None:
         """The object, read strictly (`jsontext.loads`); None where there is none. Call it once, at the end."""
         self._end_line()
+        if self._whole_too_long and self._end.rstrip().rpartition(b"\n")[2].strip() == b"}":
+            self.too_large = True
+        if self.too_large:
+            return None
         if self._whole is not None and self._whole.strip():
             found = _json_object(bytes(self._whole))
             if found is not None:
@@ -103,19 +116,27 @@ class ResultFinder:
 
     def _extend(self, piece: bytes) -> None:
         if self._line_too_long or len(self._line) + len(piece) > jsontext.MAX_BYTES + 2:
+            if not self._line_too_long:
+                self._begins_as_object = bytes(self._line[:64] or piece[:64]).lstrip()[:1] == b"{"
             self._line_too_long = True
-            self._line.clear()
+            self._line[:] = (bytes(self._line[-_END_BYTES:]) + piece)[-_END_BYTES:]
         else:
             self._line += piece
 
     def _end_line(self) -> None:
         line = bytes(self._line).strip()
         self._line.clear()
-        self._line_too_long = False
+        if self._line_too_long:
+            self._line_too_long = False
+            self.too_large = self._begins_as_object and line.endswith(b"}")
+            return
         if line.startswith(b"{") and line.endswith(b"}"):
             self._keep(line)
 
     def _keep(self, line: bytes) -> None:
+        self.too_large = len(line) > jsontext.MAX_BYTES
+        if self.too_large:
+            return
         self._candidates.append(line)
         self._candidate_bytes += len(line)
         while len(self._candidates) > _CANDIDATES or self._candidate_bytes > _CANDIDATE_BYTES:

@@ -53,6 +53,7 @@ CLAIM_WITHIN_S = 20.0
 """How long a claim is tried where Redis does not answer: the assignment itself lasts 30 s."""
 REPORT_WITHIN_S = 60.0
 """How long the end of a run is tried to be written; then it is left to the reaper."""
+TOO_LARGE = "its result has more than 1 MiB, so it cannot be kept: write it into a file and name that"
 REDIS_URL = "COORD_REDIS_URL"
 
 
@@ -184,6 +185,8 @@ class TaskRun:
         end = verdict(command, outcome)
         if end == "interrupted":
             self._interrupted(outcome, run)
+        elif end == "completed" and outcome.result_too_large:
+            self._fail({"reason": "result_refused", "message": TOO_LARGE}, run)
         elif end == "completed":
             self._complete(outcome, run)
         else:

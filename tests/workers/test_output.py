@@ -88,8 +88,30 @@ def test_a_result_may_be_longer_than_the_output_that_is_kept() -> None:
     assert result(b'begin\n{"a": "%s"}\nend\n' % long.encode()) == {"a": long}
 
 
-def test_a_line_beyond_the_size_of_a_value_is_no_result() -> None:
-    assert result(b'{"a": 1}\n{"a": "%s"}\n' % (b"x" * 1024 * 1024)) == {"a": 1}
+HUGE = b"x" * 1024 * 1024
+
+
+@pytest.mark.parametrize("size", [4096, 10**7])
+@pytest.mark.parametrize(
+    "data, expected, too_large",
+    [
+        (b'{"a": 1}\n{"a": "%s"}\n' % HUGE, None, True),
+        (b'{"a": "%s"}\nend\n' % HUGE, None, True),
+        (b'{\n  "a": "%s",\n  "b": [\n    {"c": 1}\n  ]\n}\n' % HUGE, None, True),
+        (b'{"a": "%s"}\n{"a": 1}\n' % HUGE, {"a": 1}, False),
+        (b'{"a": 1}\n{"a": "%s\n' % HUGE, {"a": 1}, False),
+        (b'{"a": 1}\n%s\n' % HUGE, {"a": 1}, False),
+        (b'{"a": 1}\n' * 200_000, {"a": 1}, False),
+    ],
+    ids=["last", "before other words", "over lines", "before another", "no object", "no JSON", "many"],
+)
+def test_a_result_beyond_the_size_of_a_value_is_said_and_none_before_it_stands_in(
+    data: bytes, expected: object, too_large: bool, size: int
+) -> None:
+    finder = ResultFinder()
+    for start in range(0, len(data), size):
+        finder.add(data[start : start + size])
+    assert (finder.result(), finder.too_large) == (expected, too_large)
 
 
 def test_a_hundred_megabytes_are_held_in_little_memory() -> None:
