@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,12 @@ def read(repository: Repository, output: Path, task: Result) -> Result:  # noqa:
     issues = list(known.values())
     if listed and not issues:
         raise StepFailed(f"no entry of {source} has a number and a title")
-    (output / "issues.json").write_text(json.dumps(issues, ensure_ascii=False), encoding="utf-8")
+    text = json.dumps(issues, ensure_ascii=False)
+    (output / "issues.json").write_text(text, encoding="utf-8")
     numbers = [issue["number"] for issue in issues]
     batches = [numbers[start::BATCHES] for start in range(min(BATCHES, len(numbers)))]
-    return {"issues": len(issues), "left_out": len(listed) - len(issues), "batches": batches}
+    left_out = len(listed) - len(issues)
+    return {"issues": len(issues), "left_out": left_out, "batches": batches, "digest": _digest(text)}
 
 
 def _issue(entry: Any) -> Result | None:
@@ -94,7 +97,7 @@ def look(repository: Repository, output: Path, task: Result) -> Result:
     for name in files:
         by_end.setdefault(name.rpartition("/")[2], []).append(name)
     found = []
-    for issue in _issues(output):
+    for issue in _issues(output, task):
         if issue["number"] not in wanted:
             continue
         score, reasons = _gravity(issue)
@@ -144,7 +147,7 @@ def rank(repository: Repository, output: Path, task: Result) -> Result:
     """All batches together: ranked, those that may be the same beside each other, on one page and as JSON."""
     batches = task["inputs"].get("look") or []
     found = [issue for batch in batches if isinstance(batch, dict) for issue in batch.get("issues", [])]
-    same = _alike(_issues(output))
+    same = _alike(_issues(output, task))
     for issue in found:
         issue["like"] = same.get(str(issue["number"]), [])
     found.sort(key=lambda one: (-one["score"], str(one["number"])))
@@ -196,12 +199,22 @@ def _words(text: str) -> set[str]:
     return set(_WORD.findall(text.lower())) - _COMMON
 
 
-def _issues(output: Path) -> list[Result]:
+def _issues(output: Path, task: Result) -> list[Result]:
+    """What `read` wrote down in this run: another run may have the same folder."""
     try:
-        found: list[Result] = json.loads((output / "issues.json").read_text(encoding="utf-8"))
+        text = (output / "issues.json").read_text(encoding="utf-8")
     except FileNotFoundError:
         raise StepFailed(f"{output} has no issues.json: do the workers of this team share a disk?") from None
+    if task.get("digest") not in (None, _digest(text)):
+        raise StepFailed(
+            f"another run wrote {output / 'issues.json'} meanwhile: give each an --param output of its own"
+        )
+    found: list[Result] = json.loads(text)
     return found
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 STEPS = {"read": read, "look": look, "rank": rank}

@@ -22,7 +22,7 @@ _FENCE = re.compile(
     r"^(?P<fence>```+|~~~+)\s*(?P<language>[\w-]*)[^\n]*\n(?P<body>.*?)^(?P=fence)", re.MULTILINE | re.DOTALL
 )
 _INLINE = re.compile(r"`([^`\n]+)`")
-_LINK = re.compile(r"!?\[[^\]]*\]\(\s*(?:<([^>]+)>|([^)\s]+))[^)]*\)")
+_LINK = re.compile(r"!?\[[^\[\]]*\]\(\s*(?:<([^>]+)>|([^)\s]+))[^)]*\)")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
 _ANCHOR = re.compile(r"<a\s+(?:name|id)=[\"']([^\"']+)[\"']")
@@ -214,11 +214,12 @@ def _deleted(repository: Repository) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     commit = ""
-    for line in repository.git("log", "--diff-filter=D", "--no-renames", "--name-only", "--format=%x1f%h").splitlines():
-        if line.startswith("\x1f"):
-            commit = line[1:]
-        elif line:
-            found.setdefault(line, commit)
+    log = repository.git("log", "-z", "--diff-filter=D", "--no-renames", "--name-only", "--format=%x1f%h")
+    for part in log.split("\0"):
+        if part.startswith("\x1f"):
+            commit = part[1:]
+        elif part:
+            found.setdefault(part.removeprefix("\n"), commit)
     return found
 
 

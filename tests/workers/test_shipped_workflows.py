@@ -11,8 +11,8 @@ from coordinator.store.connection import Store
 from tests.commands import Coord
 from tests.workers.repositories import SmallRepository
 from tests.workers.running import Work, running
-from workers import bug_triage
-from workers.release_check import steps
+from workers import bug_triage, docs_audit
+from workers.release_check import engineering, steps
 from workers.release_check.repository import Repository, StepFailed
 from workers.workflows import programs
 
@@ -83,7 +83,8 @@ def test_an_audit_and_a_triage_say_what_is_wrong_with_a_repository(
 def test_a_triage_takes_no_issues_and_each_number_once(tmp_path: Path) -> None:
     def batches(issues: object) -> object:
         (tmp_path / "given.json").write_text(json.dumps(issues))
-        return bug_triage.read(Repository(tmp_path), tmp_path, {"issues": str(tmp_path / "given.json")})
+        made = bug_triage.read(Repository(tmp_path), tmp_path, {"issues": str(tmp_path / "given.json")})
+        return {name: value for name, value in made.items() if name != "digest"}
 
     assert batches([]) == {"issues": 0, "left_out": 0, "batches": []}
     assert bug_triage.rank(Repository(tmp_path), tmp_path, {"inputs": {}})["issues"] == 0
@@ -92,6 +93,35 @@ def test_a_triage_takes_no_issues_and_each_number_once(tmp_path: Path) -> None:
     assert [one["title"] for one in json.loads((tmp_path / "issues.json").read_text())] == ["One", "Two"]
     with pytest.raises(StepFailed, match="has a number and a title"):
         batches([{"what": "ever"}])
+
+
+def test_a_triage_notices_that_another_run_wrote_into_its_folder(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"{number}.json").write_text(json.dumps([{"number": number, "title": "One"}]))
+    here = Repository(tmp_path)
+    first, last = (bug_triage.read(here, tmp_path, {"issues": str(tmp_path / f"{number}.json")}) for number in (1, 2))
+    assert bug_triage.rank(here, tmp_path, {"inputs": {}, "digest": last["digest"]})["issues"] == 0
+    with pytest.raises(StepFailed, match="another run wrote"):
+        bug_triage.rank(here, tmp_path, {"inputs": {}, "digest": first["digest"]})
+
+
+def test_files_are_known_whatever_they_are_called(small: SmallRepository, tmp_path: Path) -> None:
+    odd = [":x/odd.py", "[a]/star*.py", 'quo"te.py', "tab\t.py", "line\nend.py", "ü/é.py"]
+    small.write(dict.fromkeys(odd, "x = 1\n"))
+    small.git("add", "--all")
+    small.git("commit", "--quiet", "--message", "Odd")
+    here = Repository(small.folder)
+    assert bug_triage._people(here, [":x/odd.py"]) == ["Ann"]
+    assert {one["file"] for one in engineering.hotspots(here, tmp_path, {})["hotspots"]} >= set(odd)
+    small.git("rm", "--quiet", "--", *odd[2:])
+    small.git("commit", "--quiet", "--message", "Gone")
+    assert docs_audit._deleted(Repository(small.folder)).keys() == {"src/old.py", *odd[2:]}
+
+
+@pytest.mark.timeout(30)
+def test_a_document_of_open_brackets_is_read_at_once(small: SmallRepository, tmp_path: Path) -> None:
+    small.commit({"open.md": "[" * 500_000 + "[a](gone.md)"})
+    assert docs_audit.links(Repository(small.folder), tmp_path, {})["problems"] == 3
 
 
 @pytest.mark.timeout(30)

@@ -23,7 +23,7 @@ def inventory(repository: Repository, output: Path, inputs: Result) -> Result:  
         kind = Path(name).suffix.lstrip(".") or Path(name).name
         counted = kinds.setdefault(kind, Counter())
         counted["files"] += 1
-        counted["bytes"] += (repository.folder / name).stat().st_size
+        counted["bytes"] += (repository.folder / name).lstat().st_size
         counted["lines"] += (repository.text(name) or "").count("\n")
     by_kind = {kind: dict(counted) for kind, counted in sorted(kinds.items(), key=lambda one: -one[1]["bytes"])}
     total = {part: sum(counted[part] for counted in kinds.values()) for part in ("files", "lines", "bytes")}
@@ -55,7 +55,7 @@ def compile_(repository: Repository, output: Path, inputs: Result) -> Result:  #
 
 def largest(repository: Repository, output: Path, inputs: Result) -> Result:
     """The largest tracked files."""
-    sizes = sorted(((repository.folder / name).stat().st_size, name) for name in repository.files)[::-1][:LISTED]
+    sizes = sorted(((repository.folder / name).lstat().st_size, name) for name in repository.files)[::-1][:LISTED]
     whole = inputs.get("inventory", {}).get("bytes") or sum(size for size, _ in sizes) or 1
     found = [{"file": name, "bytes": size, "percent": round(100 * size / whole, 1)} for size, name in sizes]
     (output / "largest.txt").write_text("".join(f"{o['bytes']:>10} {o['file']}\n" for o in found), encoding="utf-8")
@@ -66,7 +66,7 @@ def hotspots(repository: Repository, output: Path, inputs: Result) -> Result:  #
     """The files that most commits touched."""
     if not repository.has_commits:
         return {"skipped": "the repository has no commit"}
-    names = repository.git("log", "--max-count=2000", "--format=", "--name-only").split("\n")
+    names = repository.git("log", "-z", "--max-count=2000", "--format=", "--name-only").split("\0")
     there = set(repository.files)
     counted = Counter(name for name in names if name in there)
     found = [{"file": name, "commits": number} for name, number in counted.most_common(LISTED)]

@@ -95,7 +95,8 @@ class Repository:
 
     def git_bytes(self, *arguments: str) -> bytes:
         """As `git`, for what is no text."""
-        settings = ["-c", "core.quotepath=off", "-c", "log.showSignature=false"]
+        # a tracked file may be called `:x.py` or `[a].py`, which as a pattern would name others, or none
+        settings = ["--literal-pathspecs", "-c", "core.quotepath=off", "-c", "log.showSignature=false"]
         command = ["git", "-C", str(self.folder), *settings, *arguments]
         try:
             done = subprocess.run(
