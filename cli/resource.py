@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,29 @@ app = group("Resources: how many there are, who has them, who waits.")
 
 LISTED = ("name", "kind", "capacity", "in_use", "free", "held_by", "waiting")
 ALLOCATED = ("name", "token", "owner", "amount", "expires_at")
+
+
+def _in_words(found: dict[str, Any]) -> dict[str, Any]:
+    """An entry whose holders and waiters are words: `main/train ×2`."""
+    return {**found, **{part: [_who(one) for one in found[part]] for part in ("held_by", "waiting")}}
+
+
+def _who(one: dict[str, Any]) -> str:
+    session = (one["session"] or "").partition(".")[2]
+    who = f"{session}/{one['task']}" if one["task"] else one.get("owner") or "somebody"
+    return who if one["amount"] == 1 else f"{who} ×{one['amount']}"
+
+
+def _listed(found: list[dict[str, Any]]) -> str:
+    from cli.tables import render
+
+    return render([_in_words(one) for one in found], LISTED)
+
+
+def _shown(found: dict[str, Any]) -> str:
+    from cli.tables import fields
+
+    return fields(_in_words(found))
 
 
 def _name(text: str) -> str:
@@ -119,7 +142,7 @@ def list_(project: ProjectArg) -> None:
     """What there is: resources, claimed paths and limits, each with who has it and who is first in line."""
     from coordinator.services import resource_view
 
-    emit(resource_view.list_(context().store, project), table=LISTED)
+    emit(resource_view.list_(context().store, project), table=_listed)
 
 
 @command(app, examples=["coord resource show gpu --project shop"])
@@ -127,7 +150,7 @@ def show(name: NameArg, project: ProjectOpt = FROM_CONFIG) -> None:
     """One resource: who has it since when, and everybody who waits for it, first the next."""
     from coordinator.services import resource_view
 
-    emit(resource_view.show(context().store, project, name))
+    emit(resource_view.show(context().store, project, name), table=_shown)
 
 
 @command(app, examples=["coord resource usage shop --days 7"])

@@ -9,6 +9,7 @@ their first folders: a thousand tasks that wait are each held against a hundred 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ MAX_LENGTH = 512
 MANY = "*"
 """In a list of parts or of characters: any number of them."""
 _SPECIAL = frozenset("*?[{}")
+_ELSEWHERE = re.compile(r"~[^/]*/|[A-Za-z]:/")
+"""How a home folder and a drive begin."""
 _LAST = 0x10FFFF
 _SLASH = ord("/")
 
@@ -80,6 +83,12 @@ def parse(pattern: str) -> list[Any]:
     if not pattern.isprintable() or "\\" in pattern:
         raise _wrong(pattern, "should have neither control characters nor backslashes")
     if pattern.startswith("/"):
+        raise _wrong(pattern, "should be relative, as seen from the top of the repository")
+    if (
+        pattern != pattern.strip()
+    ):  # taken as they stand, `files: src/**` and `files:src/**` would have nothing in common
+        raise _wrong(pattern, "should neither begin nor end with a space")
+    if _ELSEWHERE.match(pattern):
         raise _wrong(pattern, "should be relative, as seen from the top of the repository")
     return [_part(pattern, part) for part in pattern.split("/")]
 

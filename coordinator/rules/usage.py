@@ -5,6 +5,7 @@ Each report is what was used since the last one; they are added up. The tokens o
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -26,14 +27,19 @@ def check(given: Any) -> Usage:
         raise _wrong("usage is an object of numbers")
     if len(given) > MAX_NAMES:
         raise _wrong(f"usage has at most {MAX_NAMES} numbers")
-    for name, amount in given.items():
-        if not _NAME.match(name):
-            raise _wrong(f"{shown(name)} cannot be the name of a usage")
-        if type(amount) not in (int, float) or not 0 <= amount <= MOST:
-            raise _wrong(f"{shown(str(amount))} is no amount of {name}")
-        if name in COUNTED and type(amount) is not int:
-            raise _wrong(f"{name} is a whole number")
-    return given
+    return {name: _amount(name, amount) for name, amount in given.items()}
+
+
+def _amount(name: str, amount: Any) -> Any:
+    if not _NAME.match(name):
+        raise _wrong(f"{shown(name)} cannot be the name of a usage")
+    if type(amount) not in (int, float) or not 0 <= amount <= MOST:
+        raise _wrong(f"{shown(str(amount))} is no amount of {name}")
+    if name not in COUNTED:
+        return amount
+    if amount != int(amount):
+        raise _wrong(f"{name} is a whole number")
+    return int(amount)  # 1200.0 is that in JSON
 
 
 def added(before: Mapping[str, Any] | None, more: Mapping[str, Any]) -> Usage:
@@ -57,16 +63,11 @@ def told_by(result: Any) -> Usage | None:
     said = result.get("usage")
     named = {**said} if isinstance(said, dict) else {}
     named.setdefault("cost_usd", result.get("total_cost_usd"))
-    numbers = {name: amount for name, amount in named.items() if isinstance(name, str) and _is_amount(name, amount)}
+    numbers: Usage = {}
+    for name, amount in named.items():
+        with contextlib.suppress(InvalidData):
+            numbers[name] = _amount(name, amount)
     return dict(list(numbers.items())[:MAX_NAMES]) or None
-
-
-def _is_amount(name: str, amount: Any) -> bool:
-    try:
-        check({name: amount})
-    except InvalidData:
-        return False
-    return True
 
 
 def _rounded(amount: float) -> float:

@@ -52,7 +52,8 @@ def params_of(definition: Record, given: Mapping[str, Json]) -> Record:
             raise InvalidData(f"workflow {definition['name']} needs the parameter {name}", hint=hint, param=name)
         value = given.get(name, param["default"])
         if value is not None and not fits(value, param["type"]):
-            what = f"parameter {name} is a {param['type']}, not {shown(dumps(value))}"
+            article = "an" if param["type"] in ("integer", "object") else "a"
+            what = f"parameter {name} is {article} {param['type']}, not {dumps(value)[:80]}"
             raise InvalidData(what, hint="text that is no JSON is a string", param=name)
         made[name] = value
     if len(dumps(made).encode()) > MAX_PARAMS_BYTES:

@@ -69,6 +69,8 @@ def test_two_patterns_of_several_parts_overlap_exactly_when_a_path_fits_both(one
         ("src/a", "src/a/b", False),
         ("src/a/**", "src/[a-c]/**", True),
         ("[{]name[}]/x", "[{]*/x", True),
+        ("a b/c d", "a b/*", True),
+        ("src/notes~", "src/*~", True),
         ("docs/caf\u00e9.md", "docs/cafe\u0301.md", True),
         ("docs/caf\u00e9.md", "docs/cafe.md", False),
     ],
@@ -80,7 +82,9 @@ def test_overlaps_as_people_expect_them(one: str, other: str, do: bool) -> None:
 WRONG = ["", "/etc/passwd", "a//b", "a/", "../a", "a/./b", "a**", "**b/c", "a[", "a[]", "[z-a]", "[/]", "a\\b", "a\nb"]
 
 
-@pytest.mark.parametrize("pattern", [*WRONG, "src/{a,b}/**", "a}", "x" * 513])
+@pytest.mark.parametrize(
+    "pattern", [*WRONG, "src/{a,b}/**", "a}", "x" * 513, " src/**", "src/a ", "~/x", "~ann/x", "C:/x"]
+)
 def test_what_says_nothing_exact_is_no_pattern(pattern: str) -> None:
     with pytest.raises(InvalidData):
         globs.parse(pattern)

@@ -32,6 +32,11 @@ def test_what_cannot_be_added_up_is_refused(wrong: Any) -> None:
         usage.check(wrong)
 
 
+def test_a_whole_number_is_one_however_it_is_written() -> None:
+    assert usage.tokens(usage.check({"input_tokens": 1200.0, "output_tokens": 1e3})) == 2200
+    assert usage.told_by({"usage": {"input_tokens": 7.0, "output_tokens": 1.5}}) == {"input_tokens": 7}
+
+
 def test_a_result_may_tell_what_was_used_in_its_own_words() -> None:
     said = {"usage": {"input_tokens": 7, "service_tier": "x", "server": {"a": 1}, "output_tokens": 2}}
     assert usage.told_by({**said, "total_cost_usd": 0.5}) == {"input_tokens": 7, "output_tokens": 2, "cost_usd": 0.5}
