@@ -10,6 +10,7 @@ import typer
 from cli.commands import command, group
 from cli.context import context
 from cli.options import (
+    CONFIGURED,
     FROM_CONFIG,
     AgentArg,
     Force,
@@ -104,7 +105,7 @@ def show(agent: AgentArg, project: ProjectOpt = FROM_CONFIG) -> None:
 
 
 @command(app, examples=["coord agent list shop"])
-def list_(project: ProjectArg) -> None:
+def list_(project: ProjectArg = CONFIGURED) -> None:
     """Every agent of a project, the lost ones too."""
     from coordinator.services import agents
 

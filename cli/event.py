@@ -10,6 +10,7 @@ from cli.commands import OnlyShown, command, group
 from cli.context import context
 from cli.input import json_or_none
 from cli.options import (
+    CONFIGURED,
     AgentOpt,
     DataOpt,
     FromFile,
@@ -83,7 +84,11 @@ def emit(
     examples=["coord event list shop --type 'task:*' --limit 20", "coord event list shop --session @ --since 10m"],
 )
 def list_(
-    project: ProjectArg, type_: OfType = None, session: OfSession = None, since: Since = None, limit: Limit = None
+    project: ProjectArg = CONFIGURED,
+    type_: OfType = None,
+    session: OfSession = None,
+    since: Since = None,
+    limit: Limit = None,
 ) -> None:
     """List events, oldest first: the newest 1,000 (or --limit), with --since those that followed."""
     from coordinator.services.events import LIST_LIMIT
@@ -103,7 +108,7 @@ def list_(
     ],
 )
 def follow(
-    project: ProjectArg,
+    project: ProjectArg = CONFIGURED,
     type_: OfType = None,
     session: OfSession = None,
     since: Since = None,

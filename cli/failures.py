@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 import typer
+from typer._click.core import Context
 from typer._click.exceptions import BadParameter, ClickException, MissingParameter, NoArgsIsHelpError, NoSuchOption
 from typer._click.exceptions import UsageError as TyperUsageError
 
@@ -15,6 +16,7 @@ from coordinator.models.config import mask
 from coordinator.models.errors import CommandFailed, CoordError, UsageError
 
 INTERRUPTED = 130
+_STANDS_FOR = {"SID": "@ stands for COORD_SESSION", "P": "@ stands for COORD_PROJECT"}
 NOBODY_READS = 141
 """As a shell shows a program that SIGPIPE ended; `coord … | head` ends like this, quietly."""
 
@@ -63,20 +65,33 @@ def usage_error(error: ClickException) -> UsageError:
         hint = f"did you mean {close[0]}?" if close else f"see {page}; a value that begins with - stands after --"
         return UsageError(f"there is no option {error.option_name}", hint=hint)
     if isinstance(error, MissingParameter) and error.param is not None:
+        said = f"{_STANDS_FOR[error.param.metavar]}; {hint}" if error.param.metavar in _STANDS_FOR else hint
         choices = " ".join((error.param.get_missing_message(error.ctx) or "").split())
         kind = error.param.param_type_name
-        hint = f"{choices.lower().replace('choose from:', 'choose from')}; see {page}" if choices else hint
+        hint = f"{choices.lower().replace('choose from:', 'choose from')}; see {page}" if choices else said
         return UsageError(f"the {kind} {_plain(error.param.get_error_hint())} is missing", hint=hint)
     if isinstance(error, BadParameter) and error.param is not None:
         return UsageError(f"{_plain(error.param.get_error_hint())}: {error.message}", hint=hint)
     message = " ".join(error.format_message().split())
     if message.startswith(_TOO_MANY):
-        hint = f"put text with blanks into quotes; see {page}"
-        message = f"unexpected argument {message.removeprefix(_TOO_MANY).strip()}"
+        extra = message.removeprefix(_TOO_MANY).strip()
+        hint = f"{_instead_of(extra, context)}; see {page}" if context else hint
+        message = f"unexpected argument {extra}"
     return UsageError(message, hint=hint)
 
 
 _TOO_MANY = "Got unexpected extra argument(s)"
+_JSON = ("({", "([", '("')
+
+
+def _instead_of(extra: str, context: Context) -> str:
+    """What may have been meant by an argument too many."""
+    options = {name for param in context.command.params for name in param.opts}
+    if extra.startswith(_JSON) and "--data" in options:
+        return "JSON stands after --data"
+    taken = " ".join(context.command.collect_usage_pieces(context)[1:]) or "no arguments"
+    quotes = "" if extra.startswith(_JSON) else ", and text with blanks stands in quotes"
+    return f"`{context.command_path}` takes {taken}{quotes}"
 
 
 def _plain(error_hint: str) -> str:

@@ -10,6 +10,7 @@ import typer
 from cli.commands import OnlyShown, command, group
 from cli.context import context
 from cli.options import (
+    CONFIGURED,
     FROM_CONFIG,
     AgentOpt,
     CommandLine,
@@ -104,7 +105,7 @@ def release(name: NameArg, token: TokenArg, project: ProjectOpt = FROM_CONFIG, r
 
 
 @command(app, examples=["coord lock list shop"])
-def list_(project: ProjectArg) -> None:
+def list_(project: ProjectArg = CONFIGURED) -> None:
     """The locks that are held now."""
     from coordinator.services import locks
 

@@ -14,6 +14,7 @@ from cli.commands import command, group
 from cli.context import context
 from cli.input import read_file
 from cli.options import (
+    CONFIGURED,
     FROM_CONFIG,
     AgentNeeded,
     ProjectArg,
@@ -117,7 +118,7 @@ def send(
     ],
 )
 def inbox(
-    project: ProjectArg,
+    project: ProjectArg = CONFIGURED,
     agent: AgentNeeded = FROM_CONFIG,
     unread: Annotated[bool, typer.Option("--unread", help="Only what this agent has not acknowledged.")] = False,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most this many.")] = 50,

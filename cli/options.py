@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FROM_CONFIG = ""
 """The default of an option whose value is taken from the environment or coord.toml where it is not given."""
+CONFIGURED = "@"
+"""The same for a project that is the only argument: `project: ProjectArg = CONFIGURED`."""
 
 
 def session_of(text: str) -> str:
@@ -57,6 +59,13 @@ def _project_option(text: str) -> str:
     chosen = text or context().config.project
     if chosen is None:
         raise UsageError("no project is given", hint="write --project P, or export COORD_PROJECT")
+    return ids.project_id(chosen)
+
+
+def _project_argument(text: str) -> str:
+    chosen = context().config.project if text == CONFIGURED else text
+    if chosen is None:
+        raise UsageError("no project is given", hint="write P, or export COORD_PROJECT")
     return ids.project_id(chosen)
 
 
@@ -100,7 +109,7 @@ def _agent_argument(text: str) -> str:
 SessionArg = Annotated[
     str, typer.Argument(metavar="SID", parser=session_of, help="Session, <project>.<name>; @ is COORD_SESSION.")
 ]
-ProjectArg = Annotated[str, typer.Argument(metavar="P", parser=ids.project_id, help="Project.")]
+ProjectArg = Annotated[str, typer.Argument(metavar="P", parser=_project_argument, help="Project; @ is COORD_PROJECT.")]
 PathArg = Annotated[str, typer.Argument(metavar="PATH", help='Place in the tree: a.b, a[0], a."b.c", $ for the root.')]
 TaskArg = Annotated[str, typer.Argument(metavar="TID", parser=_thing("task"), help="Task.")]
 AgentArg = Annotated[str, typer.Argument(metavar="A", parser=_agent_argument, help="Agent: name or name#incarnation.")]

@@ -8,7 +8,7 @@ import typer
 
 from cli.commands import OnlyShown, command, group
 from cli.context import context
-from cli.options import FROM_CONFIG, AgentOpt, ProjectArg, ProjectOpt, RequestId, Ttl, request_of
+from cli.options import CONFIGURED, FROM_CONFIG, AgentOpt, ProjectArg, ProjectOpt, RequestId, Ttl, request_of
 from cli.output import emit
 from coordinator.models import ids
 from coordinator.models.clock import duration_ms
@@ -138,7 +138,7 @@ def release(name: NameArg, token: TokenArg, project: ProjectOpt = FROM_CONFIG, r
 
 
 @command(app, examples=["coord resource list shop"])
-def list_(project: ProjectArg) -> None:
+def list_(project: ProjectArg = CONFIGURED) -> None:
     """What there is: resources, claimed paths and limits, each with who has it and who is first in line."""
     from coordinator.services import resource_view
 
@@ -155,7 +155,7 @@ def show(name: NameArg, project: ProjectOpt = FROM_CONFIG) -> None:
 
 @command(app, examples=["coord resource usage shop --days 7"])
 def usage(
-    project: ProjectArg,
+    project: ProjectArg = CONFIGURED,
     days: Annotated[int | None, typer.Option("--days", metavar="N", min=1, help="Only the newest N days.")] = None,
 ) -> None:
     """What agents reported by --usage, added up by day (UTC) for the project, its teams and its agents."""

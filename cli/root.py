@@ -34,7 +34,7 @@ EXIT_CODES = (
 ENVIRONMENT = (
     ("COORD_REDIS_URL", "redis://, rediss://, unix://, sentinel:// or cluster://; without it an embedded server"),
     ("COORD_QUEUE_URL", "the server of RQ's queues, where it is another one; a cluster needs it"),
-    ("COORD_PROJECT", "the project, where none is given"),
+    ("COORD_PROJECT", "the project, where none is given; @ stands for it"),
     ("COORD_SESSION", "the session that @ stands for"),
     ("COORD_AGENT", "the agent, where none is given"),
     ("COORD_LOCKS", "locks held, NAME=TOKEN, several apart by blanks"),

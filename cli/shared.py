@@ -11,6 +11,7 @@ from cli.commands import command, group
 from cli.context import context
 from cli.input import json_or_none, value_argument
 from cli.options import (
+    CONFIGURED,
     DataOpt,
     EpicArg,
     FromFile,
@@ -66,7 +67,7 @@ def _given(**fields: object) -> dict[str, object]:
 
 
 @command(app, examples=["coord shared get-config shop"])
-def get_config(project: ProjectArg) -> None:
+def get_config(project: ProjectArg = CONFIGURED) -> None:
     """The project's configuration; {} where none is set."""
     from coordinator.services import shared
 
@@ -108,7 +109,7 @@ def set_config(
 
 @command(app, examples=["coord shared list-epics shop --status active"])
 def list_epics(
-    project: ProjectArg,
+    project: ProjectArg = CONFIGURED,
     status: Annotated[EpicStatus | None, typer.Option("--status", help="Only these.")] = None,
 ) -> None:
     """Epics, sorted by id."""
@@ -163,7 +164,7 @@ def update_epic(
 
 @command(app, examples=["coord shared list-sprints shop --status active"])
 def list_sprints(
-    project: ProjectArg,
+    project: ProjectArg = CONFIGURED,
     status: Annotated[SprintStatus | None, typer.Option("--status", help="Only these.")] = None,
     epic: Annotated[
         str | None, typer.Option("--epic", metavar="E", parser=_epic_id, help="Only those of this epic.")
@@ -278,7 +279,7 @@ def get_tool(
 
 
 @command(app, examples=["coord shared list-teams shop"])
-def list_teams(project: ProjectArg) -> None:
+def list_teams(project: ProjectArg = CONFIGURED) -> None:
     """Every team with its lead, agents and tasks, as `coord team list` shows them."""
     from cli import team as of_teams
     from coordinator.services import teams

@@ -10,7 +10,7 @@ import typer
 from cli.commands import OnlyShown, command, group
 from cli.context import context
 from cli.input import read_file
-from cli.options import AgentOpt, Quiet, Reason, RequestId, SessionArg, Timeout, request_of, session_of
+from cli.options import FROM_CONFIG, AgentOpt, Quiet, Reason, RequestId, SessionArg, Timeout, request_of, session_of
 from cli.output import emit, emit_bare
 from cli.workflow_progress import follow_run, shown_run
 from coordinator.models.errors import NotFound, UsageError
@@ -28,6 +28,12 @@ PhaseArg = Annotated[str, typer.Argument(metavar="PHASE", help="A phase of it.")
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides.")]
 
 _EXAMPLE = "'{name: hello, phases: [{name: greet, tasks: [{name: hi}], gate: {approval: ann}}]}'"
+
+
+def _session(text: str) -> str:
+    if not text and context().config.session is None:
+        raise UsageError("no session is given", hint="write --session SID, or export COORD_SESSION")
+    return session_of(text or "@")
 
 
 def _source(given: str) -> tuple[str, str]:
@@ -93,14 +99,14 @@ def _params(given: list[str] | None, definition: dict[str, Any]) -> dict[str, An
     app,
     examples=[
         "coord workflow run hello.yaml --session shop.k3f9 --id hello-1",
-        OnlyShown("coord workflow run release-check --session @ --param repository=/src/shop --follow"),
+        OnlyShown("coord workflow run release-check --param repository=/src/shop --follow"),
     ],
 )
 def run(
     file: FileArg,
     session: Annotated[
-        str, typer.Option("--session", metavar="SID", parser=session_of, help="In this session; @ is COORD_SESSION.")
-    ],
+        str, typer.Option("--session", metavar="SID", callback=_session, help="In this session (else COORD_SESSION).")
+    ] = FROM_CONFIG,
     param: Annotated[
         list[str] | None, typer.Option("--param", metavar="K=V", help="A parameter of it; repeatable.")
     ] = None,

@@ -116,7 +116,17 @@ def test_a_defect_of_ours_shows_where_and_exits_1(probe: Probe) -> None:
         (("probe", "increment", "a.b", "p", "--lock", "x"), "--lock has no NAME=TOKEN at 'x'", "write NAME=TOKEN"),
         (("probe", "increment", "@", "p"), "@ stands for COORD_SESSION, which is not set", "export COORD_SESSION="),
         (("probe", "submit", "--mode", "testing"), "no project is given", "write --project P, or export COORD_PROJECT"),
-        (("probe", "set", "two", "words"), "unexpected argument (words)", "put text with blanks into quotes"),
+        (
+            ("probe", "set", "two", "words"),
+            "unexpected argument (words)",
+            "`coord probe set` takes [JSON], and text with",
+        ),
+        (
+            ("probe", "set", "1", '{"a": 1}'),
+            'unexpected argument ({"a": 1})',
+            "`coord probe set` takes [JSON]; see `coord",
+        ),
+        (("probe", "increment"), "the argument SID is missing", "@ stands for COORD_SESSION; see `coord probe incr"),
         (("probe", "end", "delete"), "deleting shop.k3f9 cannot be taken back", "add --yes to do it"),
     ],
 )
