@@ -14,7 +14,6 @@ from coordinator.rules import graph
 from coordinator.rules.lifecycle import unfinished
 
 POINTS = "points/"
-UNSTARTED = (TaskStatus.PENDING, TaskStatus.ASSIGNED, TaskStatus.BLOCKED)
 _Record = Mapping[str, Any]
 
 

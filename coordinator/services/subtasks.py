@@ -119,19 +119,18 @@ def require_done(change: SessionChange, task_id: str, *, force: bool = False) ->
 
 
 def cancel_below(change: SessionChange, task_id: str, cancel: Cancel) -> Record | None:
-    """A task was cancelled: so are its subtasks that have not started, and theirs → `{cancelled, running}`: what runs
-    goes on, and what one commit should not carry is left to sweeps. None without any of them."""
+    """A task was cancelled: so are its subtasks, and theirs → `{cancelled, stopped}`, those of them that ran; what one
+    commit should not carry is left to sweeps. None without any of them."""
     tx, keys = change.tx, change.tx.keys
     cancelled: list[str] = []
-    running: list[str] = []
+    stopped: list[str] = []
     room = AT_ONCE
     frontier = [task_id]
     while frontier:
         tx.fetch(*(SetMembers(keys.subtasks(change.name, one)) for one in frontier))
         below = [child for one in frontier for child in tx.members(keys.subtasks(change.name, one))]
         found = {child: node.value for child, node in tx.nodes(change.name, TASKS, below).items() if node.exists}
-        running += [child for child, record in found.items() if record["status"] == TaskStatus.RUNNING]
-        open_ = [child for child, record in found.items() if record["status"] in rules.UNSTARTED]
+        open_ = [child for child, record in found.items() if lifecycle.unfinished(record["status"])]
         told = tx.fetch(*(SetMembers(keys.dependants(change.name, child)) for child in open_)) if open_ else []
         frontier = []
         for child, dependants in zip(open_, told, strict=True):
@@ -139,10 +138,11 @@ def cancel_below(change: SessionChange, task_id: str, cancel: Cancel) -> Record 
             if room < 0 and (cancelled or frontier):
                 tx.zadd(keys.deadlines, subtree_member(change.name, found[child]["parent"]), tx.now_ms)
                 continue
+            stopped += [child] if found[child]["status"] == TaskStatus.RUNNING else []
             cancel(change, task_records.load(change, child), f"{found[child]['parent']} was cancelled")
             frontier.append(child)
         cancelled += frontier
-    return {"cancelled": cancelled, "running": running} if cancelled or running else None
+    return {"cancelled": cancelled, "stopped": stopped} if cancelled else None
 
 
 def go_on(change: SessionChange, task: Record, member: str, cancel: Cancel) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.models.errors import InvalidData, NotFound, WrongState
+from coordinator.models.errors import Fenced, InvalidData, NotFound, WrongState
 from coordinator.services import mending, state, state_validation, subtasks, teams, transfer
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
@@ -148,21 +148,20 @@ def test_a_subtask_that_comes_while_its_parent_ends_is_seen_or_refused(
     shop.sound()
 
 
-def test_cancelling_a_parent_ends_what_has_not_started_below_it_and_says_so(big: Crew) -> None:
-    big.submit({"id": "deep", "parent": "b"}, {"id": "other", "after": ["deep"]})
+def test_cancelling_a_parent_ends_all_that_is_below_it_and_says_so(big: Crew) -> None:
+    big.submit({"id": "deep", "parent": "b"}, {"id": "other", "after": ["deep"]}, {"id": "inner", "parent": "a"})
     big.take("a")
     answer = big.cancel("plan")
-    assert answer["subtasks"] == {"cancelled": ["b", "c", "deep"], "running": ["a"]}
+    assert answer["subtasks"] == {"cancelled": ["a", "b", "c", "inner", "deep"], "stopped": ["a"]}
+    assert answer["blocked"] == ["other"]
     assert [big.status(one) for one in ("plan", "a", "b", "c", "deep", "other")] == [
-        "cancelled",
-        "running",
-        "cancelled",
-        "cancelled",
-        "cancelled",
+        *["cancelled"] * 5,
         "blocked",
     ]
-    assert big.complete("a", "hand")["status"] == "completed"
-    assert "subtasks" not in big.cancel("other")
+    with pytest.raises(Fenced):
+        big.complete("a", "hand")
+    assert big.show("a")["orphan_results"]
+    assert not {"subtasks", "blocked"} & big.cancel("other").keys()
     big.sound()
 
 
