@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from coordinator.models.clock import parse_instant_us
 from coordinator.models.states import TaskStatus
+from coordinator.rules import graph
 
 ESCALATION = "escalation"
 AFTER_MS = 1_800_000
@@ -34,6 +35,11 @@ def is_watched(record: _Record | None) -> bool:
     return (record["blocked_by"] or {}).get("kind") != _DEPENDENCY
 
 
+def is_new(record: _Record) -> bool:
+    """Whether nobody has been told of its blocker yet."""
+    return is_watched(record) and not (record["blocked_by"] or {}).get("escalated")
+
+
 def due_ms(record: _Record, after_ms: int) -> int | None:
     """When the next step is due, in ms; None for a task whose blocker says no time."""
     blocker = record["blocked_by"] or {}
@@ -53,6 +59,11 @@ def step(record: _Record, targets: Mapping[str, str | None]) -> Step | None:
     if done >= max(1, len(chain)):
         return None
     return Step(done + 1, chain[done] if chain else None, done + 1 >= len(chain))
+
+
+def circle(targets: Mapping[str, str | None]) -> list[str] | None:
+    """Teams whose blockers would be told round and round; None where every chain has an end."""
+    return graph.find_cycle({team: [to] for team, to in targets.items() if to is not None})
 
 
 def _chain(team: str | None, targets: Mapping[str, str | None]) -> list[str]:

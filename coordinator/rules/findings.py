@@ -23,10 +23,12 @@ class Lease(TypedDict):
 
 
 class Gates(TypedDict):
-    """Which team waits for which, as `coordination.dependencies` has it, and the teams that said they are ready."""
+    """Which team waits for which, as `coordination.dependencies` has it, the teams that said they are ready, and whom
+    the blockers of a team are escalated to."""
 
     dependencies: Any
     ready: list[str]
+    escalation: NotRequired[dict[str, str | None]]
 
 
 class Snapshot(TypedDict):
@@ -34,9 +36,11 @@ class Snapshot(TypedDict):
 
     `agents` are those of the project, by id. `ready` has the task ids of each ready line (`rules.lines`), `waiting` the
     unmet dependencies of each task that waits, `counts` the number of tasks under `<team>:<status>`, `dependants` who
-    is told of a task's end, `holding` this session's tasks that an agent holds, `deadlines` when a member ends in ms.
+    is told of a task's end, `holding` this session's tasks that an agent holds (in one that is `closed` nobody holds
+    any), `deadlines` when a member ends in ms.
     `misplaced` are tasks that stand in their line at another place than their priority and age give them. `named` are
-    the ids of what a task may name, by its field (`epic`, `sprint`), `workflows` the runs as they were read, `awaited`
+    the ids of what a task may name, by its field (`epic`, `sprint`, `team`), `capacity` how much there is of each
+    resource, `workflows` the runs as they were read, `awaited`
     the runs that wait for each type of event. `parts` has the counters and the subtasks of each task that is the parent
     of some. `uses` is what is in use in the whole project.
     """
@@ -52,9 +56,11 @@ class Snapshot(TypedDict):
     revision: NotRequired[int]
     dependants: NotRequired[dict[str, list[str]]]
     holding: NotRequired[dict[str, list[str]] | None]
+    closed: NotRequired[bool]
     deadlines: NotRequired[dict[str, int] | None]
     misplaced: NotRequired[list[str]]
     named: NotRequired[dict[str, list[str]]]
+    capacity: NotRequired[dict[str, int] | None]
     workflows: NotRequired[dict[str, Any]]
     awaited: NotRequired[dict[str, Any]]
     gates: NotRequired[Gates | None]

@@ -10,6 +10,7 @@ from typing import Any
 from coordinator.models.states import TaskStatus
 from coordinator.rules import graph
 from coordinator.rules.findings import MEND, Findings, Sound, task_path
+from coordinator.rules.lifecycle import terminal
 from coordinator.rules.lines import line as line_of
 from coordinator.rules.lines import may_stand_in_line
 
@@ -22,8 +23,9 @@ def check_leases(sound: Sound, found: Findings) -> None:
     for name, task in tasks.items():
         lease = leases.get(name)
         if lease is None:
-            if task["status"] == TaskStatus.RUNNING:
-                found.error(task_path(name), "no_lease", "is running without a lease, so nobody would notice its end")
+            if task["status"] == TaskStatus.RUNNING or (task["epoch"] is not None and not terminal(task["status"])):
+                what = f"is {task['status']} without a lease, so nobody would notice its end"
+                found.error(task_path(name), "no_lease", what)
         elif task["status"] not in (TaskStatus.RUNNING, TaskStatus.ASSIGNED):
             found.error(task_path(name), "stray_lease", f"is {task['status']} and a lease on it is still kept")
         elif lease["token"] != task["epoch"]:
@@ -74,12 +76,12 @@ def _whose(line: str) -> str:
 
 
 def check_waiting(sound: Sound, found: Findings) -> None:
-    """The unmet dependencies of a task that rests are those that its index waits for."""
+    """The unmet dependencies of a task that has not ended are those that its index waits for."""
     waiting, tasks, statuses = sound.snapshot["waiting"], sound.tasks, sound.statuses
     if waiting is None:
         return
     for name, task in tasks.items():
-        if task["status"] not in (TaskStatus.PENDING, TaskStatus.ASSIGNED):
+        if terminal(task["status"]):
             continue
         noted, unmet = set(waiting.get(name, ())), set(graph.unmet(task, statuses))
         if noted != unmet:

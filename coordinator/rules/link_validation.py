@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from coordinator.models.clock import parse_instant_us
 from coordinator.models.states import TaskStatus
-from coordinator.rules import subtasks
+from coordinator.rules import doubts, escalation, subtasks
+from coordinator.rules.doubts import Known
 from coordinator.rules.findings import Findings, Sound, task_path
 from coordinator.rules.lifecycle import terminal
 from coordinator.rules.path_text import render
@@ -29,7 +30,7 @@ def check_holding(sound: Sound, found: Findings) -> None:
     if noted is None or not sound.complete:
         return
     held: dict[str, set[str]] = {}
-    for name, task in sound.tasks.items():
+    for name, task in () if sound.snapshot.get("closed") else sound.tasks.items():
         holder = holder_of(task)
         if holder:
             held.setdefault(holder, set()).add(name)
@@ -47,7 +48,9 @@ def check_parts(sound: Sound, found: Findings) -> None:
     noted = sound.snapshot.get("parts")
     if noted is None or not sound.complete:
         return
-    for parent, expected in sorted(subtasks.counted(sound.tasks.values()).items()):
+    counted = subtasks.counted(sound.tasks.values())
+    for parent in sorted(counted.keys() | noted.keys()):
+        expected = counted.get(parent, {})
         children = {name for name, task in sound.tasks.items() if task["parent"] == parent}
         counts, listed = noted.get(parent, ({}, []))
         if counts != expected or set(listed) != children:
@@ -84,6 +87,15 @@ def check_deadlines(sound: Sound, found: Findings) -> None:
             found.error(task_path(name, "retry_at"), "no_pause_end", "pauses, and nobody would notice the end of it")
 
 
+def check_blockers(sound: Sound, found: Findings) -> None:
+    """A blocker that nobody was told of yet is found again when its time is over."""
+    deadlines = sound.snapshot.get("deadlines")
+    for name, task in sound.tasks.items() if deadlines is not None else ():
+        if escalation.is_new(task) and f"escalate/{name}" not in (deadlines or {}):
+            what = "is blocked, and nobody would be told when that lasts too long"
+            found.error(task_path(name, "blocked_by"), "no_escalation", what)
+
+
 def check_epochs(sound: Sound, found: Findings) -> None:
     """An epoch is the revision of a commit that was made."""
     revision = sound.snapshot.get("revision")
@@ -95,16 +107,12 @@ def check_epochs(sound: Sound, found: Findings) -> None:
 
 
 def check_names(sound: Sound, found: Findings) -> None:
-    """The epic, sprint and phase that a task names, and its parent, are there: work goes on without them."""
+    """What a task names is there: its epic and sprint, its parent, its team, and the resources that it wants."""
     named = sound.snapshot.get("named")
     if named is None:
         return
-    known = {**{field: set(names) for field, names in named.items()}, "parent": set(sound.statuses)}
-    project = found.session.partition(".")[0]
-    made = {field: f"`coord shared update-{field} {project} {{}}` makes it" for field in ("epic", "sprint")}
-    for name, task in sound.tasks.items():
-        for field, there in known.items():
-            if task[field] is not None and task[field] not in there:
-                fix = made.get(field, f"name another {field}, or none").replace("{}", str(task[field]))
-                what = f"names {task[field]}, which does not exist"
-                found.warning(task_path(name, field), f"unknown_{field}", what, fix)
+    there = {**{field: set(names) for field, names in named.items()}, "parent": set(sound.statuses)}
+    known = Known(found.session.partition(".")[0], there, sound.snapshot.get("capacity"))
+    doubtful = (one for task in sound.tasks.values() for one in doubts.of_task(task, known))
+    for one in doubts.in_short(doubtful):
+        found.warning(**one)

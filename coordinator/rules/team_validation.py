@@ -1,9 +1,13 @@
-"""Whether teams can come to an end: `coordination.dependencies` of a session against its tasks."""
+"""Whether teams can come to an end: `coordination.dependencies` of a session against its teams and tasks, and whom
+their blockers are escalated to."""
 
 from __future__ import annotations
 
-from coordinator.rules import graph, team_gates
-from coordinator.rules.findings import Findings, Sound
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+
+from coordinator.rules import doubts, escalation, graph, team_gates
+from coordinator.rules.findings import Finding, Findings, Sound
 from coordinator.rules.path_text import render
 
 
@@ -13,9 +17,15 @@ def check_teams(sound: Sound, found: Findings) -> None:
     if gates is None:
         return
     dependencies, problems = team_gates.parsed(gates["dependencies"])
+    _check_escalation(sound, gates.get("escalation", {}), found)
     for team, what, fix in problems:
         path = render((team_gates.SECTION, team_gates.FIELD, *([team] if team is not None else [])))
         found.error(path, "team_dependencies", what, fix)
+    known = sound.snapshot.get("named", {}).get("team")
+    if known is not None:
+        there = {*known, *(task["team"] for task in sound.tasks.values() if task["team"])}
+        for one in unknown_teams(dependencies, there, found.session.partition(".")[0]):
+            found.warning(**one)
     cycle = graph.find_cycle(dependencies)
     if cycle is not None:
         what = f"teams wait for each other: {graph.shown_cycle(cycle)}"
@@ -28,3 +38,37 @@ def check_teams(sound: Sound, found: Findings) -> None:
         if team is not None:  # else a circle of tasks alone, which is found as such
             fix = f"`coord team ready {{project}} {team}` says that {team} is not waited for; or take one of them away"
             found.error(team_gates.PATH, "stall", what, fix.replace("{project}", found.session.partition(".")[0]))
+
+
+def unknown_teams(dependencies: team_gates.Dependencies, there: Collection[str], project: str) -> Iterator[Finding]:
+    """The teams in `coordination.dependencies` that there are not: nobody waits for those, or they for nobody."""
+    for team in dict.fromkeys(one for waits, on in dependencies.items() for one in (waits, *on)):
+        if team not in there:
+            what, fix = doubts.of_team(team, there, project)
+            where = team if team in dependencies else next(one for one, on in dependencies.items() if team in on)
+            path = render((team_gates.SECTION, team_gates.FIELD, where))
+            what = f"{what}, and no task here: while that is so, nothing waits because of it"
+            yield {"path": path, "code": "unknown_team", "what": what, "fix": fix}
+
+
+def unknown_targets(targets: Mapping[str, str | None], there: Collection[str], project: str) -> Iterator[Finding]:
+    """Teams whose blockers are escalated to who is neither a team nor an agent: nobody would hear of them."""
+    for team, to in targets.items():
+        if to is not None and to not in there:
+            path = render(("teams", team, "escalation"))
+            fix = f"`coord team set {project} {team} --escalate-to …` names another; or register {to}"
+            near = get_close_matches(to, list(there), n=1)
+            fix = f"did you mean {near[0]}? Else {fix}" if near else fix
+            yield {"path": path, "code": "unknown_target", "what": f"names {to}, no team and no agent", "fix": fix}
+
+
+def _check_escalation(sound: Sound, targets: Mapping[str, str | None], found: Findings) -> None:
+    there = {*sound.snapshot["agents"], *sound.snapshot.get("named", {}).get("team", ())}
+    for one in unknown_targets(targets, there, found.session.partition(".")[0]):
+        found.warning(**one)
+    circle = escalation.circle(targets)
+    if circle is not None:
+        what = f"teams escalate their blockers to each other: {graph.shown_cycle(circle)}"
+        project = found.session.partition(".")[0]
+        fix = f"`coord team set {project} {circle[0]} --escalate-to ''` ends it"
+        found.warning(render(("teams", circle[0], "escalation")), "escalation_cycle", what, fix)

@@ -44,6 +44,7 @@ def validate(snapshot: Snapshot) -> Verdict:
     link_validation.check_dependants(sound, found)
     link_validation.check_holding(sound, found)
     link_validation.check_deadlines(sound, found)
+    link_validation.check_blockers(sound, found)
     link_validation.check_parts(sound, found)
     link_validation.check_epochs(sound, found)
     link_validation.check_names(sound, found)

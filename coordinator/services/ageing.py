@@ -18,6 +18,7 @@ from coordinator.services.request import SessionChange
 from coordinator.store.documents import TASKS
 from coordinator.store.found import Found
 from coordinator.store.keys import SHARED
+from coordinator.store.project import COMMIT_WINDOW_MS
 from coordinator.store.reads import Node, Nodes, Read
 from coordinator.store.transaction import Transaction
 
@@ -44,6 +45,12 @@ def place(tx: Transaction, task: Record, ready_at: str) -> int:
     """The place in a line, lowest first, of a task that became ready then."""
     policy_ms = ageing_ms(tx.fetch(POLICY)[0].value)
     return ageing.score(parse_instant_us(ready_at) // 1000, task["priority"], policy_ms)
+
+
+def stands(place: int | None, wanted: int) -> bool:
+    """Whether a task stands where it should. Of two dependencies that complete at once the later to arrive may say the
+    earlier time, by what a commit may take."""
+    return place is not None and abs(place - wanted) <= COMMIT_WINDOW_MS
 
 
 def place_again(change: SessionChange, task: Record, before: Record | None) -> int:

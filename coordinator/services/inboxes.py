@@ -12,7 +12,7 @@ from coordinator.models.shapes import Record
 from coordinator.rules import messages as rules
 from coordinator.rules.messages import Address
 from coordinator.services.agents import AGENTS
-from coordinator.services.teams import TEAMS, filled
+from coordinator.services.teams import TEAMS, filled, team_of
 from coordinator.store import damage
 from coordinator.store.documents import MESSAGES
 from coordinator.store.keys import SHARED
@@ -59,12 +59,6 @@ def whole(project_store: ProjectStore, message: str, record: Any) -> Record:
         raise damage.error(project_store.project, where, "holds what coord did not write")
     found: Record = record
     return found
-
-
-def team_of(record: Any) -> str | None:
-    """The team of an agent's record."""
-    team = record.get("team") if isinstance(record, dict) else None
-    return team if isinstance(team, str) else None
 
 
 def people_of(team: str, record: Any) -> set[str]:

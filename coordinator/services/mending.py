@@ -11,7 +11,7 @@ from typing import Any
 from coordinator.models.clock import parse_instant_us
 from coordinator.models.states import TaskStatus
 from coordinator.rules import graph, subtasks, things
-from coordinator.rules.escalation import is_watched
+from coordinator.rules.escalation import is_new
 from coordinator.rules.findings import task_path
 from coordinator.rules.lifecycle import terminal
 from coordinator.rules.link_validation import holder_of
@@ -22,7 +22,7 @@ from coordinator.rules.workflow_validation import forgotten
 from coordinator.services import ageing, blockers, task_records
 from coordinator.services.request import CLOSED, Request, SessionChange, change_session
 from coordinator.services.retrying import retry_member
-from coordinator.services.validation_reads import uses_of
+from coordinator.services.validation_reads import IndexKeys, uses_of
 from coordinator.store.connection import Store
 from coordinator.store.documents import AWAITED, TASKS, WORKFLOWS
 from coordinator.store.found import LeaseFound
@@ -43,14 +43,13 @@ def mend(
     session_id: str,
     *,
     request: Request | None = None,
-    lines: tuple[str, ...] = (),
-    waits: tuple[str, ...] = (),
+    there: IndexKeys = IndexKeys(),  # noqa: B008 - it is a constant
 ) -> list[Record]:
     """Mend every index of a session in one commit → what was done, `{path, what}` each; nothing commits nothing.
-    `lines` and `waits` are ready lines and waiting sets that there are, those of nobody among them."""
+    `there` are indexes that there are, those of nobody among them."""
 
     def work(change: SessionChange) -> list[Record]:
-        return _Mending(change, lines, waits).steps
+        return _Mending(change, there).steps
 
     return change_session(store, session_id, request or Request(), work, verb="state validate --fix", closed_too=True)
 
@@ -58,7 +57,7 @@ def mend(
 class _Mending:
     """One attempt; the tasks are guarded as a whole, since indexes move only with them."""
 
-    def __init__(self, change: SessionChange, lines: tuple[str, ...], waits: tuple[str, ...]) -> None:
+    def __init__(self, change: SessionChange, there: IndexKeys) -> None:
         self.change, self.tx, self.name = change, change.tx, change.name
         _, nodes = change.tx.section(change.name, TASKS)
         self.tasks: dict[str, Record] = {name: node.value for name, node in nodes.items()}
@@ -66,9 +65,9 @@ class _Mending:
         self.is_open = change.record["status"] not in CLOSED
         self.steps: list[Record] = []
         self._counts()
-        self._waiting(waits)
+        self._waiting(there.waits)
         if self.is_open:
-            self._ready(lines)
+            self._ready(there.lines)
             self._leases()
             self._pauses()
             self._blockers()
@@ -77,7 +76,7 @@ class _Mending:
             self._reserved()
         self._dependants()
         self._holding()
-        self._parts()
+        self._parts(there.parents)
         if self.steps:
             message = f"{len(self.steps)} index entries were wrong"
             change.event(
@@ -150,7 +149,7 @@ class _Mending:
             for name in sorted(noted.keys() - ranks.keys()):
                 self.tx.zrem(key, name)
                 self._did(task_path(name), f"is listed as ready no more, in line {line or '(no team)'}")
-            for name in sorted(name for name in ranks if noted.get(name) != ranks[name]):
+            for name in sorted(name for name in ranks if not ageing.stands(noted.get(name), ranks[name])):
                 self.tx.zadd(key, name, ranks[name])
                 what = "has its place again" if name in noted else "is listed as ready again"
                 self._did(task_path(name), f"{what}, in line {line or '(no team)'}")
@@ -186,8 +185,7 @@ class _Mending:
         """A blocker that was not escalated yet is found again when its time is over."""
         known = {member for member, _ in self.tx.fetch(EVERY_DEADLINE)[0]}
         for name, task in self.tasks.items():
-            is_new = is_watched(task) and not task["blocked_by"].get("escalated")
-            if is_new and blockers.escalate_member(self.name, name) not in known:
+            if is_new(task) and blockers.escalate_member(self.name, name) not in known:
                 blockers.watch(self.change, name, self.tx.now_ms + blockers.after_ms(self.tx))
                 self._did(task_path(name, "blocked_by"), "is escalated again when its time is over")
 
@@ -223,15 +221,15 @@ class _Mending:
                 self.tx.sadd(reads[name].key, one)
                 self._did(task_path(one, "after"), f"is told of the end of {name} again")
 
-    def _parts(self) -> None:
+    def _parts(self, there: tuple[str, ...]) -> None:
         """The subtasks of each task, and their counters."""
         expected = subtasks.counted(self.tasks.values())
-        known = sorted(expected.keys() | self.tasks.keys())
+        known = sorted({*expected, *self.tasks, *there})
         noted = self.tx.fetch(*(Counts(self.tx.keys.parts(self.name, one)) for one in known))
         sets = self.tx.fetch(*(SetMembers(self.tx.keys.subtasks(self.name, one)) for one in known))
         for parent, counts, members in zip(known, noted, sets, strict=True):
             wanted = expected.get(parent, {})
-            there = {name for name, task in self.tasks.items() if task["parent"] == parent} if wanted else set()
+            parts = {name for name, task in self.tasks.items() if task["parent"] == parent} if wanted else set()
             key, listed = self.tx.keys.parts(self.name, parent), self.tx.keys.subtasks(self.name, parent)
             for field in sorted(field for field in {*counts, *wanted} if counts.get(field) != wanted.get(field)):
                 if field in wanted:
@@ -239,10 +237,10 @@ class _Mending:
                 else:
                     self.tx.hdel(key, field)
                 self._did(task_path(parent), f"counts {wanted.get(field, 0)} for {field} of its subtasks again")
-            for child in sorted(there - set(members)):
+            for child in sorted(parts - set(members)):
                 self.tx.sadd(listed, child)
                 self._did(task_path(parent), f"has the subtask {child} again")
-            for child in sorted(set(members) - there):
+            for child in sorted(set(members) - parts):
                 self.tx.srem(listed, child)
                 self._did(task_path(parent), f"has the subtask {child} no more")
 

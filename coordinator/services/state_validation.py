@@ -106,8 +106,7 @@ def _mend(
     backups.take(store, session_id, BEFORE_FIX, data=_readable(seen, session_id), request=Request(system=True))
     if _is_mendable(seen) and not repaired:
         repaired = repair.mend(store, session_id, seen, dict, verb=VERB, request=given.part(1))
-    lines, waits = index_keys(store, session_id, seen.found.keys)
-    indexed = mend(store, session_id, request=given, lines=lines, waits=waits)
+    indexed = mend(store, session_id, request=given, there=index_keys(store, session_id, seen.found.keys))
     opportunity.bring_back(store, session_id.partition(".")[0])  # what it left to any sweep
     return repaired, indexed
 

@@ -74,7 +74,13 @@ def with_reasons(
 
 def found(reply: Reply, name: str) -> Gates:
     """As it stands, for `state validate`."""
-    return {"dependencies": reply(_dependencies(name)).value, "ready": sorted(_ready(reply))}
+    records = {team: node.value for team, node in reply(AllNodes(SHARED, TEAMS)).items()}
+    targets = {team: one.get("escalation") for team, one in records.items() if isinstance(one, dict)}
+    return {
+        "dependencies": reply(_dependencies(name)).value,
+        "ready": sorted(_ready(reply)),
+        "escalation": {team: to if isinstance(to, str) else None for team, to in targets.items()},
+    }
 
 
 def _dependencies(name: str) -> Node:

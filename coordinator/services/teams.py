@@ -14,14 +14,16 @@ from coordinator.models import ids
 from coordinator.models.errors import InvalidData
 from coordinator.models.shapes import Record, new_team, validate_team
 from coordinator.models.states import AgentStatus, TaskStatus
+from coordinator.rules import graph, paths, team_validation
 from coordinator.rules import limits as limit_rules
-from coordinator.rules import paths
+from coordinator.rules.findings import Finding
 from coordinator.rules.limits import LIMITS
 from coordinator.services import agents, workflow_records
 from coordinator.services.reactions import react
 from coordinator.services.request import Request, change_project, existing_project, not_found
 from coordinator.services.shared import CONFIG, put, put_config
 from coordinator.store.connection import Store
+from coordinator.store.found import ABSENT, Found
 from coordinator.store.keys import SHARED
 from coordinator.store.project import ProjectStore
 from coordinator.store.reads import AllLeases, AllNodes, Counts, Node, Read
@@ -74,31 +76,43 @@ def set_(
 ) -> Record:
     """Make a team's record, or change the fields given (lead, members, escalation, data). `limits` (running,
     starts_per_minute, tokens; None for none) are those of the project's configuration, `limits.teams.<team>`.
-    InvalidData for a team that would be escalated to itself."""
+    InvalidData where its blockers would be told round and round; `warnings` about a target that there is not (yet)."""
     ids.thing_id(team, "team")
 
     def work(tx: Transaction) -> Record:
         before = read(tx, team)
         record = validate_team({**(before or new_team(team)), **fields})
-        if record["escalation"] == team:
-            raise InvalidData(f"team {team} cannot be escalated to itself", hint="name another team, or an agent")
+        if record["escalation"] and (before is None or before["escalation"] != record["escalation"]):
+            _require_an_end(tx, team, record["escalation"])
         if record != before:
             put(tx, TEAMS, team, before, record)
         for name, limit in (limits or {}).items():
             put_config(tx, (LIMITS, TEAMS, team, name), limit)
-        return {**record, "limits": _limits_of(tx.fetch(_LIMITS)[0].value, team)}
+        shown = {**record, "limits": _limits_of(tx.fetch(_LIMITS)[0].value, team)}
+        doubtful = _doubts(tx, team, record["escalation"]) if "escalation" in fields else []
+        return {**shown, "warnings": doubtful} if doubtful else shown
 
     arguments, first = [team, fields, dict(limits or {})], [Node(SHARED, TEAMS, team), _LIMITS]
     return change_project(store, project, request, work, verb="team set", arguments=arguments, first=first)
 
 
-def ready(store: Store, project: str, team: str, *, withdraw: bool = False, request: Request) -> Record:
+def ready(
+    store: Store,
+    project: str,
+    team: str,
+    *,
+    withdraw: bool = False,
+    described: Described | None = None,
+    request: Request,
+) -> Record:
     """The team says that it can take work, and that others need not wait for it: kept with its instant and revision
-    until it is withdrawn; pending work is placed at once."""
+    until it is withdrawn; pending work is placed at once. NotFound for a team that is none (as `list_` has them)."""
     ids.thing_id(team, "team")
 
     def work(tx: Transaction) -> tuple[Record, Record | None]:
         before = read(tx, team)
+        if before is None:
+            show(store, project, team, described=described)
         if withdraw:
             record = {**(before or new_team(team)), "ready_at": None, "ready_revision": None}
             if before is not None and before != record:
@@ -114,6 +128,41 @@ def ready(store: Store, project: str, team: str, *, withdraw: bool = False, requ
     if event is not None:
         react(store, event)
     return record
+
+
+def team_of(agent: Any) -> str | None:
+    """The team of an agent's record."""
+    team = agent.get("team") if isinstance(agent, dict) else None
+    return team if isinstance(team, str) else None
+
+
+def those_known(records: Iterable[str], agents: Mapping[str, Found]) -> set[str]:
+    """The teams that have a record, and those that an agent belongs to, or belonged to."""
+    return {*records, *filter(None, (team_of(node.value) for node in agents.values()))}
+
+
+def _require_an_end(tx: Transaction, team: str, target: str) -> None:
+    """Whoever is told of a team's blockers must not turn to that team in the end; their records are guarded."""
+    records, chain = tx.fetch(AllNodes(SHARED, TEAMS))[0], [team]
+    at: str | None = target
+    while at is not None and at not in chain:
+        chain.append(at)
+        node = records.get(at, ABSENT)
+        tx.guard(SHARED, TEAMS, at, node.revision)
+        at = filled(at, node.value)["escalation"]
+    if at == team:
+        raise InvalidData(
+            f"blockers of team {team} would come back to it: {graph.shown_cycle(chain)}",
+            hint="name another team, or an agent; or '' for none",
+            code="cycle",
+            cycle=chain,
+        )
+
+
+def _doubts(tx: Transaction, team: str, target: str | None) -> list[Finding]:
+    records, everybody = tx.fetch(AllNodes(SHARED, TEAMS), AllNodes(SHARED, agents.AGENTS))
+    there = {*those_known(records, everybody), *everybody, team}
+    return list(team_validation.unknown_targets({team: target}, there, tx.keys.project))
 
 
 def read(tx: Transaction, team: str) -> Record | None:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordinator.models import ids
 from coordinator.models.clock import parse_instant_us
 from coordinator.models.errors import CoordError
-from coordinator.rules import use_validation
+from coordinator.rules import things, use_validation
 from coordinator.rules.ageing import score
 from coordinator.rules.lines import line, may_stand_in_line
 from coordinator.rules.link_validation import holder_of
 from coordinator.rules.policy import ageing_ms
 from coordinator.services import ageing, team_gates
+from coordinator.services.admission import DEFINED
 from coordinator.services.request import CLOSED, session_not_found
+from coordinator.services.teams import those_known
 from coordinator.store.connection import Store
 from coordinator.store.documents import AWAITED, RECORD, SESSION, TASKS, WORKFLOWS
 from coordinator.store.found import LeaseFound
 from coordinator.store.keys import SHARED, Keys, task_member
-from coordinator.store.project import COMMIT_WINDOW_MS
 from coordinator.store.reads import (
     AllLeases,
     AllNodes,
@@ -36,39 +37,52 @@ from coordinator.store.reads import (
 
 if TYPE_CHECKING:
     from coordinator.rules.findings import Snapshot
+    from coordinator.store.found import Snapshot as StoreSnapshot
 
 _NEEDED = {
     *("team", "assignee", "holder", "epoch", "status", "after", "retry_at", "created_at", "finished_at", "priority"),
     "parent",
 }
-NOTHING: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+
+
+class IndexKeys(NamedTuple):
+    """Which indexes of a session there are, whatever its records say: its ready lines, the tasks that have a waiting
+    set, and those that have subtasks or counters of them."""
+
+    lines: tuple[str, ...] = ()
+    waits: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
+
+
 _EVERY_DEADLINE = Expired(2**53, 1_000_000)
 
 
-def index_keys(store: Store, session_id: str, keys: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Of the keys that a session has: (its ready lines, the tasks that have a waiting set)."""
+def index_keys(store: Store, session_id: str, keys: list[str]) -> IndexKeys:
+    """Of the keys that a session has."""
     project, name = ids.session_id(session_id)
     known = store.project(project).keys
-    lines, waits = known.ready(name, ""), known.waiting(name, "")
-    return (
-        tuple(key.removeprefix(lines) for key in keys if key.startswith(lines)),
-        tuple(key.removeprefix(waits) for key in keys if key.startswith(waits)),
-    )
+
+    def those(*prefixes: str) -> tuple[str, ...]:
+        found = (key.removeprefix(prefix) for prefix in prefixes for key in keys if key.startswith(prefix))
+        return tuple(dict.fromkeys(found))
+
+    parents = those(known.parts(name, ""), known.subtasks(name, ""))
+    return IndexKeys(those(known.ready(name, "")), those(known.waiting(name, "")), parents)
 
 
 class _Reads:
     """Which index keys there should be follows from the records, and some more may be there."""
 
-    def __init__(self, keys: Keys, name: str, tasks: dict[str, Any], agents: list[str], more: Any) -> None:
+    def __init__(self, keys: Keys, name: str, tasks: dict[str, Any], agents: list[str], more: IndexKeys) -> None:
         sound = {task: record for task, record in tasks.items() if _is_whole(record)}
         lines = {line(record) for record in sound.values()} | {record["team"] or "" for record in sound.values()}
         after = {known for record in sound.values() for known in record["after"]}
         holders = {holder_of(record) for record in sound.values()} | set(agents)
-        waiting = {task for task, record in sound.items() if record["after"]} | set(more[1])
-        self.ready: dict[str, Read] = {one: Ranked(keys.ready(name, one)) for one in lines | {"", *more[0]}}
+        waiting = {task for task, record in sound.items() if record["after"]} | set(more.waits)
+        self.ready: dict[str, Read] = {one: Ranked(keys.ready(name, one)) for one in lines | {"", *more.lines}}
         self.waiting: dict[str, Read] = {task: SetMembers(keys.waiting(name, task)) for task in waiting}
         self.dependants: dict[str, Read] = {task: SetMembers(keys.dependants(name, task)) for task in after}
-        parents = {record["parent"] for record in sound.values()} - {None}
+        parents = ({record["parent"] for record in sound.values()} - {None}) | set(more.parents)
         self.parts: dict[str, Read] = {task: Counts(keys.parts(name, task)) for task in parents}
         self.subtasks: dict[str, Read] = {task: SetMembers(keys.subtasks(name, task)) for task in parents}
         self.holding: dict[str, Read] = {agent: SetMembers(keys.holding(agent)) for agent in holders if agent}
@@ -79,25 +93,23 @@ class _Reads:
         return [read for group in groups for read in group.values()]
 
 
-def read(store: Store, session_id: str, more: tuple[tuple[str, ...], tuple[str, ...]] = NOTHING) -> Snapshot:
-    """The snapshot, read again when tasks changed meanwhile. `more`: ready lines and waiting sets besides. NotFound."""
+def read(store: Store, session_id: str, more: IndexKeys = IndexKeys()) -> Snapshot:  # noqa: B008 - it is a constant
+    """The snapshot, read again when tasks changed meanwhile. `more`: indexes that there are besides. NotFound."""
     project, name = ids.session_id(session_id)
     found = store.project(project)
     session, tasks, runs = Node(name, SESSION, RECORD), AllNodes(name, TASKS), AllNodes(name, WORKFLOWS)
-    agents, awaited = AllNodes(SHARED, "agents"), AllNodes(SHARED, AWAITED)
+    agents, awaited, counts = AllNodes(SHARED, "agents"), AllNodes(SHARED, AWAITED), Counts(found.keys.counts(name))
     named = {"epic": Names(SHARED, "epics"), "sprint": Names(SHARED, "sprints")}
-    counts, gates = Counts(found.keys.counts(name)), team_gates.reads(found.keys, name)
-    reads = _Reads(found.keys, name, {}, [], more)
+    gates, reads = team_gates.reads(found.keys, name), _Reads(found.keys, name, {}, [], more)
     while True:
-        always: list[Read] = [session, tasks, agents, counts, *named.values(), *gates, runs, awaited]
+        always: list[Read] = [session, tasks, agents, counts, *named.values(), *gates, runs, awaited, DEFINED]
         snapshot = found.fetch(*always, AllLeases(), _EVERY_DEADLINE, ageing.POLICY, Uses(), InUse(), *reads.all)
         if not snapshot[session].exists:
             raise session_not_found(store, session_id)
         records: dict[str, Any] = {task: node.value for task, node in snapshot[tasks].items()}
-        wanted = _Reads(found.keys, name, records, list(snapshot[agents]), more)
-        if set(wanted.all) <= set(reads.all):
+        before, reads = reads, _Reads(found.keys, name, records, list(snapshot[agents]), more)
+        if set(reads.all) <= set(before.all):
             break
-        reads = wanted
     closed = snapshot[session].value["status"] in CLOSED  # its leases and ready lines ended, its tasks stayed
     places = {one: snapshot[line_] for one, line_ in reads.ready.items()}
     return {
@@ -113,14 +125,25 @@ def read(store: Store, session_id: str, more: tuple[tuple[str, ...], tuple[str, 
         "waiting": {task: snapshot[one] for task, one in reads.waiting.items() if snapshot[one] or task in records},
         "counts": snapshot[counts],
         "dependants": {task: snapshot[one] for task, one in reads.dependants.items()},
-        "holding": None if closed else {agent: _mine(name, snapshot[one]) for agent, one in reads.holding.items()},
+        "holding": {agent: _mine(name, snapshot[one]) for agent, one in reads.holding.items()},
+        "closed": closed,
         "parts": {task: (snapshot[one], snapshot[reads.subtasks[task]]) for task, one in reads.parts.items()},
         "gates": None if closed else team_gates.found(snapshot.__getitem__, name),
         "uses": None if closed else uses_of(snapshot.__getitem__),
         "workflows": {run: node.value for run, node in snapshot[runs].items()},
         "awaited": {type_: node.value for type_, node in snapshot[awaited].items()},
-        "named": {field: snapshot[one] for field, one in named.items()},
+        "named": {**{field: snapshot[one] for field, one in named.items()}, "team": _teams(snapshot)},
+        "capacity": None if closed else _capacity(snapshot),
     }
+
+
+def _teams(snapshot: StoreSnapshot) -> list[str]:
+    return sorted(those_known(snapshot[AllNodes(SHARED, "teams")], snapshot[AllNodes(SHARED, "agents")]))
+
+
+def _capacity(snapshot: StoreSnapshot) -> dict[str, int]:
+    found = {thing: things.capacity_of(node.value) for thing, node in snapshot[DEFINED].items()}
+    return {thing: most for thing, most in found.items() if most is not None}
 
 
 def uses_of(reply: Callable[[Read], Any]) -> use_validation.Uses:
@@ -141,8 +164,7 @@ def _is_whole(record: Any) -> bool:
 
 
 def _misplaced(places: dict[str, list[tuple[int, str]]], tasks: dict[str, Any], policy: Any) -> list[str]:
-    """Tasks that stand in their line, elsewhere than there; those that are not to be in it are found as such. Of two
-    dependencies that complete at once the later to arrive may say the earlier time, by what a commit may take."""
+    """Tasks that stand in their line, elsewhere than there; those that are not to be in it are found as such."""
     found = []
     for one, entries in places.items():
         for place, name in entries:
@@ -152,7 +174,7 @@ def _misplaced(places: dict[str, list[tuple[int, str]]], tasks: dict[str, Any], 
             known = [tasks[other] for other in task["after"] if other in tasks]
             try:
                 ready_us = parse_instant_us(ageing.became_ready(task, known))
-                if abs(place - score(ready_us // 1000, task["priority"], ageing_ms(policy))) > COMMIT_WINDOW_MS:
+                if not ageing.stands(place, score(ready_us // 1000, task["priority"], ageing_ms(policy))):
                     found.append(name)
             except (TypeError, KeyError, CoordError):
                 continue  # a record that its model refuses
@@ -173,10 +195,10 @@ def _task_leases(name: str, leases: dict[str, LeaseFound]) -> dict[str, Any]:
 
 
 def _deadlines(name: str, entries: list[tuple[str, int]]) -> dict[str, int]:
-    """`task/<id>`, `retry/<id>` and `workflow/<id>` of this session → its end."""
+    """`task/<id>`, `retry/<id>`, `escalate/<id>` and `workflow/<id>` of this session → its end."""
     found = {}
     for member, deadline_ms in entries:
         kind, _, rest = member.partition("/")
-        if kind in ("task", "retry", "workflow") and rest.startswith(f"{name}/"):
+        if kind in ("task", "retry", "escalate", "workflow") and rest.startswith(f"{name}/"):
             found[f"{kind}/{rest.removeprefix(f'{name}/')}"] = deadline_ms
     return found

@@ -227,15 +227,16 @@ def test_indexes_made_from_the_records_agree_with_them(statuses: list[str], data
     unmet = {
         name: [known for known in task["after"] if tasks[known]["status"] != "completed"]
         for name, task in tasks.items()
-        if task["status"] == "pending"
+        if task["status"] in ("pending", "blocked")
     }
+    pending = [name for name, task in tasks.items() if task["status"] == "pending"]
     snapshot: Snapshot = {
         "session": "shop.k3f9",
         "now_ms": NOW_MS,
         "tasks": tasks,
         "agents": {},
         "leases": {},
-        "ready": {"": [name for name, waits in unmet.items() if not waits]},
+        "ready": {"": [name for name in pending if not unmet[name]]},
         "waiting": {name: waits for name, waits in unmet.items() if waits},
         "counts": dict(Counter(f":{status}" for status in statuses)),
     }
