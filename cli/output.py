@@ -11,7 +11,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from coordinator.models.config import mask
@@ -93,6 +93,12 @@ def stream_line(value: Any, *, text: Callable[[Any], str] | None = None) -> None
 def say(text: str) -> None:
     """A remark to the person at the keyboard, on stderr. Passwords in addresses are masked."""
     _tell(harmless(mask(text)))
+
+
+def say_doubts(warnings: Iterable[Mapping[str, Any]]) -> None:
+    """What is doubtful about what was written (`warnings` of an answer), for whoever does not see the answer's JSON."""
+    for one in warnings:
+        say(f"warning: {one['path']} {one['what']}. {sentence(one['fix'])}")
 
 
 def report(error: CoordError) -> None:

@@ -26,7 +26,7 @@ from cli.options import (
     TeamOpt,
     request_of,
 )
-from cli.output import emit, emit_bare, say, stream_line
+from cli.output import emit, emit_bare, json_wanted, say, say_doubts, stream_line
 from cli.task_work import RECORD, app
 from coordinator.models.clock import duration_ms
 from coordinator.models.errors import UsageError
@@ -154,20 +154,22 @@ def submit(
     else:
         specs = [spec]
     made = _submitted(session, specs, request_of(request_id, agent))
+    if quiet or not json_wanted():
+        say_doubts(one for task in made for one in task.get("warnings", ()))
     if quiet:
         for task in made:
             emit_bare(task["id"])
-    elif file is not None:
-        emit(made, table=LISTED)
     else:
-        emit(made[0], table=RECORD)
+        emit(made if file is not None else made[0], table=RECORD if file is None else LISTED)
 
 
 def _submitted(session: str, specs: list[dict[str, Any]], request: Request) -> list[dict[str, Any]]:
     """Leads that only this machine's coord.toml names are said with the tasks."""
     from coordinator.services import delegation, tasks
 
-    return tasks.submit(context().store, session, delegation.with_leads(specs, context().config.teams), request=request)
+    known = context().config.teams
+    wanted = delegation.with_leads(specs, known)
+    return tasks.submit(context().store, session, wanted, request=request, described=known.keys())
 
 
 @command(
@@ -263,13 +265,13 @@ def cancel(
 ) -> None:
     """End a task that is not finished, also while somebody works on it.
 
-    Its subtasks that have not started end with it, and the answer says which; those that run go on.
+    Its subtasks end with it, also those that somebody works on, and what depends on them is blocked: the answer says
+    which.
     """
     from coordinator.services import tasks
 
-    request = request_of(request_id, agent)
-    made = tasks.cancel(context().store, session, task, reason=reason, request=request)
-    emit(made, table=(*RECORD, *(["subtasks"] if "subtasks" in made else [])))
+    made = tasks.cancel(context().store, session, task, reason=reason, request=request_of(request_id, agent))
+    emit(made, table=(*RECORD, *(name for name in ("subtasks", "blocked") if name in made)))
 
 
 @command(app, examples=["coord task retry shop.k3f9 docs"])

@@ -8,7 +8,7 @@ import typer
 
 from cli.commands import command, group
 from cli.context import context
-from cli.options import AgentOpt, DataOpt, ProjectArg, RequestId, TeamArg, request_of
+from cli.options import CONFIGURED, AgentOpt, DataOpt, ProjectArg, RequestId, TeamArg, request_of
 from cli.output import emit
 from coordinator.models import ids
 from coordinator.models.errors import UsageError
@@ -102,7 +102,7 @@ def show(project: ProjectArg, team: TeamArg) -> None:
 
 
 @command(app, examples=["coord team list shop"])
-def list_(project: ProjectArg) -> None:
+def list_(project: ProjectArg = CONFIGURED) -> None:
     """Every team that was set, has agents or tasks, said that it is ready, or stands in coord.toml."""
     from coordinator.services import teams
 
@@ -125,4 +125,6 @@ def ready(
     from coordinator.services import teams
 
     request = request_of(request_id, agent)
-    emit(teams.ready(context().store, project, team, withdraw=withdraw, request=request))
+    described = context().config.teams
+    answer = teams.ready(context().store, project, team, withdraw=withdraw, described=described, request=request)
+    emit(answer)

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from coordinator.models.states import AgentStatus
 from coordinator.rules import things
 from coordinator.rules.findings import Finding, task_path
 from coordinator.rules.lifecycle import unfinished
@@ -52,13 +51,11 @@ def of_team(team: str, there: Collection[str], project: str) -> tuple[str, str]:
     )
 
 
-def of_lead(task: Mapping[str, Any], lead: str, status: str | None, project: str) -> Iterator[Finding]:
-    """A task that is for a lead whose agent is not there (None), or is lost."""
-    if status in (None, AgentStatus.LOST):
-        gone = "is not registered" if status is None else "is lost"
-        what = f"waits for {lead}, who leads team {task['team']} and {gone}"
-        fix = f"`coord agent register {lead} --project {project} --team {task['team']}`"
-        yield {"path": task_path(task["id"], "assignee"), "code": "absent_lead", "what": what, "fix": fix}
+def of_lead(task: Mapping[str, Any], lead: str, project: str) -> Finding:
+    """A task that is for a lead who is not registered."""
+    what = f"waits for {lead}, who leads team {task['team']} and is not registered"
+    fix = f"`coord agent register {lead} --project {project} --team {task['team']}`"
+    return {"path": task_path(task["id"], "assignee"), "code": "absent_lead", "what": what, "fix": fix}
 
 
 def in_short(found: Iterable[Finding]) -> list[Finding]:

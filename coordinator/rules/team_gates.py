@@ -53,8 +53,9 @@ def parsed(value: Any) -> tuple[Dependencies, list[Problem]]:
     return found, problems
 
 
-def check(value: Any) -> None:
-    """As somebody sets it. InvalidData for what says nothing, and for teams that would wait for each other for ever."""
+def check(value: Any) -> Dependencies:
+    """As somebody sets it → who waits for whom. InvalidData for what says nothing, and for teams that would wait for
+    each other for ever."""
     found, problems = parsed(value)
     for team, what, fix in problems:
         place = PATH if team is None else f"{PATH}.{team}"
@@ -67,6 +68,7 @@ def check(value: Any) -> None:
             code="cycle",
             cycle=cycle,
         )
+    return found
 
 
 def unfinished_of(counts: Mapping[str, int]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from coordinator.models import ids
 from coordinator.models.clock import instant, instant_ms
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
-from coordinator.rules import breaker, lifecycle
+from coordinator.rules import breaker, doubts, lifecycle, things
 from coordinator.rules.breaker import BreakerState
 from coordinator.rules.crowds import parted
 from coordinator.rules.plans import Plan, TaskNeed
@@ -80,9 +80,18 @@ class _Look:
         elif rests and need.assignee and not waits_for:
             allowed = admission.made(self._snapshot.__getitem__, self._project.keys, name, now_us=self._snapshot.now_us)
             told = [*told, *filter(None, [allowed.refusal(need)])]
+        elif rests:
+            told = [*told, *self._in_vain(record)]
         if not rests:
             return told
         return team_gates.with_reasons(told, self._snapshot.__getitem__, self._project.keys, name, record, self._nodes)
+
+    def _in_vain(self, record: Record) -> list[str]:
+        """What it could never have, when all that it waits for now is over."""
+        amounts = {name: things.capacity_of(found.value) for name, found in self._snapshot[admission.DEFINED].items()}
+        defined = {name: most for name, most in amounts.items() if most is not None}
+        known = doubts.Known(self._project.keys.project, {}, defined)
+        return [f"it {one['what']}: {one['fix']}" for one in doubts.of_task(record, known)]
 
     def _need(self, record: Record) -> TaskNeed:
         return needs.need_of(record, self._session, ready_ms=ageing.ready_ms(record, self._nodes))

@@ -22,13 +22,14 @@ from coordinator.services.inboxes import (
     messages_of,
     people_of,
     records_of,
-    team_of,
     unread_of,
     whole,
 )
 from coordinator.services.request import Request, change_project, existing_project, not_found
+from coordinator.services.teams import those_known
 from coordinator.store.connection import Store
 from coordinator.store.documents import MESSAGES
+from coordinator.store.found import Found
 from coordinator.store.keys import SHARED
 from coordinator.store.reads import Node, Nodes, Read, SetMembers, SortedSetHead
 from coordinator.store.transaction import Transaction
@@ -70,7 +71,7 @@ def send(
         answered = None if reply_to is None else _stored(tx, reply_to)
         thread = None if in_thread is None else _thread_of(tx, in_thread)
         goes_to = given or _back_to(answered)
-        _require(tx, goes_to)
+        _require(tx.fetch(*EVERYBODY), project, goes_to)
         redact = _redactor(tx)
         record: Record = {
             "id": message,
@@ -108,12 +109,16 @@ def inbox(
     wait_ms: int | None = None,
 ) -> list[Record]:
     """The messages to an agent and to its teams, oldest first: all that are kept, or those it has not acknowledged.
-    With `wait_ms`, waits for an unread one that long and then raises WaitedInVain."""
+    With `wait_ms`, waits for an unread one that long and then raises WaitedInVain. NotFound for nobody."""
     name, _ = ids.agent_reference(agent)
     project_store = existing_project(store, project)
+    found = messages_of(project_store, name)
+    if not found:
+        snapshot = project_store.fetch(*EVERYBODY)
+        _require([snapshot[read] for read in EVERYBODY], project, Address(name, False))
     if wait_ms is not None:
         _wait_for_mail(store, project, name, wait_ms)
-    found = messages_of(project_store, name)
+        found = messages_of(project_store, name)
     wanted = [record for record in found if not unread or rules.is_unread(record, name)]
     return [rules.shown(record, name) for record in (wanted[:limit] if unread else wanted[-limit:])]
 
@@ -143,7 +148,7 @@ def thread(store: Store, project: str, name: str) -> list[Record]:
 
 def ack(store: Store, project: str, messages: Sequence[str], *, agent: str, request: Request) -> Record:
     """The agent has read these → `{agent, acknowledged}`; one that it had acknowledged before stays as it is. NotFound
-    for one that is not there (any more), Refused for one that is to somebody else."""
+    for one that is not there (any more) and for no agent, Refused for one that is to somebody else."""
     for message in messages:
         ids.thing_id(message, "message")
     name, _ = ids.agent_reference(agent)
@@ -191,6 +196,7 @@ def _put(tx: Transaction, box: str, record: Record) -> None:
 
 def _acknowledge(tx: Transaction, record: Record, reader: str, boxes: set[str]) -> bool:
     if record["to"] not in boxes:
+        _require(tx.fetch(*EVERYBODY), tx.keys.project, Address(reader, False))
         raise Refused(
             f"message {record['id']} is to {record['to']}, not to {reader}",
             hint=f"`coord message inbox {tx.keys.project} --agent {reader}` lists what is",
@@ -247,16 +253,16 @@ def _back_to(answered: Record | None) -> Address:
     return rules.address(answered["from"])
 
 
-def _require(tx: Transaction, to: Address) -> None:
+def _require(everybody: list[dict[str, Found]], project: str, to: Address) -> None:
     """NotFound unless there is, or was, such an agent or team, or a team's record names such an agent."""
-    agents, teams = tx.fetch(*EVERYBODY)
+    agents, teams = everybody
     if to.is_team:
-        there = {*teams, *filter(None, (team_of(node.value) for node in agents.values()))}
+        there = those_known(teams, agents)
     else:
         there = {*agents, *(name for team, node in teams.items() for name in people_of(team, node.value))}
     if to.name not in there:
         kind = "team" if to.is_team else "agent"
-        otherwise = f"`coord {kind} list {tx.keys.project}` shows what there is; a team is written team:NAME"
+        otherwise = f"`coord {kind} list {project}` shows what there is; to a team it is --to team:NAME"
         raise not_found(kind, to.name, sorted(there), otherwise)
 
 

@@ -22,6 +22,7 @@ from coordinator.models.shapes import (
     validate_session,
 )
 from coordinator.rules import paths
+from coordinator.rules.findings import Finding
 from coordinator.rules.paths import MISSING, Path
 from coordinator.services.draft import Draft, node_reads
 from coordinator.services.request import SessionChange
@@ -85,6 +86,8 @@ class SessionDraft(Draft):
         super().__init__(change.tx, change.name)
         self.change = change
         self._records: dict[tuple[str, str], EditedRecord] = {}
+        self.warnings: list[Finding] = []
+        """What was written and is doubtful."""
 
     def load(self, path: Path) -> None:
         where = place(path)
@@ -160,10 +163,11 @@ class SessionDraft(Draft):
 
     def _check_dependencies(self, coordination: Json) -> None:
         """Which team waits for which holds work back, so it has to say something that can come to an end."""
-        from coordinator.rules import team_gates
+        from coordinator.services import doubts
 
         self.line = self.lines.get((COORDINATION, "dependencies"), self.line)
-        team_gates.check(coordination.get("dependencies") if isinstance(coordination, dict) else None)
+        given = coordination.get("dependencies") if isinstance(coordination, dict) else None
+        self.warnings += doubts.of_dependencies(self.tx, self.doc, given)
 
     def _load_record(self, section: str, name: str) -> None:
         if (section, name) in self._records:

@@ -17,6 +17,7 @@ from coordinator.services import tree
 from coordinator.store.connection import Store
 
 if TYPE_CHECKING:
+    from coordinator.rules.findings import Finding
     from coordinator.services.edits import Edit
     from coordinator.services.request import Request, SessionChange
 
@@ -131,7 +132,7 @@ def batch(
     def work(change: SessionChange) -> Record:
         done = carry_out(store, change, edits)
         answer: Record = {"paths": written, "revision": change.tx.revision if change.tx.is_empty else change.tx.mark}
-        return answer | ({"conflicts": done.conflicts} if done.conflicts else {})
+        return answer | done.told()
 
     return _commit(store, session_id, edits, request, work, None)
 
@@ -184,9 +185,7 @@ def _change_one(store: Store, session_id: str, edit: Edit, request: Request, if_
         answer: Record = {"path": edit.text, "revision": revision}
         if edit.kind == "increment":
             answer["value"] = done.value
-        if done.conflicts:
-            answer["conflicts"] = done.conflicts
-        return answer
+        return answer | done.told()
 
     try:
         return _commit(store, session_id, [edit], request, work, if_revision)
@@ -195,12 +194,18 @@ def _change_one(store: Store, session_id: str, edit: Edit, request: Request, if_
 
 
 class Done(NamedTuple):
-    """What edits came to: the new value at the last one's path, whether anything was written, and the numbers of the
-    values that lost a merge by time."""
+    """What edits came to: the new value at the last one's path, whether anything was written, the numbers of the
+    values that lost a merge by time, and what is doubtful about what was written."""
 
     value: Json
     written: bool
     conflicts: list[int]
+    warnings: list[Finding]
+
+    def told(self) -> Record:
+        """What an answer says only where there is some."""
+        found = {"conflicts": self.conflicts, "warnings": self.warnings}
+        return {name: some for name, some in found.items() if some}
 
 
 def carry_out(store: Store, change: SessionChange, edits: Sequence[Edit]) -> Done:
@@ -232,7 +237,7 @@ def carry_out(store: Store, change: SessionChange, edits: Sequence[Edit]) -> Don
         data = {"op": edits[0].kind if single else "batch", "path": edits[0].text if single else None}
         change.event("state:changed", subject=data["path"], data={**data, "changes": editor.log.changes})
     numbers = journal(change, edits[0].text if len(edits) == 1 else "$", editor.lost)
-    return Done(value, bool(editor.draft.written), numbers)
+    return Done(value, bool(editor.draft.written), numbers, editor.draft.warnings)
 
 
 def _commit(

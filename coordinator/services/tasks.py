@@ -5,7 +5,7 @@ Left to others: claiming (claims), working (working), dependants (dependencies),
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from coordinator.models import ids
 from coordinator.models.errors import AlreadyExists, InvalidData
@@ -14,7 +14,16 @@ from coordinator.models.states import TaskStatus
 from coordinator.rules import graph, lifecycle, things
 from coordinator.rules.lifecycle import TaskVerb
 from coordinator.rules.subtasks import parents_of, require_its_parent_does_not_wait_for_it, require_no_circle, summary
-from coordinator.services import ageing, bringing_back, delegation, dependencies, reservations, subtasks, task_records
+from coordinator.services import (
+    ageing,
+    bringing_back,
+    delegation,
+    dependencies,
+    doubts,
+    reservations,
+    subtasks,
+    task_records,
+)
 from coordinator.services.dependencies import FAILED_DEPENDENCY
 from coordinator.services.request import Request, SessionChange, change_session, not_found, session_not_found
 from coordinator.services.task_records import HeldTask
@@ -30,19 +39,23 @@ SETTABLE = frozenset(TASK_FIELDS) - {
 """Fields that a submission may give; the rest belongs to the task's life."""
 
 
-def submit(store: Store, session_id: str, specs: Sequence[Record], *, request: Request) -> list[Record]:
+def submit(
+    store: Store, session_id: str, specs: Sequence[Record], *, request: Request, described: Collection[str] = ()
+) -> list[Record]:
     """Add tasks in one commit, all or none. A spec has the fields of a task that are the user's to give (`id` may be
     absent); an unknown one is InvalidData. `to_lead` makes it one for the lead of its team. `after` and `parent` may
     name tasks of the same call. NotFound for one that does not exist, InvalidData for a cycle, AlreadyExists for an id
-    that is taken. Returns the tasks in the given order."""
+    that is taken. Returns the tasks in the given order, with `warnings` about what they name and nobody has; the teams
+    `described` are there besides."""
     named = prepared(specs)
     wanted, given_ids = [spec["id"] for spec in named], [spec.get("id") for spec in specs]
 
     def work(change: SessionChange) -> list[Record]:
-        return add(change, named)
+        return doubts.with_warnings(change, named, add(change, named), described)
 
     name, arguments = ids.session_id(session_id)[1], [[*map(_plain, specs)], given_ids]
-    first = (Nodes(name, TASKS, tuple(wanted)), Nodes(name, TASKS, tuple(_outside(named))), ageing.POLICY)
+    there = [Nodes(name, TASKS, tuple(wanted)), Nodes(name, TASKS, tuple(_outside(named)))]
+    first = [*there, ageing.POLICY, *doubts.reads(store, session_id, named)]
     return change_session(store, session_id, request, work, verb="task submit", arguments=arguments, first=first)
 
 
@@ -245,14 +258,18 @@ def retry(store: Store, session_id: str, task_id: str, *, request: Request) -> R
 
 
 def cancel(store: Store, session_id: str, task_id: str, *, reason: str | None = None, request: Request) -> Record:
-    """End a task that is not finished. Whoever works on it is fenced; its dependants are blocked. Its subtasks that
-    have not started end with it: `subtasks` then says which, and which still run."""
+    """End a task that is not finished, and its subtasks with it: `subtasks` then says which, and which of them ran.
+    Whoever works on them is fenced. Those that depend on them are blocked: `blocked` says which."""
     ids.thing_id(task_id, "task")
 
     def work(change: SessionChange) -> Record:
         made = cancel_one(change, task_records.load(change, task_id), reason)
         below = subtasks.cancel_below(change, task_id, cancel_one)
-        return made if below is None else {**made, "subtasks": below}
+        ended = {task_id, *(below["cancelled"] if below else ())}
+        told = [one["data"]["task"] for one in change.tx.events if one["type"] == "task:blocked"]
+        blocked = [one for one in told if one not in ended]
+        said = {"subtasks": below, "blocked": blocked}
+        return {**made, **{name: some for name, some in said.items() if some}}
 
     arguments, first = [task_id, reason], subtasks.first_of(store, session_id, task_id)
     return change_session(store, session_id, request, work, verb="task cancel", arguments=arguments, first=first)

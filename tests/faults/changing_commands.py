@@ -132,7 +132,7 @@ CASES = (
     Case("agent drain ann --project PROJECT", (ANN,)),
     Case("agent resume ann --project PROJECT", (ANN, "agent drain ann --project PROJECT")),
     Case("agent deregister ann --project PROJECT --force", HELD),
-    Case("team ready PROJECT qa"),
+    Case("team ready PROJECT qa", ("team set PROJECT qa",)),
     Case("team set PROJECT qa --lead ann --members ann,bob --escalate-to dev"),
     Case("message send --project PROJECT --to ann --from bob Hello", (ANN,)),
     Case("message ack PROJECT LAST.id --agent ann", (ANN, "message send --project PROJECT --to ann --from bob Hello")),

@@ -125,6 +125,22 @@ def test_nobody_is_made_by_a_misspelt_address(shop: Crew, to: str, near: str | N
     assert keys_of(shop) == set()
 
 
+@pytest.mark.parametrize("wait_ms", [None, 5])
+def test_nobody_has_an_inbox_by_a_misspelt_name(shop: Crew, wait_ms: int | None) -> None:
+    sent = send(shop, "hello", to="ann")
+    for name in ("nan", "nobody"):
+        with pytest.raises(NotFound):
+            messages.inbox(shop.store, shop.project, name, wait_ms=wait_ms)
+    with pytest.raises(NotFound) as refused:
+        messages.ack(shop.store, shop.project, [sent["id"]], agent="anna", request=Request())
+    assert refused.value.hint == "did you mean ann?"
+
+
+def test_one_whom_a_team_names_has_an_inbox_before_registering(shop: Crew) -> None:
+    teams.set_(shop.store, shop.project, "qa", fields={"lead": "tom"}, request=Request())
+    assert messages.inbox(shop.store, shop.project, "tom") == []
+
+
 def test_the_same_request_is_one_message(shop: Crew) -> None:
     assert send(shop, request_id="once") == send(shop, request_id="once")
     assert unread(shop, "ann") == ["hello"]

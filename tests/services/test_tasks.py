@@ -45,6 +45,7 @@ def test_a_new_task_is_pending_and_ready_and_has_every_field(crew: Crew) -> None
         {"x": {"y": []}},
         {"y": []},
     )
+    assert [one["code"] for one in made.pop("warnings")] == ["unknown_team"]
     assert {name: shown[name] for name in made} == made
     assert (shown["runs"], shown["orphan_results"], shown["waiting_for"], shown["dependants"]) == ([], [], [], [])
     assert crew.ready() == ["a"]

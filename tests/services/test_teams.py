@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from coordinator.models import shapes
 from coordinator.models.errors import InvalidData, InvalidId, NotFound
 from coordinator.models.shapes import TEAM_FIELDS
 from coordinator.rules import limits
-from coordinator.services import agents, sessions, shared, tasks, teams
+from coordinator.services import agents, sessions, shared, state_validation, tasks, teams
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
+from coordinator.store.keys import SHARED
 from tests.services import crew
 from tests.services.crew import Crew
 
@@ -39,7 +41,8 @@ def test_teams_are_those_that_were_set_have_live_agents_or_tasks_or_said_that_th
     agents.deregister(shop.store, shop.project, "gone", request=NOW)
     shop.submit({"id": "t", "team": "design"})
     set_(shop, "product", lead="pia", members=["pia"])
-    ready = teams.ready(shop.store, shop.project, "sales", request=NOW)
+    described = {"sales": {"lead": "sue"}}
+    ready = teams.ready(shop.store, shop.project, "sales", described=described, request=NOW)
     found = teams.list_(shop.store, shop.project)
     assert [(team["id"], team["members"]) for team in found] == [
         ("design", []),
@@ -107,6 +110,7 @@ def test_what_a_record_says_beats_what_coord_toml_says(shop: Crew) -> None:
 
 
 def test_a_ready_team_is_ready_until_it_says_otherwise(shop: Crew) -> None:
+    shop.submit({"id": "t", "team": "qa"})
     said = teams.ready(shop.store, shop.project, "qa", request=NOW)
     [event] = shop.events("team:ready")
     assert (said["ready_revision"], said["ready_at"]) == (event["revision"], event["time"])
@@ -143,3 +147,65 @@ def test_a_project_that_is_not_there_gets_no_team(store: Store, project: str) ->
             call(store, project, "qa", request=NOW, **options)
     with pytest.raises(NotFound):
         teams.list_(store, project)
+
+
+def test_no_team_is_made_by_a_misspelt_word_that_it_is_ready(shop: Crew) -> None:
+    set_(shop, "engineering")
+    for withdraw in (False, True):
+        with pytest.raises(NotFound) as refused:
+            teams.ready(shop.store, shop.project, "enginering", withdraw=withdraw, request=NOW)
+        assert refused.value.hint == "did you mean engineering?"
+    assert [team["id"] for team in teams.list_(shop.store, shop.project)] == ["engineering"]
+
+
+def test_teams_do_not_escalate_their_blockers_in_a_circle(shop: Crew) -> None:
+    set_(shop, "qa", escalation="engineering")
+    set_(shop, "engineering", escalation="product")
+    for team, target in (("product", "qa"), ("product", "engineering"), ("qa", "qa")):
+        with pytest.raises(InvalidData) as refused:
+            set_(shop, team, escalation=target)
+        assert (refused.value.word, refused.value.facts["cycle"][0]) == ("cycle", team)
+    set_(shop, "engineering", escalation=None)
+    set_(shop, "product", escalation="qa")
+
+
+def test_two_who_close_a_circle_from_both_sides_at_once_close_none(shop: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each saw no circle: what it read of the other is guarded."""
+    filled = teams.filled
+    raced: list[str] = []
+
+    def other_first(team: str, stored: Any) -> dict[str, Any]:
+        if team == "b" and not raced:
+            raced.append(team)
+            set_(shop, "b", escalation="a")
+        return filled(team, stored)
+
+    monkeypatch.setattr(teams, "filled", other_first)
+    with pytest.raises(InvalidData):
+        set_(shop, "a", escalation="b")
+    assert raced
+
+
+def test_a_target_that_is_neither_team_nor_agent_is_said_with_the_answer_and_by_validate(shop: Crew) -> None:
+    shop.agent("ann")
+    assert "warnings" not in set_(shop, "qa", escalation="ann")
+    [said] = set_(shop, "qa", escalation="anne")["warnings"]
+    assert (said["path"], said["code"]) == ("teams.qa.escalation", "unknown_target")
+    assert said["fix"].startswith("did you mean ann?")
+    assert said in state_validation.validate(shop.store, shop.session)["warnings"]
+    assert "warnings" not in set_(shop, "qa", lead="ann")
+
+
+def test_a_circle_that_is_there_all_the_same_is_found_by_validate(shop: Crew) -> None:
+    for team, target in (("a", "b"), ("b", "c"), ("c", "b")):
+        record = {**shapes.new_team(team), "escalation": target}
+        put(shop, team, record)
+    found = state_validation.validate(shop.store, shop.session)
+    [circle] = [one for one in found["warnings"] if one["code"] == "escalation_cycle"]
+    assert circle["what"].endswith("b → c → b")
+    assert found["valid"]
+
+
+def put(shop: Crew, team: str, record: dict[str, Any]) -> None:
+    """As somebody who writes past the rules."""
+    shop.store.project(shop.project).change(lambda tx: tx.put(SHARED, teams.TEAMS, team, record), verb="x")

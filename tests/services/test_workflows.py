@@ -243,6 +243,7 @@ def test_an_event_that_comes_while_a_phase_runs_opens_its_gate(store: Store, pro
 def test_a_team_that_is_ready_opens_a_gate_too(real_store: Store, project: str) -> None:
     it = flow(real_store, project, one("{event: team:ready}", tasks_="{name: x}"))
     it.do("a:x")
+    teams.set_(real_store, project, "qa", fields={}, request=Request())
     teams.ready(real_store, project, "qa", request=Request())
     it.crew.sweep()
     assert it.status == "completed"
