@@ -17,6 +17,7 @@ COLUMNS = (("remaining", "LEFT"), ("ideal", "IDEAL"), ("completed", "DONE"), ("a
 ALL_COLUMNS = (*COLUMNS, ("blocked", "BLOCKED"))
 SPARED = ("removed", "added", "blocked", "ideal", "completed")
 """What is left out first where a line has no room."""
+LISTED = 5
 LEGEND = "# left   x blocked   | ideal"
 
 
@@ -41,17 +42,24 @@ def chart(found: Record) -> str:
 def summary(found: Record) -> list[str]:
     """What it comes to, in a few lines."""
     unit, sums = found["unit"], found[found["unit"]]
-    ends = f", to end on {found['ends_on']}" if found["ends_on"] else ""
-    began = f" since {found['starts_on']}" if found["starts_on"] else ""
+    ends = f" to {found['ends_on']}" if found["ends_on"] else ""
+    began = f", from {found['began_on']}" if found["began_on"] else ","
     blocked = f", {cell(sums['blocked'])} blocked" if sums["blocked"] else ""
     unsized = found["open_without_points"]
     lines = [
-        f"{found['kind'].capitalize()} {found['id']}: {found['status']}{began}{ends}",
+        f"{found['kind'].capitalize()} {found['id']}: {found['status']}{began}{ends}".rstrip(","),
         f"{cell(sums['remaining'])} of {cell(sums['total'])} {unit} left{blocked}"
         + (f"; {unsized} open without points" if unsized and unit == "points" else ""),
         f"Pace: {_pace(found)}",
         f"Forecast: {_forecast(found['forecast'])}",
     ]
+    elsewhere = found[f"open_without_{found['kind']}"]
+    if found["left_open"]:
+        listed = ", ".join(f"{one['session']} {one['id']}" for one in found["left_open"][:LISTED])
+        more = " …" if len(found["left_open"]) > LISTED else ""
+        lines.append(f"Its end left open: {listed}{more}")
+    elif elsewhere and found["ended_on"] is None:
+        lines.append(f"{elsewhere} open {'task' if elsewhere == 1 else 'tasks'} of the project: of no {found['kind']}")
     if found["damaged_sessions"]:
         lines.append(f"As last synced, since they cannot be read: {', '.join(found['damaged_sessions'])}")
     return lines

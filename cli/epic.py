@@ -12,7 +12,10 @@ app = group("Epics: how one stands over all sessions. They are made and changed 
 
 @command(app, examples=["coord epic show shop checkout"])
 def show(project: ProjectArg, epic: EpicArg, by: Unit = None) -> None:
-    """The epic with what its tasks in every session come to: points, blocked work, pace, forecast."""
+    """The epic with what its tasks in every session come to: points, blocked work, pace, forecast.
+
+    Its tasks are those that name it or a sprint of it, and those that name neither in sessions that work on it.
+    """
     from coordinator.services import planning
 
     emit(planning.show(context().store, project, "epic", epic, by))

@@ -214,8 +214,12 @@ def update_sprint(
     data: DataOpt = None,
     request_id: RequestId = None,
 ) -> None:
-    """Change a sprint; one that does not exist is made. --data is merged into what is there."""
-    from coordinator.services import shared
+    """Change a sprint; one that does not exist is made. --data is merged into what is there.
+
+    A sprint that is completed or cancelled stays as it ended. What it left open is not done there, and stays with it
+    until it is given to another: `coord state set SID execution.tasks.T.sprint S`.
+    """
+    from coordinator.services import planning
 
     fields = _given(
         status=status and status.value,
@@ -227,7 +231,7 @@ def update_sprint(
         completed_tasks=json_or_none(completed_tasks, from_file, what="the completed tasks"),
         data=_object(data),
     )
-    answer = shared.update_sprint(context().store, project, sprint, fields=fields, request=request_of(request_id))
+    answer = planning.update_sprint(context().store, project, sprint, fields=fields, request=request_of(request_id))
     emit(answer, table=SPRINT_TABLE)
 
 

@@ -137,7 +137,7 @@ def submit(
         "command": argv or None,
         "timeout_s": None if timeout is None else timeout / 1000,
         "max_attempts": max_attempts,
-        "points": points,
+        "points": int(points) if points is not None and points.is_integer() else points,
         "epic": epic,
         "sprint": sprint,
         "parent": parent,

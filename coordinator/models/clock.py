@@ -10,6 +10,7 @@ from coordinator.models.errors import InvalidData, UsageError
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?\Z")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 _UNIT_MS = {"ms": 1, "s": 1000, None: 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+DAY_US = 86_400_000_000
 MIN_TTL_MS = 100
 MAX_DURATION_MS = 10 * 365 * 86_400_000
 

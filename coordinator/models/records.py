@@ -16,6 +16,7 @@ from coordinator.models.errors import CoordError, InvalidData
 from coordinator.models.states import (
     HIGHEST_PRIORITY,
     LOWEST_PRIORITY,
+    MAX_POINTS,
     AgentKind,
     AgentStatus,
     EpicStatus,
@@ -99,6 +100,7 @@ ListOf = Annotated[list[Item], Field(max_length=MAX_ITEMS)]
 Count = Annotated[int, Field(ge=0, le=MAX_REVISION)]
 Revision = Annotated[int, Field(ge=1, le=MAX_REVISION)]
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Points = Annotated[float, Field(ge=0, le=MAX_POINTS, allow_inf_nan=False)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 PriorityNumber = Annotated[int, Field(ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY)]
 TtlMs = Annotated[int, Field(ge=1, le=MAX_TTL_MS)]
@@ -162,7 +164,7 @@ class Task(Record):
     runner: Word | None
     command: Annotated[ListOf[Argument], Field(min_length=1)] | None
     timeout_s: Annotated[float, Field(gt=0, le=MAX_TTL_MS / 1000)] | None
-    points: Number | None
+    points: Points | None
     epic: ThingId | None
     sprint: ThingId | None
     phase: Word | None
@@ -233,6 +235,7 @@ class Sprint(Record):
     points_total: Number | None
     starts_on: Day | None = None
     ends_on: Day | None = None
+    created_at: Instant | None = None
     started_at: Instant | None
     ended_at: Instant | None
     data: Data

@@ -167,6 +167,7 @@ def new_sprint(sprint_id: str, /, **fields: Any) -> Record:
         "points_total": None,
         "starts_on": None,
         "ends_on": None,
+        "created_at": None,
         "started_at": None,
         "ended_at": None,
         "data": {},

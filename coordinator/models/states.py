@@ -79,6 +79,8 @@ PRIORITIES: dict[str, int] = {"urgent": 9, "high": 7, "normal": 5, "low": 2}
 LOWEST_PRIORITY = 0
 HIGHEST_PRIORITY = 9
 NORMAL_PRIORITY = PRIORITIES["normal"]
+MAX_POINTS = 1_000_000
+"""The size of the largest task."""
 
 
 def priority_number(priority: str | int) -> int:

@@ -3,7 +3,8 @@
 The work of each session is one `Part`. What it stood at is noted with each sync that changed it, in a row a day; the
 records' own instants say what happened after a row and where there is none. A row is never corrected afterwards, so
 that a day stays as it was: a task that is retried later, moved to another sprint or given other points changes the day
-on which that is noticed. Days are those of UTC, by the server's clock.
+on which that is noticed. A day before it and its first task were there has no figures. Days are those of UTC, by the
+server's clock.
 """
 
 from __future__ import annotations
@@ -15,21 +16,23 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple, TypedDict
 
-from coordinator.models.clock import day_of, day_text, parse_instant_us
+from coordinator.models.clock import DAY_US, day_of, day_text, parse_instant_us
 from coordinator.models.states import TaskStatus
 from coordinator.rules.progress import FIGURES, Record, added_up, share_of, total_of
 
 Unit = Literal["points", "tasks"]
 
-DAY_US = 86_400_000_000
 MAX_ROWS = 400
 """So many days are noted of one session's part; the oldest go."""
 MAX_DAYS = 366
 """So many days are shown; those before are left out."""
+MOST = 2**53
+"""A figure above this is none of ours."""
 
 
 class Day(TypedDict):
-    """One day, in points or in tasks. `ideal` is None where no end is planned; what is not over yet is None."""
+    """One day, in points or in tasks. `ideal` is None where no end is planned; all else on days that nobody measured,
+    and on those to come."""
 
     day: str
     remaining: float | None
@@ -48,15 +51,18 @@ class Worked(NamedTuple):
     created_us: int
     finished_us: int | None
     points: float
+    cancelled_us: int | None = None
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one session has of it. `rows` are (when, sums), the oldest first; `present` are its sums now."""
+    """What one session has of it. `rows` are (when, sums), the oldest first; `present` are its sums now, or when it
+    ended; whether what was blocked then is known is `blocked_known`."""
 
     present: Record
     rows: Sequence[tuple[int, Record]] = ()
     tasks: Sequence[Worked] = ()
+    blocked_known: bool = True
 
     @cached_property
     def made(self) -> Tally:
@@ -65,6 +71,21 @@ class Part:
     @cached_property
     def ended(self) -> Tally:
         return Tally((task.finished_us, task.points) for task in self.tasks if task.finished_us is not None)
+
+    @cached_property
+    def cancelled(self) -> Tally:
+        return Tally((task.cancelled_us, task.points) for task in self.tasks if task.cancelled_us is not None)
+
+    @property
+    def since_us(self) -> int | None:
+        """The first that was measured of it; what has no day (a row of 0) is no measurement."""
+        known = [task.created_us for task in self.tasks] + [at_us for at_us, _ in self.rows if at_us]
+        return min(known, default=None)
+
+    def until(self, end_us: int) -> Part:
+        """It as it stood when its sprint ended, whatever happened to its tasks afterwards."""
+        rows = [row for row in self.rows if row[0] <= end_us]
+        return Part(at(self, end_us), rows, self.tasks, blocked_known=self.has_row(end_us))
 
     def has_row(self, until_us: int) -> bool:
         return bool(self.rows) and self.rows[0][0] <= until_us
@@ -125,52 +146,70 @@ def _sound(value: Any) -> dict[str, Record]:
         for day, row in value.items()
         if isinstance(row, dict)
         and {"at", *FIGURES} <= row.keys()
-        and all(isinstance(figure, int | float) and figure >= 0 for figure in row.values())
+        and all(isinstance(figure, int | float) and 0 <= figure <= MOST for figure in row.values())
     }
 
 
 def worked(tasks: Iterable[Record]) -> list[Worked]:
-    """Tasks that count, by the instants of their records."""
-    return [
-        Worked(
-            parse_instant_us(task["created_at"]),
-            parse_instant_us(task["finished_at"])
-            if task["status"] == TaskStatus.COMPLETED and task["finished_at"]
-            else None,
-            task["points"] or 0,
+    """Tasks that count, and those that did until they were cancelled, by the instants of their records."""
+    found = []
+    for task in tasks:
+        ended_us = parse_instant_us(task["finished_at"]) if task["finished_at"] else None
+        found.append(
+            Worked(
+                parse_instant_us(task["created_at"]),
+                ended_us if task["status"] == TaskStatus.COMPLETED else None,
+                task["points"] or 0,
+                ended_us if task["status"] == TaskStatus.CANCELLED else None,
+            )
         )
-        for task in tasks
-    ]
+    return found
 
 
 def at(part: Part, until_us: int) -> Record:
     """Its sums at an instant: the last row, and what the records say happened since. Between two rows nothing is more
-    than in both: what was completed, retried and completed again counts once."""
+    than in both, or less: what was completed, retried and completed again counts once."""
     place = bisect_right(part.rows, until_us, key=lambda entry: entry[0])
     since_us, row = part.rows[place - 1] if place else (-1, share_of([]))
-    then = part.rows[place][1] if place < len(part.rows) else part.present
+    next_us, then = part.rows[place] if place < len(part.rows) else (MOST, part.present)
     sums = {name: row[name] for name in FIGURES}
-    made, ended = part.made.between(since_us, until_us), part.ended.between(since_us, until_us)
-    for unit, more, done_since in zip(("tasks", "points"), made, ended, strict=True):
-        total = min(row[f"{unit}_total"] + more, max(row[f"{unit}_total"], then[f"{unit}_total"]))
-        done = min(row[f"{unit}_done"] + done_since, max(row[f"{unit}_done"], then[f"{unit}_done"]), total)
-        sums |= {f"{unit}_total": total, f"{unit}_done": done}
+    made, ended, out, out_later = (
+        part.made.between(since_us, until_us),
+        part.ended.between(since_us, until_us),
+        part.cancelled.between(since_us, until_us),
+        part.cancelled.between(until_us, next_us),
+    )
+    for which, unit in enumerate(("tasks", "points")):
+        known, next_known = row[f"{unit}_total"], then[f"{unit}_total"]
+        most = max(known, next_known) + out_later[which]
+        total = min(most, max(known + made[which] - out[which], min(known, next_known)))
+        done = min(row[f"{unit}_done"] + ended[which], max(row[f"{unit}_done"], then[f"{unit}_done"]), total)
+        sums |= {f"{unit}_total": round(total, 6), f"{unit}_done": round(done, 6)}
     return sums
 
 
-def days(parts: Sequence[Part], unit: Unit, first: int, last: int, until: int | None, now_us: int | None) -> list[Day]:
-    """Each day from `first` to `last`, and, without figures, on to `until`, where the ideal line ends; all are days
-    since the epoch. `now_us` is given where `last` is today, which is not over: it is shown as it is now."""
+def measured_since(parts: Sequence[Part], exists_us: int | None) -> int | None:
+    """When it and the first of its tasks were there; None where nothing was ever measured of it."""
+    first = min((part.since_us for part in parts if part.since_us is not None), default=None)
+    return first if first is None or exists_us is None else max(first, exists_us)
+
+
+def days(
+    parts: Sequence[Part], unit: Unit, first: int, last: int, until: int | None, since_us: int | None
+) -> list[Day]:
+    """Each day from `first` to `last`, and on to `until`, where the ideal line ends; all are days since the epoch.
+    Days to come, and those before `since_us` (None: all), have no figures. The last is shown as it is now, or was when
+    its sprint ended."""
     start = max(first, last - MAX_DAYS + 1)
-    before = [at(part, start * DAY_US - 1) for part in parts]
-    shown: list[Day] = []
-    for number in range(start, last + 1):
-        is_now = number == last and now_us is not None
-        after = [part.present if is_now else at(part, (number + 1) * DAY_US - 1) for part in parts]
+    known = last + 1 if since_us is None else max(start, since_us // DAY_US)
+    before = [at(part, known * DAY_US - 1) for part in parts]
+    shown = [_unknown(number) for number in range(start, min(known, last + 1))]
+    for number in range(known, last + 1):
+        after = [part.present if number == last else at(part, (number + 1) * DAY_US - 1) for part in parts]
         shown.append(_day(parts, unit, number, before, after))
         before = after
     if until is not None:
-        shown += [_ahead(number) for number in range(last + 1, min(until, start + MAX_DAYS - 1) + 1)]
+        shown += [_unknown(number) for number in range(last + 1, min(until, start + MAX_DAYS - 1) + 1)]
         _draw_ideal(shown, start, until)
     return shown
 
@@ -186,7 +225,7 @@ def _draw_ideal(shown: list[Day], start: int, until: int) -> None:
         shown[place]["ideal"] = total_of([max(0, committed * left)])
 
 
-def _ahead(number: int) -> Day:
+def _unknown(number: int) -> Day:
     return Day(
         day=day_text(number),
         remaining=None,
@@ -209,15 +248,15 @@ def _day(parts: Sequence[Part], unit: Unit, number: int, before: list[Record], a
         added, removed = added + net + out, removed + out
     until_us = (number + 1) * DAY_US - 1
     blocked_known = all(
-        part.has_row(until_us) or became is part.present or not became["tasks_total"]
+        part.has_row(until_us) or (became is part.present and part.blocked_known) or not became["tasks_total"]
         for part, became in zip(parts, after, strict=True)
     )
     was, became = added_up(dict(enumerate(before))), added_up(dict(enumerate(after)))
     return {
         "day": day_text(number),
-        "remaining": total_of([became[f"{unit}_total"] - became[f"{unit}_done"]]),
+        "remaining": total_of([became[f"{unit}_total"], -became[f"{unit}_done"]]),
         "ideal": None,
-        "completed": total_of([became[f"{unit}_done"] - was[f"{unit}_done"]]),
+        "completed": total_of([became[f"{unit}_done"], -was[f"{unit}_done"]]),
         "added": total_of([added]),
         "removed": total_of([removed]),
         "blocked": became[f"{unit}_blocked"] if blocked_known else None,
@@ -227,4 +266,7 @@ def _day(parts: Sequence[Part], unit: Unit, number: int, before: list[Record], a
 
 
 def _out(part: Part, unit: Unit, number: int) -> float:
-    return float(sum(row.get(f"{unit}_out", 0) for at_us, row in part.rows if at_us // DAY_US == number))
+    """What left it on a day: as it was noted, or as the records of cancelled tasks say where that is more."""
+    noted_out = sum(row.get(f"{unit}_out", 0) for at_us, row in part.rows if at_us // DAY_US == number)
+    of_records = part.cancelled.between(number * DAY_US - 1, (number + 1) * DAY_US - 1)
+    return float(max(noted_out, of_records[unit == "points"]))

@@ -1,22 +1,25 @@
 """When a sprint or an epic will be done, from what was measured and nothing else. Pure.
 
-Velocity a day is what was completed, net of what was opened again, in the last seven days of it, or since it began
-where that is shorter; at least one whole day has to have passed. Velocity a sprint is the mean of the points that the
-last three completed sprints of the project ended with. Where something is not known, `why` says what is missing.
+Velocity a day is what was completed, net of what was opened again, in the last seven days of it, or since it began and
+was measured where that is shorter: a start that was planned in the past is no measurement. At least one whole day has
+to have passed. Velocity a sprint is the mean of the points that the last three completed sprints of the project ended
+with. Where something is not known, `why` says what is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
-from coordinator.models.clock import day_of, parse_instant_us
+from coordinator.models.clock import DAY_US, day_of, parse_instant_us
 from coordinator.models.states import SprintStatus
-from coordinator.rules.burndown import DAY_US, Part, Unit, at
+from coordinator.rules.burndown import Part, Unit, at
 from coordinator.rules.progress import Record, added_up, total_of
 
 WINDOW_DAYS = 7
 SPRINTS = 3
+LOOKED_AT = 2 * SPRINTS
+"""So many completed sprints are looked at, the last ones, to find those with points."""
 FARTHEST_DAYS = 3650
 
 
@@ -44,18 +47,25 @@ class SprintVelocity(TypedDict):
     why: str | None
 
 
-def pace(parts: Sequence[Part], unit: Unit, began_us: int | None, until_us: int) -> Pace:
-    """What is completed a day, up to now or to its end."""
+def pace(parts: Sequence[Part], unit: Unit, began_us: int | None, until_us: int, measured_us: int | None) -> Pace:
+    """What is completed a day, up to now or to its end. `measured_us` as `burndown.measured_since` says."""
     if began_us is None or began_us > until_us:
         return {"per_day": None, "days": None, "why": "it has not begun"}
-    since_us = max(began_us, until_us - WINDOW_DAYS * DAY_US)
-    days = round((until_us - since_us) / DAY_US, 2)
+    if measured_us is None:
+        return {"per_day": None, "days": None, "why": "nothing was measured"}
+    since_us = max(began_us, measured_us, until_us - WINDOW_DAYS * DAY_US)
+    days = round(max(0, until_us - since_us) / DAY_US, 2)
     if until_us - since_us < DAY_US:
         return {"per_day": None, "days": days, "why": "less than a day was measured"}
     done = _done(parts, unit, until_us, now=True) - _done(parts, unit, since_us, now=False)
     if done <= 0:
         return {"per_day": None, "days": days, "why": f"nothing was completed in the last {days:g} days"}
-    return {"per_day": round(done / ((until_us - since_us) / DAY_US), 2), "days": days, "why": None}
+    return {"per_day": _rounded(done / ((until_us - since_us) / DAY_US)), "days": days, "why": None}
+
+
+def _rounded(figure: float) -> float:
+    """To hundredths, where that leaves anything."""
+    return round(figure, 2) if figure >= 0.1 else float(f"{figure:.2g}")
 
 
 def forecast(left: float, measured: Pace, now_us: int, ends_on: str | None, *, ended: bool, nothing: bool) -> Forecast:
@@ -77,21 +87,24 @@ def forecast(left: float, measured: Pace, now_us: int, ends_on: str | None, *, e
     return {"finishes_on": finishes, "in_time": None if ends_on is None else finishes <= ends_on, "why": None}
 
 
-def per_sprint(sprints: Mapping[str, Record]) -> SprintVelocity:
-    """From sprints that were active, completed, and synced with tasks that have points."""
-    ended: Iterable[Record] = (
+def completed(sprints: Mapping[str, Record]) -> list[str]:
+    """The last sprints that were active and were completed, the last one first: those to look at for a velocity."""
+    ended = [
         sprint
         for sprint in sprints.values()
-        if sprint["status"] == SprintStatus.COMPLETED
-        and sprint["started_at"]
-        and sprint["ended_at"]
-        and sprint["points_total"]
-    )
-    last = sorted(ended, key=lambda sprint: (parse_instant_us(sprint["ended_at"]), sprint["id"]))[-SPRINTS:]
+        if sprint["status"] == SprintStatus.COMPLETED and sprint["started_at"] and sprint["ended_at"]
+    ]
+    ended.sort(key=lambda sprint: (parse_instant_us(sprint["ended_at"]), sprint["id"]), reverse=True)
+    return [sprint["id"] for sprint in ended[:LOOKED_AT]]
+
+
+def per_sprint(sums: Mapping[str, Record]) -> SprintVelocity:
+    """From what `completed` sprints ended with, in that order; those without points say nothing."""
+    last = [name for name, ended_with in sums.items() if ended_with["points_total"]][:SPRINTS]
     if not last:
         return {"per_sprint": None, "sprints": [], "why": "no sprint with points was completed"}
-    mean = round(total_of(sprint["points_done"] or 0 for sprint in last) / len(last), 2)
-    return {"per_sprint": mean, "sprints": [sprint["id"] for sprint in last], "why": None}
+    mean = total_of(sums[name]["points_done"] for name in last) / len(last)
+    return {"per_sprint": _rounded(mean), "sprints": last[::-1], "why": None}
 
 
 def _done(parts: Sequence[Part], unit: Unit, until_us: int, *, now: bool) -> float:

@@ -1,18 +1,20 @@
 """What a session's tasks count for: which sprint, which epic, and what that adds up to over all sessions. Pure.
 
-A task counts for the sprint and the epic that it names, if there are such. One that names none counts for those that
-the session says it works on (`planning.current_sprint`, `planning.current_epic`), else for the epic of its sprint, else
-for the project's only active one. What was counted as completed stays where it was counted when the session goes on to
-the next sprint or epic.
+A task counts for the sprint that it names, or that the task names which it is a part of. One that names none counts for
+the one that its session says it works on (`planning.current_sprint`), unless it ended before that was made or was to
+start, or was made after it had ended. The same holds for epics, where the epic of the sprint stands in for one that
+nobody names. What nobody says is never guessed: that a sprint is the only active one makes no task its own. What was
+counted as completed stays where it was counted when the session goes on to the next sprint or epic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from coordinator.models.states import EpicStatus, SprintStatus, TaskStatus
+from coordinator.models.clock import DAY_US, day_number, parse_instant_us
+from coordinator.models.states import MAX_POINTS, EpicStatus, SprintStatus, TaskStatus
 
 Record = dict[str, Any]
 Records = Mapping[str, Record]
@@ -21,6 +23,7 @@ FIGURES = ("tasks_done", "tasks_total", "tasks_blocked", "points_done", "points_
 """What a session adds to a sprint or an epic; tasks without points add none."""
 GONE = ""
 """Among the shares of an epic or sprint: what sessions that were deleted had completed."""
+ENDED = (SprintStatus.COMPLETED, SprintStatus.CANCELLED, EpicStatus.COMPLETED, EpicStatus.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -37,44 +40,64 @@ class Aims:
 
     @property
     def sprint(self) -> str | None:
-        """The sprint that the session works on."""
-        return _named(self.current_sprint, self.sprints) or _only(self.sprints, SprintStatus.ACTIVE)
+        """The sprint that the session says it works on."""
+        return _named(self.current_sprint, self.sprints)
 
     @property
     def epic(self) -> str | None:
-        """The epic that the session works on."""
-        return self._epic_for(self.sprint)
+        """The epic that the session says it works on, else that of its sprint."""
+        return _named(self.current_epic, self.epics) or self._epic_of_sprint(self.sprint)
 
-    def _epic_for(self, sprint: str | None) -> str | None:
-        of_sprint = self.sprints[sprint]["epic"] if sprint is not None else None
-        return (
-            _named(self.current_epic, self.epics)
-            or _named(of_sprint, self.epics)
-            or _only(self.epics, EpicStatus.ACTIVE)
-        )
+    @property
+    def shown_sprint(self) -> str | None:
+        """The sprint to tell of: the session's, else the project's only active one, which need not have its tasks."""
+        return self.sprint or _only(self.sprints, SprintStatus.ACTIVE)
 
-    def by_sprint(self, tasks: list[Record]) -> dict[str, list[Record]]:
+    @property
+    def shown_epic(self) -> str | None:
+        """As `shown_sprint`."""
+        return self.epic or self._epic_of_sprint(self.shown_sprint) or _only(self.epics, EpicStatus.ACTIVE)
+
+    def by_sprint(self, tasks: list[Record], *, cancelled_too: bool = False) -> dict[str, list[Record]]:
         """The tasks that count, by sprint. Cancelled ones count for nothing."""
-        recorded = self._recorded()
-        return _grouped(tasks, lambda task: self._sprint_of(task, recorded))
+        return _grouped(tasks, self._sprints_of(tasks), cancelled_too)
 
-    def by_epic(self, tasks: list[Record]) -> dict[str, list[Record]]:
+    def by_epic(self, tasks: list[Record], *, cancelled_too: bool = False) -> dict[str, list[Record]]:
         """The tasks that count, by epic."""
-        recorded = self._recorded()
+        named, of_sprint = _inherited(tasks, "epic"), _inherited(tasks, "sprint")
+        sprint_of = self._sprints_of(tasks)
 
         def epic_of(task: Record) -> str | None:
-            if task["epic"] is not None:
-                return _named(task["epic"], self.epics)
-            kept = self.kept.get(task["id"]) if task["status"] == TaskStatus.COMPLETED else None
-            return _named(kept, self.epics) or self._epic_for(self._sprint_of(task, recorded))
+            task_id = task["id"]
+            if named[task_id] is not None:
+                return _named(named[task_id], self.epics)
+            told = self._epic_of_sprint(_named(of_sprint[task_id], self.sprints))
+            kept = self.kept.get(task_id) if task["status"] == TaskStatus.COMPLETED else None
+            return told or _named(kept, self.epics) or self._session_epic(task) or self._epic_of_sprint(sprint_of(task))
 
-        return _grouped(tasks, epic_of)
+        return _grouped(tasks, epic_of, cancelled_too)
 
-    def _sprint_of(self, task: Record, recorded: Mapping[str, str]) -> str | None:
-        if task["sprint"] is not None:
-            return _named(task["sprint"], self.sprints)
-        before = recorded.get(task["id"]) if task["status"] == TaskStatus.COMPLETED else None
-        return before or self.sprint
+    def _sprints_of(self, tasks: list[Record]) -> Callable[[Record], str | None]:
+        named, recorded = _inherited(tasks, "sprint"), self._recorded()
+
+        def sprint_of(task: Record) -> str | None:
+            if named[task["id"]] is not None:
+                return _named(named[task["id"]], self.sprints)
+            before = recorded.get(task["id"]) if task["status"] == TaskStatus.COMPLETED else None
+            return before or self._session_sprint(task)
+
+        return sprint_of
+
+    def _session_sprint(self, task: Record) -> str | None:
+        sprint = self.sprint
+        return sprint if sprint is not None and _is_within(task, self.sprints[sprint]) else None
+
+    def _session_epic(self, task: Record) -> str | None:
+        epic = _named(self.current_epic, self.epics)
+        return epic if epic is not None and _is_within(task, self.epics[epic]) else None
+
+    def _epic_of_sprint(self, sprint: str | None) -> str | None:
+        return _named(self.sprints[sprint]["epic"], self.epics) if sprint is not None else None
 
     def _recorded(self) -> dict[str, str]:
         """Tasks that a sprint has as completed → that sprint; what is known to be this session's goes before."""
@@ -87,6 +110,48 @@ class Aims:
         return found
 
 
+def exists_us(record: Record) -> int | None:
+    """Since when a sprint or an epic is there; None for a sprint that an older version made."""
+    made = record.get("created_at") or record.get("started_at")
+    return parse_instant_us(made) if made else None
+
+
+def ended_us(record: Record) -> int | None:
+    """When a sprint ended, if it has; nobody knows when an epic did."""
+    at = record.get("ended_at")
+    return parse_instant_us(at) if at and record["status"] in ENDED else None
+
+
+def _is_within(task: Record, aim: Record) -> bool:
+    """Whether a task that does not say what it counts for can count for what its session works on."""
+    ended = ended_us(aim)
+    if ended is not None and parse_instant_us(task["created_at"]) > ended:
+        return False
+    if not task["finished_at"]:
+        return True
+    planned = aim.get("starts_on")
+    since = [at for at in (exists_us(aim), day_number(planned) * DAY_US if planned else None) if at is not None]
+    return not since or parse_instant_us(task["finished_at"]) >= min(since)
+
+
+def _inherited(tasks: list[Record], name: str) -> dict[str, Any]:
+    """Task → what it says for this field, else what the task says that it is a part of, and so on."""
+    by_id = {task["id"]: task for task in tasks}
+    found: dict[str, Any] = {}
+    for task in tasks:
+        chain: list[str] = []
+        at: Record | None = task
+        said = None
+        while at is not None and at["id"] not in chain:
+            said = found[at["id"]] if at["id"] in found else at[name]
+            chain.append(at["id"])
+            if said is not None or at["id"] in found:
+                break
+            at = by_id.get(at["parent"]) if at["parent"] is not None else None
+        found.update(dict.fromkeys(chain, said))
+    return found
+
+
 def id_of(entry: Any) -> str:
     """The task of an entry of `completed_tasks`, which is an id or an object with one."""
     return str(entry["id"] if isinstance(entry, dict) else entry)
@@ -95,6 +160,22 @@ def id_of(entry: Any) -> str:
 def session_of(entry: Any) -> str | None:
     """The session of an entry of `completed_tasks`; None where it was written by hand and does not say."""
     return entry.get("session") if isinstance(entry, dict) else None
+
+
+def told_points(entry: Any) -> float:
+    """The points of an entry of `completed_tasks`; 0 where it has none, or what cannot be any."""
+    points = entry.get("points") if isinstance(entry, dict) else None
+    if not isinstance(points, int | float) or isinstance(points, bool):
+        return 0
+    return points if 0 <= points <= MAX_POINTS else 0
+
+
+def told(entries: list[Any]) -> Record:
+    """What was noted as completed without saying by which session: a share of that."""
+    nobodys = [entry for entry in entries if session_of(entry) is None]
+    points = total_of(told_points(entry) for entry in nobodys)
+    sums = {"tasks_done": len(nobodys), "tasks_total": len(nobodys), "points_done": points, "points_total": points}
+    return added_up({"": sums})
 
 
 def share_of(tasks: list[Record]) -> Record:
@@ -115,13 +196,13 @@ def added_up(shares: Mapping[Any, Record]) -> Record:
 
 def without_the_gone(shares: Mapping[str, Record], there: set[str]) -> dict[str, Record]:
     """Shares of sessions that are there; of those that are not, what they had completed is kept as one share."""
-    gone = {name: share for name, share in shares.items() if name not in there}
+    gone = {name: share for name, share in shares.items() if name not in there or name == GONE}
     if not gone:
         return dict(shares)
     sums = added_up(gone)
     done = {"tasks_total": sums["tasks_done"], "points_total": sums["points_done"]}
     done |= {"tasks_blocked": 0, "points_blocked": 0}
-    return {**{name: share for name, share in shares.items() if name in there}, GONE: {**sums, **done}}
+    return {**{name: share for name, share in shares.items() if name not in gone}, GONE: {**sums, **done}}
 
 
 def percent(sums: Record) -> float | None:
@@ -141,10 +222,12 @@ def _only(there: Records, active: str) -> str | None:
     return running[0] if len(running) == 1 else None
 
 
-def _grouped(tasks: list[Record], group_of: Any) -> dict[str, list[Record]]:
+def _grouped(
+    tasks: list[Record], group_of: Callable[[Record], str | None], cancelled_too: bool
+) -> dict[str, list[Record]]:
     groups: dict[str, list[Record]] = {}
     for task in tasks:
-        group = group_of(task) if task["status"] != TaskStatus.CANCELLED else None
+        group = group_of(task) if cancelled_too or task["status"] != TaskStatus.CANCELLED else None
         if group is not None:
             groups.setdefault(group, []).append(task)
     return groups

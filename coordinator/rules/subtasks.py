@@ -39,6 +39,46 @@ def counted(records: Iterable[_Record]) -> dict[str, dict[str, int]]:
     return found
 
 
+def counted_once(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The tasks with points that can be added up: the points of a task with parts include those of its parts, so the
+    task itself has what is left of them, and nothing where the parts have as much or more. A cancelled part has had its
+    points: they are nobody's to do, and not its parent's."""
+    below: dict[str, list[dict[str, Any]]] = {}
+    for task in tasks:
+        if task["parent"] is not None:
+            below.setdefault(task["parent"], []).append(task)
+    sums: dict[str, float] = {}
+    for top in tasks if below else ():
+        _add_up(top, below, sums)
+    return [
+        {**task, "points": _own(task["points"], sums[task["id"]])} if task["id"] in below else task for task in tasks
+    ]
+
+
+def _add_up(top: dict[str, Any], below: Mapping[str, list[dict[str, Any]]], sums: dict[str, float]) -> None:
+    """`sums`: task → the points of its parts, with theirs; a circle, which nothing of ours makes, is left where it
+    closes."""
+    ahead, entered = [top], set[str]()
+    while ahead:
+        task = ahead[-1]
+        parts = below.get(task["id"], ())
+        missing = [part for part in parts if part["id"] not in sums and part["id"] not in entered]
+        entered.add(task["id"])
+        if missing and task["id"] not in sums:
+            ahead += missing
+            continue
+        ahead.pop()
+        if task["id"] not in sums:
+            sums[task["id"]] = sum(max(part["points"] or 0, sums.get(part["id"], 0)) for part in parts)
+
+
+def _own(points: float | None, of_parts: float) -> float | None:
+    if points is None or not of_parts:
+        return points
+    own = round(max(0, points - of_parts), 6)
+    return int(own) if own == int(own) else own
+
+
 def left(counts: Mapping[str, int]) -> int:
     """How many subtasks are not finished."""
     return sum(number for field, number in counts.items() if not field.startswith(POINTS) and unfinished(field))

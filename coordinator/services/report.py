@@ -71,39 +71,27 @@ def _session(facts: Facts, measured: Measured) -> None:
 
 
 def _epic_and_sprint(facts: Facts, measured: Measured) -> None:
-    aims = measured.aims
-    if (epic_id := aims.epic) is not None:
-        epic = aims.epics[epic_id]
-        mine = progress.share_of(aims.by_epic(measured.tasks).get(epic_id, []))
+    """The figures of `coord epic show` and `coord sprint show`, of all sessions."""
+    for found in measured.planning_of("epic"):
         facts["epic"].update(
             {
-                "id": epic_id,
-                "title": epic["title"],
-                "status": epic["status"],
-                "progress_percent": progress.percent(_with_others(measured, f"epic/{epic_id}", mine)),
+                "id": found.record["id"],
+                "title": found.record["title"],
+                "status": found.record["status"],
+                "progress_percent": progress.percent(found.sums),
                 "measured_at": measured.at,
             }
         )
-    if (sprint_id := aims.sprint) is not None:
-        sprint = aims.sprints[sprint_id]
-        tasks = aims.by_sprint(measured.tasks).get(sprint_id, [])
-        sums = _with_others(measured, f"sprint/{sprint_id}", progress.share_of(tasks))
-        by_hand = {progress.id_of(one) for one in sprint["completed_tasks"] if progress.session_of(one) is None}
-        by_hand -= {task["id"] for task in tasks}
+    for found in measured.planning_of("sprint"):
         facts["sprint"].update(
             {
-                "id": sprint_id,
-                "velocity": sprint["velocity"],
-                "tasks_completed": sums["tasks_done"] + len(by_hand),
-                "tasks_total": sums["tasks_total"] + len(by_hand),
+                "id": found.record["id"],
+                "velocity": found.record["velocity"],
+                "tasks_completed": found.sums["tasks_done"],
+                "tasks_total": found.sums["tasks_total"],
                 "measured_at": measured.at,
             }
         )
-
-
-def _with_others(measured: Measured, node: str, mine: Record) -> Record:
-    """This session's share as it is now, and those of the others as they were last synced."""
-    return progress.added_up({**measured.others.get(node, {}), measured.session["name"]: mine})
 
 
 def _teams(facts: Facts, measured: Measured) -> None:

@@ -10,7 +10,8 @@ from coordinator.rules import graph
 from coordinator.rules.lifecycle import unfinished
 from coordinator.rules.messages import Address
 from coordinator.rules.problem_facts import UnreadInbox
-from coordinator.services import admission, agents, sync
+from coordinator.rules.progress import Aims
+from coordinator.services import admission, agents, planning_reads, sync
 from coordinator.services.inboxes import people_of
 from coordinator.services.request import session_not_found
 from coordinator.services.session_view import is_whole, show_session
@@ -26,8 +27,7 @@ from coordinator.store.reads import AllLeases, AllNodes, Counts, Names, Node, Si
 
 
 class Measured:
-    """The records of one moment. `others` are what the other sessions count for a sprint or an epic, as they were last
-    synced: by node of `sync.PROGRESS`."""
+    """The records of one moment."""
 
     def __init__(self, store: Store, project: str, name: str, session_id: str) -> None:
         project_store = store.project(project)
@@ -45,11 +45,8 @@ class Measured:
         self.now_us: int = snapshot.now_us
         self.at = instant(snapshot.now_us)
         self.session = show_session(found.value, found.revision, lease, snapshot.now_ms)
-        self.tasks, self.aims, shares = counting.understood(session_id, [snapshot[read] for read in counting.all])
-        self.others: dict[str, dict[str, Record]] = {
-            node: {other: share for other, share in all_of_it.items() if other != name}
-            for node, all_of_it in shares.items()
-        }
+        self.tasks, aims, _ = counting.understood(session_id, [snapshot[read] for read in counting.all])
+        self._planned = _planned(store, project, aims)
         self.planning = {key: node.value for key, node in snapshot[counting.planning].items()}
         self.coordination = {key: node.value for key, node in snapshot[coordination].items()}
         self.workflows = {run_id: node.value for run_id, node in snapshot[runs].items()}
@@ -78,12 +75,25 @@ class Measured:
         """Of an agent of the project."""
         return str(self.everybody[agent]["kind"])
 
+    def planning_of(self, kind: planning_reads.Kind) -> list[planning_reads.Measured]:
+        """The sprint, or the epic, that the session works on; none where there is none."""
+        return [found for (of_kind, _), found in self._planned.items() if of_kind == kind]
+
     def live(self, team: str | None = None) -> list[Record]:
         return [
             agent
             for agent in self.agents
             if agent["status"] != AgentStatus.LOST and (team is None or agent["team"] == team)
         ]
+
+
+def _planned(store: Store, project: str, aims: Aims) -> dict[planning_reads.Thing, planning_reads.Measured]:
+    things: list[planning_reads.Thing] = []
+    if (sprint := aims.shown_sprint) is not None:
+        things.append(("sprint", sprint))
+    if (epic := aims.shown_epic) is not None:
+        things.append(("epic", epic))
+    return planning_reads.read(store, project, *things).measured if things else {}
 
 
 def _unread(project: ProjectStore, everybody: list[Record], teams: dict[str, Record]) -> list[UnreadInbox]:

@@ -27,11 +27,12 @@ from coordinator.rules.paths import MISSING, Path
 from coordinator.services.draft import Draft, node_reads
 from coordinator.services.request import SessionChange
 from coordinator.store.documents import AGENTS, GROUP, RECORD, SECTION_TIMES, SESSION, TASKS, WORKFLOWS, place
-from coordinator.store.found import Found
+from coordinator.store.found import ABSENT, Found
 from coordinator.store.keys import SHARED, Keys, agent_member, task_member
 from coordinator.store.reads import Leases, Node, Read, Section, SetMembers
 
 COORDINATION = "coordination"
+PLANNING = "planning"
 
 
 class Kind(NamedTuple):
@@ -151,6 +152,10 @@ class SessionDraft(Draft):
             super().stamp(path)
 
     def finish(self) -> None:
+        if any(self._goes_on(name) for name in ("current_sprint", "current_epic")):
+            from coordinator.services import sync
+
+            sync.settle(self.change)
         super().finish()
         if COORDINATION in self.tree and self.written & {(COORDINATION, None), (COORDINATION, "dependencies")}:
             self._check_dependencies(self.tree[COORDINATION])
@@ -160,6 +165,18 @@ class SessionDraft(Draft):
         for (section, name), record in self._records.items():
             self.line = record.line
             self._write_record(KINDS[section], (*section.split("."), name), record)
+
+    def _goes_on(self, name: str) -> bool:
+        """Whether the session said which sprint, or epic, it works on, and says another now."""
+        if (PLANNING, name) in self._nodes:
+            before = self._nodes[PLANNING, name]
+        elif PLANNING in self._sections:
+            before = self._sections[PLANNING][1].get(name, ABSENT)
+        else:
+            return False
+        planning = self.tree.get(PLANNING)
+        now = planning.get(name) if isinstance(planning, dict) else None
+        return before.exists and _pointed(before.value) not in (None, _pointed(now))
 
     def _check_dependencies(self, coordination: Json) -> None:
         """Which team waits for which holds work back, so it has to say something that can come to an end."""
@@ -216,6 +233,11 @@ class SessionDraft(Draft):
         if not equal(goal, record["goal"]):
             self.tx.put(self.doc, SESSION, RECORD, validate_session({**record, "goal": goal}))
             self.written.add((SESSION, RECORD))
+
+
+def _pointed(pointer: Json) -> Json:
+    """What `planning.current_…` points to: an id, or an object with one."""
+    return pointer.get("id") if isinstance(pointer, dict) else pointer
 
 
 def as_stored(path: Path, value: Json, now: str) -> Json:

@@ -14,7 +14,7 @@ from coordinator.models.errors import InvalidData
 from coordinator.models.jsontext import Json, check, equal
 from coordinator.models.shapes import Record, new_epic, new_sprint, validate_epic, validate_sprint
 from coordinator.models.states import SprintStatus, TaskStatus
-from coordinator.rules import limits, merging, paths, policy
+from coordinator.rules import limits, merging, paths, policy, progress
 from coordinator.rules.progress import session_of
 from coordinator.services import task_records
 from coordinator.services.request import Request, change_project, existing_project, not_found
@@ -28,6 +28,8 @@ CONFIG = "config"
 EPICS = "epics"
 SPRINTS = "sprints"
 SECURITY = "security"
+PROGRESS = ".progress"
+"""Section of the shared document: node `sprint/<id>` or `epic/<id>` → session name → share, as `sync` left them."""
 
 
 def get_config(store: Store, project: str) -> Record:
@@ -143,10 +145,11 @@ def update_sprint(store: Store, project: str, sprint: str, *, fields: Record, re
     `completed_tasks` (ids or whole tasks), which are joined by id with those that are there."""
 
     def change(tx: Transaction, before: Record | None) -> Record:
-        record = before or new_sprint(sprint)
+        record = before or new_sprint(sprint, created_at=tx.now)
         made = {**record, **fields, **_merged(record, fields)}
         if "completed_tasks" in fields:
             made["completed_tasks"] = joined(record["completed_tasks"], fields["completed_tasks"])
+            made |= points_of(made, tx.node(SHARED, PROGRESS, f"sprint/{sprint}").value or {})
         stamp_sprint(made, tx.now)
         sound = validate_sprint(made)
         if sound["starts_on"] and sound["ends_on"] and sound["ends_on"] < sound["starts_on"]:
@@ -155,6 +158,16 @@ def update_sprint(store: Store, project: str, sprint: str, *, fields: Record, re
         return sound
 
     return _update(store, project, SPRINTS, "sprint", sprint, fields, change, request)
+
+
+def points_of(sprint: Record, shares: Record) -> Record:
+    """The points of a sprint: those of its sessions, and of what was noted as completed by hand. None where there is
+    neither."""
+    told = progress.told(sprint["completed_tasks"])
+    if not shares and not told["points_done"] and sprint["points_total"] is None:
+        return {}
+    sums = progress.added_up({**shares, "by hand": told})
+    return {name: sums[name] for name in ("points_done", "points_total")}
 
 
 def stamp_sprint(record: Record, now: str) -> None:

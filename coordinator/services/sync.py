@@ -6,15 +6,16 @@ shared document), so that several sessions of one project add up and syncing twi
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from coordinator.models import ids
 from coordinator.models.clock import parse_instant_us
-from coordinator.models.errors import CoordError
+from coordinator.models.errors import CoordError, Damaged
 from coordinator.models.jsontext import dumps
 from coordinator.models.shapes import Record
-from coordinator.models.states import TaskStatus
-from coordinator.rules import burndown, progress
+from coordinator.models.states import SprintStatus, TaskStatus
+from coordinator.rules import burndown, progress, subtasks
 from coordinator.services import shared, task_records
 from coordinator.services.request import CLOSED, Request, SessionChange, change_session
 from coordinator.services.sessions import session_names
@@ -26,11 +27,12 @@ from coordinator.store.keys import SHARED
 from coordinator.store.reads import AllLeases, AllNodes, Names, Node
 from coordinator.store.transaction import Transaction
 
-PROGRESS = ".progress"
-"""Section of the shared document: node `sprint/<id>` or `epic/<id>` → session name → share."""
+PROGRESS = shared.PROGRESS
 DAYS = ".days"
 """Section of the shared document: node `sprint/<id>/<session name>`, or of an epic → day → what that session's part
 stood at when it last changed on that day (`rules.burndown`)."""
+OF_LIFE = "@"
+"""Stands behind the name of a session that is gone, with when it went: another may have its name."""
 SUMMARY = ("id", "title", "team", "assignee", "points", "epic", "finished_at")
 MAX_WHOLE_BYTES = 256 * 1024
 """Beyond this, the oldest completed tasks of a sprint are kept as session and id alone."""
@@ -39,8 +41,9 @@ AT_REST_US = 24 * 3_600_000_000
 
 
 def sync_session(store: Store, session_id: str, *, request: Request) -> Record:
-    """→ `{session, synced: bool, sprints: {id: …}, epics: {id: …}, revision}`; emits `state:synced` when anything
-    changed. A closed session may be synced too."""
+    """→ `{session, synced: bool, sprints: {id: …}, epics: {id: …}, without_sprint, without_epic, revision}`, the last
+    two counting tasks that say nowhere what they are for; emits `state:synced` when anything changed. A closed session
+    may be synced too."""
     _, name = ids.session_id(session_id)
     reads = Reads(name)
 
@@ -59,16 +62,38 @@ def carry_over(change: SessionChange) -> Record:
     there = set(session_names(tx.fetch(AllLeases())[0]))
     tidy, before = _Shares(change, shares, there), len(tx.writes)
     opened = {task["id"] for task in tasks if task["status"] != TaskStatus.COMPLETED}
-    sprints = _sprints(change, tidy, aims, aims.by_sprint(tasks), opened)
-    epics = _epics(change, tidy, aims, aims.by_epic(tasks))
+    by_sprint, by_epic = aims.by_sprint(tasks), aims.by_epic(tasks)
+    sprints = _sprints(change, tidy, by_sprint, opened)
+    epics = _epics(change, tidy, aims, by_epic)
     changed = len(tx.writes) > before
     if changed:
         change.event("state:synced", data={"sprints": sprints, "epics": epics})
-    revision = tx.mark if changed else tx.revision
-    return {"session": session_id, "synced": changed, "sprints": sprints, "epics": epics, "revision": revision}
+    return {
+        "session": session_id,
+        "synced": changed,
+        "sprints": sprints,
+        "epics": epics,
+        "without_sprint": _left_out(tasks, by_sprint, aims.sprints),
+        "without_epic": _left_out(tasks, by_epic, aims.epics),
+        "revision": tx.mark if changed else tx.revision,
+    }
 
 
-def sync_project(store: Store, project: str) -> int:
+def _left_out(tasks: list[Record], groups: dict[str, list[Record]], there: progress.Records) -> int:
+    """How many tasks count for none of these, where one is active that might be meant."""
+    if not any(record["status"] == SprintStatus.ACTIVE for record in there.values()):
+        return 0
+    counting = sum(1 for task in tasks if task["status"] != TaskStatus.CANCELLED)
+    return counting - sum(map(len, groups.values()))
+
+
+def settle(change: SessionChange) -> None:
+    """Before a session goes on to another sprint or epic: what it has completed so far counts where it counted."""
+    with contextlib.suppress(Damaged):  # what cannot be read keeps nobody from going on
+        carry_over(change)
+
+
+def sync_project(store: Store, project: str, *, at_rest_too: bool = False) -> int:
     """Sync every session of a project that is open or closed within the last day, as a system job. Returns how many
     changed anything. One that cannot be synced does not keep the others from it; its error is raised at the end."""
     project_store = store.project(project)
@@ -79,7 +104,7 @@ def sync_project(store: Store, project: str) -> int:
     trouble: CoordError | None = None
     for name, read in reads.items():
         record = None if read in damaged else snapshot[read].value
-        if record is None or _is_at_rest(record, snapshot.now_us):
+        if record is None or (_is_at_rest(record, snapshot.now_us) and not at_rest_too):
             continue
         try:
             changed += sync_session(store, f"{project}.{name}", request=Request(system=True))["synced"]
@@ -122,7 +147,7 @@ class Reads:
         aims = progress.Aims(
             session_id, sprints, epics, planning.get("current_sprint"), planning.get("current_epic"), counted
         )
-        return list(tasks.values()), aims, kept
+        return subtasks.counted_once(list(tasks.values())), aims, kept
 
 
 class _Shares:
@@ -137,11 +162,11 @@ class _Shares:
         return sorted({*counted, *(node.removeprefix(kind) for node in before if node.startswith(kind))})
 
     def put(self, node: str, share: Record | None) -> Record:
-        """Put this session's share (None: it has none) beside those of the others → all added up. Writes only when
+        """Put this session's share (None: it has none) beside those of the others → all of them. Writes only when
         something changed."""
         tx, name = self._change.tx, self._change.name
         found: dict[str, Record] = tx.node(SHARED, PROGRESS, node).value or {}
-        shares = progress.without_the_gone(found, {*self._there, progress.GONE})
+        shares = progress.without_the_gone(found, self._there)
         shares.pop(name, None)
         if share is not None:
             shares[name] = share
@@ -149,7 +174,7 @@ class _Shares:
             tx.put(SHARED, PROGRESS, node, shares)
             if shares.get(name) != found.get(name):
                 _note(tx, f"{node}/{name}", found.get(name), share)
-        return progress.added_up(shares)
+        return shares
 
 
 def _note(tx: Transaction, node: str, before: Record | None, share: Record | None) -> None:
@@ -163,32 +188,37 @@ def _figures(share: Record | None) -> Record | None:
 
 
 def leave(tx: Transaction, name: str) -> None:
-    """Inside the change that deletes a session: what it had not completed is no part of any sprint or epic any more;
-    what it had completed stays."""
+    """Inside the change that deletes a session: what it had not completed is no part of any sprint or epic any more,
+    but of those that ended before; what it had completed stays, also when another session gets its name."""
     nodes = [node for node in tx.fetch(Names(SHARED, DAYS))[0] if node.endswith(f"/{name}")]
+    sprints, shares = tx.fetch(AllNodes(SHARED, shared.SPRINTS), AllNodes(SHARED, PROGRESS))
+    ended = {f"sprint/{sprint}" for sprint, one in sprints.items() if progress.ended_us(one.value) is not None}
     for node, found in tx.nodes(SHARED, DAYS, nodes).items():
-        rows = burndown.without_what_is_open(found.value, tx.now_us)
-        if rows is not None:
-            tx.put(SHARED, DAYS, node, rows)
+        of_ended = node.rpartition("/")[0] in ended
+        rows = None if of_ended else burndown.without_what_is_open(found.value, tx.now_us)
+        tx.drop(SHARED, DAYS, node)
+        tx.put(SHARED, DAYS, f"{node}{OF_LIFE}{tx.now_us}", found.value if rows is None else rows)
+    counted = [node for node, found in shares.items() if name in found.value]
+    for node, found in tx.nodes(SHARED, PROGRESS, counted).items():
+        tx.put(SHARED, PROGRESS, node, progress.without_the_gone(found.value, set(found.value) - {name}))
 
 
-def _sprints(
-    change: SessionChange, shares: _Shares, aims: progress.Aims, groups: dict[str, list[Record]], opened: set[str]
-) -> Record:
+def _sprints(change: SessionChange, shares: _Shares, groups: dict[str, list[Record]], opened: set[str]) -> Record:
     done: Record = {}
     for sprint in shares.nodes("sprint/", groups):
         tasks = groups.get(sprint, [])
-        sums = shares.put(f"sprint/{sprint}", progress.share_of(tasks) if tasks else None)
-        if sprint not in aims.sprints:
-            continue
         before = change.tx.node(SHARED, shared.SPRINTS, sprint).value
+        if before is not None and progress.ended_us(before) is not None:
+            continue  # it stays as it ended
+        of_sessions = shares.put(f"sprint/{sprint}", progress.share_of(tasks) if tasks else None)
+        if before is None:
+            continue
         completed = [_summary(change, task) for task in tasks if task["status"] == TaskStatus.COMPLETED]
         record = {
             **before,
             "completed_tasks": _bounded(shared.joined(_still(change, before["completed_tasks"], opened), completed)),
-            "points_done": sums["points_done"],
-            "points_total": sums["points_total"],
         }
+        record |= shared.points_of(record, of_sessions)
         if record != before:
             shared.put(change.tx, shared.SPRINTS, sprint, before, record)
         done[sprint] = {"completed": len(record["completed_tasks"]), "points_done": record["points_done"]}
@@ -228,7 +258,8 @@ def _epics(change: SessionChange, shares: _Shares, aims: progress.Aims, groups: 
     for epic in shares.nodes("epic/", groups):
         tasks = groups.get(epic, [])
         kept = [task["id"] for task in tasks if task["status"] == TaskStatus.COMPLETED and task["epic"] is None]
-        sums = shares.put(f"epic/{epic}", {**progress.share_of(tasks), "kept": kept} if tasks else None)
+        of_sessions = shares.put(f"epic/{epic}", {**progress.share_of(tasks), "kept": kept} if tasks else None)
+        sums = progress.added_up(of_sessions)
         if epic not in aims.epics:
             continue
         before = change.tx.node(SHARED, shared.EPICS, epic).value

@@ -35,6 +35,7 @@ def busy(shop: Coord) -> Coord:
     shop("task", "submit", SID, "-f", "-", stdin="\n".join(map(json.dumps, BUSY)))
     shop("shared", "update-epic", "shop", "search", "--status", "active")
     shop("shared", "update-sprint", "shop", "s1", "--status", "active", "--velocity", "45")
+    shop("state", "set", SID, "planning", '{"current_sprint": "s1", "current_epic": "search"}')
     shop("agent", "register", "ann", "--project", "shop", "--team", "engineering", "--slots", "2")
     for name in ("t1", "t2"):
         assert shop("task", "next", SID, "--agent", "ann", "--claim").json["id"] == name

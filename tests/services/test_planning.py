@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from coordinator.models.clock import day_of, day_text, instant
+from coordinator.models.clock import DAY_US, day_of, day_text, instant
 from coordinator.models.errors import Damaged, InvalidData, NotFound
 from coordinator.models.jsontext import dumps
-from coordinator.rules.burndown import DAY_US, noted
+from coordinator.rules import burndown
+from coordinator.rules.burndown import noted
 from coordinator.rules.progress import share_of
-from coordinator.services import closing, planning, removal, shared, sync
+from coordinator.services import closing, planning, removal, report, shared, state, sync
 from coordinator.services.planning_reads import Kind
 from coordinator.services.request import Request, change_project
 from coordinator.store.connection import Store
@@ -48,7 +49,10 @@ class Yard(Shop):
         self.write(session, TASKS, task, lambda record: {**record, **instants})
 
     def began(self, back: int, **fields: Any) -> None:
+        """The sprint was made, and was to start, some days ago."""
         self.sprint("s1", starts_on=self.today(back), **fields)
+        made = instant(self.now_us() - back * DAY_US)
+        self.write(SHARED, shared.SPRINTS, "s1", lambda record: {**record, "created_at": made})
 
     def show(self, kind: Kind = "sprint", thing: str = "s1", **options: Any) -> dict[str, Any]:
         return planning.show(self.store, self.project, kind, thing, **options)
@@ -171,9 +175,9 @@ def test_what_was_told_by_hand_counts_once_and_on_its_day_where_that_was_told(ya
     yard.sprint("s1", completed_tasks=told)
     found = yard.show()
     assert (found["tasks"]["done"], found["points"]["done"]) == (3, 8)
-    assert [day["completed"] for day in yard.days()] == [0, 5, 3]
-    assert [day["done"] for day in yard.days(unit="tasks")] == [1, 2, 3], "a bare id has no day"
-    assert [day["remaining"] for day in yard.days()] == [0, 0, 0]
+    assert [day["completed"] for day in yard.days()] == [None, 5, 3]
+    assert [day["done"] for day in yard.days(unit="tasks")] == [None, 2, 3], "a bare id has no day"
+    assert [day["remaining"] for day in yard.days()] == [None, 0, 0]
 
 
 def test_what_older_versions_had_noted_of_deleted_sessions_counts_without_a_day(yard: Yard) -> None:
@@ -212,6 +216,109 @@ def test_velocity_and_forecast_are_measured_or_unknown_with_the_reason(yard: Yar
     found = yard.show()
     assert (found["measured_velocity"]["per_sprint"], found["forecast"]["why"]) == (6, "it has ended")
     assert found["ended_on"] == yard.today()
+
+
+def test_a_start_planned_before_anything_was_there_is_no_measured_time(yard: Yard) -> None:
+    yard.sprint("s1", starts_on=yard.today(20), ends_on=yard.today(-20))
+    yard.add("t1", points=6)
+    yard.add("t2", "pending", points=9)
+    found = yard.show()
+    assert (found["began_on"], found["pace"]["per_day"]) == (yard.today(20), None)
+    assert found["pace"]["why"] == found["forecast"]["why"] == "less than a day was measured"
+    days = yard.days()
+    assert len(days) == 41
+    assert {day["remaining"] for day in [*days[:20], *days[21:]]} == {None}
+    assert (days[20]["remaining"], days[20]["completed"], days[20]["added"]) == (9, 6, 15)
+    yard.sprint("s1", starts_on="1970-01-01")
+    assert len(yard.days()) == burndown.MAX_DAYS
+
+
+def test_a_sprint_that_began_before_it_was_to_start_has_begun(yard: Yard) -> None:
+    yard.sprint("s1", starts_on=yard.today(-5))
+    yard.add("t1", points=6)
+    assert [day["done"] for day in yard.days()] == [6]
+    assert yard.show()["began_on"] == yard.today()
+
+
+def test_every_view_says_the_same(yard: Yard) -> None:
+    """Nobody has synced; after a sync what is stored says it too."""
+    other = yard.begin("b")
+    yard.add("t1", points=3)
+    yard.add("whole", "pending", points=8, session=other)
+    yard.add("part", points=5, session=other, parent="whole")
+    yard.add("gone", "cancelled", points=2, session=other)
+    yard.sprint("s1", completed_tasks=[{"id": "told", "points": 1}])
+    for _ in range(2):
+        found, (day,) = yard.show(), yard.days()
+        assert found["points"] == {"done": 9, "total": 12, "remaining": 3, "blocked": 0}
+        assert (found["points_done"], found["points_total"]) == (9, 12)
+        assert (day["done"], day["total"], day["remaining"]) == (9, 12, 3)
+        epic = yard.show("epic", "e1")
+        assert (epic["points"]["done"], epic["tasks"]["total"], epic["progress"]) == (8, 3, 66.7)
+        told = report.report(yard.store, yard.session)
+        assert (told["sprint"]["tasks_completed"], told["sprint"]["tasks_total"]) == (3, 4)
+        assert told["epic"]["progress_percent"] == 66.7
+        yard.sync()
+        yard.sync(other)
+    assert (yard.points(), yard.progress()) == ((9, 12), 66.7)
+
+
+def test_a_sprint_stays_as_it_ended_and_says_what_it_left_open(yard: Yard) -> None:
+    other = yard.begin("b")
+    yard.sprint("s2", epic="e1")
+    yard.add("t1", points=3, sprint="s1")
+    yard.add("t2", "blocked", points=5, sprint="s1")
+    yard.add("t3", "pending", points=8, sprint="s1", session=other)
+    planning.update_sprint(yard.store, yard.project, "s1", fields={"status": "completed"}, request=NOW)
+    ended = {"done": 3, "total": 16, "remaining": 13, "blocked": 5}
+    assert (yard.show()["points"], yard.points()) == (ended, (3, 16))
+    assert [one["id"] for one in yard.show()["left_open"]] == ["t2", "t3"]
+    yard.move("t1", "pending")
+    state.set_(yard.store, yard.session, "execution.tasks.t2.sprint", "s2", request=NOW)
+    yard.add("t4", points=1, sprint="s1")
+    yard.add("t5", points=1)
+    removal.delete_session(yard.store, other, request=NOW)
+    for _ in range(2):
+        found = yard.show()
+        assert (found["points"], found["left_open"][0]["id"], len(found["left_open"])) == (ended, "t1", 1)
+        assert found["measured_velocity"] == {"per_sprint": 3, "sprints": ["s1"], "why": None}
+        (day,) = yard.days()
+        assert (day["done"], day["remaining"], day["blocked"]) == (3, 13, 5)
+        assert yard.points() == (3, 16)
+        assert yard.show("sprint", "s2")["points"]["total"] == 5
+        yard.sync()
+
+
+def test_velocity_is_of_what_sprints_ended_with_synced_or_not(yard: Yard) -> None:
+    for number in range(1, 6):
+        yard.sprint(f"s{number}", status="active")
+        yard.add(f"t{number}", points=number, sprint=f"s{number}")
+        yard.add(f"open{number}", "pending", points=9, sprint=f"s{number}")
+        yard.sprint(f"s{number}", status="cancelled" if number == 4 else "completed")
+        yard.move(f"open{number}", "completed")
+    found = yard.show()["measured_velocity"]
+    assert (found["sprints"], found["per_sprint"]) == (["s2", "s3", "s5"], 3.33)
+
+
+def test_open_work_that_belongs_to_no_sprint_is_told(yard: Yard) -> None:
+    yard.plan("current_sprint", None)
+    yard.add("t1", "pending")
+    yard.add("t2")
+    yard.add("t3", "pending", sprint="s1")
+    assert (yard.show()["open_without_sprint"], yard.show("epic", "e1")["open_without_epic"]) == (1, 1)
+    closing.close(yard.store, yard.session, force=True, request=NOW)
+    assert yard.show()["open_without_sprint"] == 0
+
+
+def test_a_session_with_the_name_of_one_that_was_deleted_takes_nothing_from_it(yard: Yard) -> None:
+    for points in (3, 4):
+        session = yard.begin("b")
+        yard.add("t1", points=points, session=session)
+        removal.delete_session(yard.store, session, request=NOW)
+    yard.add("t1", points=5, session=yard.begin("b"))
+    assert yard.show()["points"]["done"] == yard.days()[0]["done"] == 12
+    yard.sync(f"{yard.project}.b")
+    assert (yard.show()["points"]["done"], yard.points()) == (12, (12, 12))
 
 
 def test_a_sprint_that_has_not_begun_has_no_days_and_one_without_tasks_no_forecast(yard: Yard) -> None:

@@ -17,7 +17,8 @@ NOW = Request()
 
 
 class Shop:
-    """A project with sprint `s1` of epic `e1`, both active, and short words for what tests do in it."""
+    """A project with sprint `s1` of epic `e1`, both active, whose sessions say that they work on that sprint, and short
+    words for what tests do in it."""
 
     def __init__(self, store: Store, project: str) -> None:
         self.store, self.project = store, project
@@ -26,7 +27,9 @@ class Shop:
         self.sprint("s1", status="active", epic="e1")
 
     def begin(self, name: str) -> str:
-        return str(sessions.create(self.store, self.project, mode="testing", name=name, request=NOW)["id"])
+        session = str(sessions.create(self.store, self.project, mode="testing", name=name, request=NOW)["id"])
+        state.set_(self.store, session, "planning.current_sprint", "s1", request=NOW)
+        return session
 
     def epic(self, name: str, **fields: Any) -> dict[str, Any]:
         return shared.update_epic(self.store, self.project, name, fields=fields, request=NOW)
@@ -132,53 +135,10 @@ def test_a_session_that_goes_on_counts_what_is_new_alone(shop: Shop) -> None:
     assert shop.progress() == 100.0
 
 
-def test_a_task_counts_for_the_sprint_and_epic_that_it_names(shop: Shop) -> None:
-    shop.epic("e2")
-    shop.sprint("s2")
-    shop.add("t1", sprint="s2", epic="e2")
-    shop.add("t2", sprint="no-such", epic="no-such")
-    assert shop.sync()["sprints"].keys() == {"s2"}
-    assert shop.done("s2") == [("a", "t1")]
-    assert (shop.progress("e1"), shop.progress("e2")) == (None, 100.0)
-
-
-@pytest.mark.parametrize("pointer", ["s2", {"id": "s2", "goal": "as `get-sprint` prints it"}])
-def test_without_a_word_of_its_own_it_counts_for_what_the_session_works_on(shop: Shop, pointer: Any) -> None:
-    shop.sprint("s2", status="active")
-    shop.epic("e2", status="active")
-    shop.plan("current_sprint", pointer)
-    shop.plan("current_epic", {"id": "e2"})
-    shop.add("t1")
-    shop.sync()
-    assert shop.done("s2") == [("a", "t1")]
-    assert (shop.progress("e1"), shop.progress("e2")) == (None, 100.0)
-
-
-def test_without_that_it_counts_for_the_epic_of_its_sprint(shop: Shop) -> None:
-    shop.epic("e2", status="active")  # two active ones: neither is the only one
-    shop.add("t1")
-    shop.sync()
-    assert (shop.progress("e1"), shop.progress("e2")) == (100.0, None)
-
-
-def test_of_two_active_sprints_neither_is_meant(shop: Shop) -> None:
-    shop.sprint("s2", status="active")
-    shop.add("t1")
-    assert shop.sync()["sprints"] == {}
-    assert shop.done() == []
-
-
-@pytest.mark.parametrize("pointer", ["no-such", 7, None, ["s1"], {}])
-def test_a_pointer_that_leads_nowhere_counts_as_none(shop: Shop, pointer: Any) -> None:
-    shop.plan("current_sprint", pointer)
-    shop.add("t1")
-    shop.sync()
-    assert shop.done() == [("a", "t1")]
-
-
 def test_a_session_with_nothing_that_counts_changes_nothing(shop: Shop) -> None:
     before = shop.store.project(shop.project).fetch().revision
-    assert shop.sync() == {"session": shop.session, "synced": False, "sprints": {}, "epics": {}, "revision": before}
+    nothing = {"synced": False, "sprints": {}, "epics": {}, "without_sprint": 0, "without_epic": 0}
+    assert shop.sync() == {"session": shop.session, **nothing, "revision": before}
     assert shop.told() == []
 
 
@@ -236,6 +196,16 @@ def test_of_a_deleted_session_what_it_completed_still_counts(shop: Shop) -> None
     shop.sync()
     assert (shop.points(), shop.progress()) == ((4, 4), 100.0)
     assert shop.done() == [("b", "t1"), ("a", "t1")]
+
+
+def test_of_one_deleted_after_the_other_all_that_was_completed_still_counts(shop: Shop) -> None:
+    for name in ("b", "c", "b"):
+        session = shop.begin(name)
+        shop.add("t1", points=3, session=session)
+        removal.delete_session(shop.store, session, request=NOW)
+        shop.add(f"after-{len(shop.told())}", points=1)
+        shop.sync()
+    assert (shop.points(), shop.progress()) == ((12, 12), 100.0)
 
 
 def test_a_session_that_is_not_there_is_not_found(shop: Shop) -> None:
@@ -338,7 +308,8 @@ def test_syncs_at_the_same_time_lose_nothing_and_count_once(real_store: Store, r
 def test_a_task_that_was_opened_again_is_no_completed_work(store: Store, project: str) -> None:
     session_id = str(sessions.create(store, project, mode="testing", name="main", request=Request())["id"])
     shared.update_sprint(store, project, "s", fields={"status": "active"}, request=Request())
-    tasks.submit(store, session_id, [{"id": "a", "points": 3}, {"id": "b", "points": 2}], request=Request())
+    specs = [{"id": "a", "points": 3, "sprint": "s"}, {"id": "b", "points": 2, "sprint": "s"}]
+    tasks.submit(store, session_id, specs, request=Request())
     for task_id in ("a", "b"):
         state.set_(store, session_id, f"execution.tasks.{task_id}.status", "completed", request=Request())
     sync.sync_session(store, session_id, request=Request())
