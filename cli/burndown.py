@@ -23,7 +23,7 @@ LEGEND = "# left   x blocked   | ideal"
 
 def chart(found: Record) -> str:
     """What is left at the end of each day as a bar, with its figures as far as they have room."""
-    if not found["days"]:
+    if all(day["remaining"] is None for day in found["days"]):
         return "\n".join([*summary(found), "No day of it is known yet."])
     width = terminal_width() or WIDTH
     days = found["days"]
@@ -110,7 +110,9 @@ def _pace(found: Record) -> str:
     if pace["per_day"] is not None:
         said += f" over the last {pace['days']:g} days"
     if velocity["per_sprint"] is not None:
-        said += f"; the last {len(velocity['sprints'])} sprints ended with {velocity['per_sprint']:g} points on average"
+        many = len(velocity["sprints"])
+        last = "the last sprint ended with" if many == 1 else f"on average, the last {many} sprints ended with"
+        said += f"; {last} {velocity['per_sprint']:g} points"
     return said
 
 

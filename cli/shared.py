@@ -120,7 +120,7 @@ def list_epics(
 
 @command(app, examples=["coord shared get-epic shop checkout"])
 def get_epic(project: ProjectArg, epic: EpicArg) -> None:
-    """One epic."""
+    """One epic. Its progress is that of the last sync; `coord epic show` counts it now."""
     from coordinator.services import shared
 
     emit(shared.get_epic(context().store, project, epic))
@@ -170,7 +170,7 @@ def list_sprints(
         str | None, typer.Option("--epic", metavar="E", parser=_epic_id, help="Only those of this epic.")
     ] = None,
 ) -> None:
-    """Sprints, sorted by id."""
+    """Sprints, sorted by id, with the points of the last sync."""
     from coordinator.services import shared
 
     found = shared.list_sprints(context().store, project, status=status and status.value, epic=epic)
@@ -179,7 +179,7 @@ def list_sprints(
 
 @command(app, examples=["coord shared get-sprint shop s-12"])
 def get_sprint(project: ProjectArg, sprint: SprintArg) -> None:
-    """One sprint."""
+    """One sprint. Its points are those of the last sync; `coord sprint show` counts them now."""
     from coordinator.services import shared
 
     emit(shared.get_sprint(context().store, project, sprint))
