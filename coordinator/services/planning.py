@@ -8,11 +8,10 @@ the records (services.sync), reading it (services.planning_reads), the arithmeti
 
 from __future__ import annotations
 
-import contextlib
 from typing import NamedTuple
 
 from coordinator.models.clock import DAY_US, day_number, day_of, day_text, instant, parse_instant_us
-from coordinator.models.errors import CoordError
+from coordinator.models.errors import CoordError, ServerUnavailable
 from coordinator.models.shapes import Record
 from coordinator.rules import burndown, forecast, progress
 from coordinator.rules.burndown import Unit
@@ -38,8 +37,12 @@ def update_sprint(store: Store, project: str, sprint: str, *, fields: Record, re
     """As `shared.update_sprint`. Where it ends the sprint, every session is synced before, so that it stays as it ended
     whatever is moved or deleted afterwards."""
     if fields.get("status") in progress.ENDED:
-        with contextlib.suppress(CoordError):  # of what cannot be synced, the records say later how it stood
+        try:
             sync.sync_project(store, project, at_rest_too=True)
+        except ServerUnavailable:
+            raise
+        except CoordError:
+            pass  # a session that cannot be synced keeps no sprint from ending: its records say how it stood
     return shared.update_sprint(store, project, sprint, fields=fields, request=request)
 
 

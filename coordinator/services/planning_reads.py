@@ -37,8 +37,8 @@ RECORDS: dict[Kind, AllNodes] = {kind: AllNodes(SHARED, section) for kind, secti
 @dataclass
 class Measured:
     """Everything about one sprint or epic at one moment, or at its end. `elsewhere` counts open tasks that belong to no
-    sprint, or epic, at all; `left` are those that its end left open and that still belong to it; `damaged` are sessions
-    that could not be read: of them, what was last synced counts."""
+    sprint, or epic, at all; `left` are those that its end left undone and that still belong to it; `damaged` are
+    sessions that could not be read: of them, what was last synced counts."""
 
     record: Record
     revision: int
@@ -131,26 +131,36 @@ class _Reader:
                 "sprint": aims.by_sprint(tasks, cancelled_too=True),
                 "epic": aims.by_epic(tasks, cancelled_too=True),
             }
-            parts = {
-                (kind, thing): self._part(kind, thing, name, groups[kind].get(thing, []))
-                for kind, thing in self.measured
-            }
+            found = {key: self._of_session(key, name, groups[key[0]].get(key[1], [])) for key in self.measured}
         except (KeyError, TypeError, AttributeError, CoordError):  # records that coord did not write
             self._add_damaged(name)
             return
         of_none = {kind: 0 if closed else _open(tasks) - sum(map(_open, groups[kind].values())) for kind in groups}
-        for (kind, thing), part in parts.items():
-            mine = [task for task in groups[kind].get(thing, []) if task["status"] != TaskStatus.CANCELLED]
-            measured = self.measured[kind, thing]
-            if mine or part.rows or part.tasks:
+        for key, (part, counted, blocked, left) in found.items():
+            measured = self.measured[key]
+            if part.tasks or part.rows:
                 measured.parts.append(part)
-            self.counted[kind, thing] |= {task["id"] for task in mine}
-            measured.elsewhere += of_none[kind]
-            _note_open(measured, session_id, [task for task in mine if unfinished(task["status"])])
+            self.counted[key] |= {task["id"] for task in counted}
+            measured.elsewhere += of_none[key[0]]
+            measured.open_without_points += sum(_open([task]) for task in counted if task["points"] is None)
+            measured.blocked += blocked
+            measured.left += left
 
-    def _part(self, kind: Kind, thing: str, name: str, mine: list[Record]) -> Part:
-        counting = [task for task in mine if task["status"] != TaskStatus.CANCELLED]
-        return Part(progress.share_of(counting), self._rows_of(kind, thing, name), burndown.worked(mine))
+    def _of_session(
+        self, key: Thing, name: str, tasks: list[Record]
+    ) -> tuple[Part, list[Record], list[Record], list[Record]]:
+        """Of a session's tasks that count, or did until they were cancelled: the part, those that count, and in short
+        those that are blocked and those that the end of the sprint left undone."""
+        counted = [task for task in tasks if task["status"] != TaskStatus.CANCELLED]
+        part = Part(progress.share_of(counted), self._rows_of(*key, name), burndown.worked(tasks))
+        session_id, ended_us = f"{self.project}.{name}", self.measured[key].ended_us
+        blocked = [
+            _line(session_id, task) | {"reason": (task["blocked_by"] or {}).get("reason")}
+            for task in counted
+            if task["status"] == TaskStatus.BLOCKED
+        ]
+        undone = [] if ended_us is None else [task for task in counted if _was_left(task, ended_us)]
+        return part, counted, blocked, [_line(session_id, task, "status") for task in undone]
 
     def _rows_of(self, kind: Kind, thing: str, name: str) -> list[tuple[int, Record]]:
         return self.rows.get(f"{kind}/{thing}", {}).get(name, [])
@@ -206,18 +216,8 @@ def _open(tasks: list[Record]) -> int:
     return sum(unfinished(task["status"]) for task in tasks)
 
 
-def _note_open(measured: Measured, session_id: str, tasks: list[Record]) -> None:
-    """What is open of a session's tasks."""
-    ended_us = measured.ended_us
-    if ended_us is not None:
-        tasks = [task for task in tasks if parse_instant_us(task["created_at"]) <= ended_us]
-        measured.left += [_line(session_id, task, "status") for task in tasks]
-    measured.open_without_points += sum(task["points"] is None for task in tasks)
-    measured.blocked += [
-        _line(session_id, task) | {"reason": (task["blocked_by"] or {}).get("reason")}
-        for task in tasks
-        if task["status"] == TaskStatus.BLOCKED
-    ]
+def _was_left(task: Record, ended_us: int) -> bool:
+    return task["status"] != TaskStatus.COMPLETED and parse_instant_us(task["created_at"]) <= ended_us
 
 
 def _line(session_id: str, task: Record, *more: str) -> Record:

@@ -296,6 +296,7 @@ def test_velocity_is_of_what_sprints_ended_with_synced_or_not(yard: Yard) -> Non
         yard.add(f"open{number}", "pending", points=9, sprint=f"s{number}")
         yard.sprint(f"s{number}", status="cancelled" if number == 4 else "completed")
         yard.move(f"open{number}", "completed")
+        yard.dated(f"open{number}", made=1, finished=-1)
     found = yard.show()["measured_velocity"]
     assert (found["sprints"], found["per_sprint"]) == (["s2", "s3", "s5"], 3.33)
 
