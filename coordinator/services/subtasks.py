@@ -145,6 +145,12 @@ def cancel_below(change: SessionChange, task_id: str, cancel: Cancel) -> Record 
     return {"cancelled": cancelled, "stopped": stopped} if cancelled else None
 
 
+def cancel_later(change: SessionChange, task_id: str) -> None:
+    """A task is cancelled, one of many in this commit: its subtasks are by a sweep."""
+    if change.tx.members(change.tx.keys.subtasks(change.name, task_id)):
+        change.tx.zadd(change.tx.keys.deadlines, subtree_member(change.name, task_id), change.tx.now_ms)
+
+
 def go_on(change: SessionChange, task: Record, member: str, cancel: Cancel) -> None:
     """For the sweep: the subtasks of a cancelled task that its own commit left."""
     change.tx.noticed(member)

@@ -14,7 +14,7 @@ from coordinator.rules import workflow_engine, workflow_run, workflow_tasks
 from coordinator.rules.path_text import render
 from coordinator.rules.workflow_engine import Step, Verb
 from coordinator.rules.workflow_run import PhaseStatus, RunStatus
-from coordinator.services import bringing_back, sync, task_records, tasks, workflow_records
+from coordinator.services import bringing_back, subtasks, sync, task_records, tasks, workflow_records
 from coordinator.services.request import SessionChange
 from coordinator.store.documents import WORKFLOWS
 from coordinator.store.reads import SetMembers
@@ -61,6 +61,22 @@ def begin(change: SessionChange, run: Record, phase: Record) -> None:
     workflow_records.tell(change, "phase_started", run, {**facts, "deadline_at": limit})
 
 
+def has_begun(change: SessionChange, run: Record, name: str) -> bool:
+    """Whether a phase that is to start has tasks already, of before its run was resumed. Where somebody deleted some of
+    them, what is left is cancelled, and the phase begins anew, with tasks of other ids."""
+    state = run["phases"][name]
+    ids = workflow_run.task_ids(state)
+    there = workflow_records.tasks_of(change, ids) if ids else {}
+    if state["gate"]["command"] and there[state["gate"]["command"]] is None:
+        state["gate"]["command"] = None  # submitted again when it is due
+        ids.pop()
+    if any(there[one] is None for one in ids):
+        cancel_left(change, state, f"phase {name} begins anew")
+        run["phases"][name] = {**workflow_run.new_state(), "anew": state["anew"] + 1}
+        return False
+    return bool(state["tasks"] or ids)
+
+
 def arm_again(change: SessionChange, state: Record, *, resumed: bool = False) -> None:
     """Bring back every task of a phase that did not complete, what others build on first. Where the run is `resumed`,
     what somebody has brought back already, and perhaps works on, goes on."""
@@ -68,6 +84,7 @@ def arm_again(change: SessionChange, state: Record, *, resumed: bool = False) ->
         task = task_records.find(change, one)
         if task is not None and not resumed and workflow_engine.settled(task.record) is False:
             tasks.cancel_one(change, task, "the phase begins again")
+            subtasks.cancel_below(change, one, tasks.cancel_one)
             task = task_records.find(change, one)
         if task is not None and task.record["status"] in ("failed", "cancelled"):
             bringing_back.retry_one(change, task)
@@ -80,6 +97,7 @@ def cancel_left(change: SessionChange, state: Record, reason: str) -> int:
         task = task_records.find(change, one)
         if task is not None and task.record["status"] not in ("completed", "failed", "cancelled"):
             tasks.cancel_one(change, task, reason)
+            subtasks.cancel_later(change, one)
             cancelled += 1
     return cancelled
 
@@ -88,7 +106,9 @@ def _loaded(change: SessionChange, ids: list[str]) -> list[str]:
     """The tasks, read in one round trip, in an order in which what others build on comes first."""
     task_records.load_many(change, ids)
     keys = change.tx.keys
-    change.tx.fetch(*(SetMembers(read(change.name, one)) for one in ids for read in (keys.waiting, keys.dependants)))
+    change.tx.fetch(
+        *(SetMembers(read(change.name, one)) for one in ids for read in (keys.waiting, keys.dependants, keys.subtasks))
+    )
     after = {one: (task or {}).get("after", ()) for one, task in workflow_records.tasks_of(change, ids).items()}
     ordered: dict[str, None] = {}
     for one in ids:

@@ -159,21 +159,21 @@ class _Attempt:
     # ------------------------------------------------------------------------------------------------------ begin
 
     def _start(self, change: SessionChange, run: Record, name: str) -> None:
-        phase, state = workflow_run.phase_of(run, name), run["phases"][name]
-        if state["tasks"] or state["gate"]["command"]:  # it is resumed
-            workflow_phases.arm_again(change, state, resumed=True)
-        elif not self._holds(change, run, phase):
-            state.update(status=PhaseStatus.SKIPPED.value, finished_at=change.tx.now)
-            workflow_records.tell(change, "phase_skipped", run, {"phase": name})
-            return
-        else:
+        phase = workflow_run.phase_of(run, name)
+        if not workflow_phases.has_begun(change, run, name):
+            if not self._holds(change, run, phase):
+                run["phases"][name].update(status=PhaseStatus.SKIPPED.value, finished_at=change.tx.now)
+                workflow_records.tell(change, "phase_skipped", run, {"phase": name})
+                return
             results = workflow_phases.results(change, run, [phase["tasks"], phase["when"]])
             earlier = [one for task in phase["tasks"] for one in workflow_phases.earlier(run, task["after"])]
             over = workflow_records.results_of(change, list(dict.fromkeys(earlier)))
             there = {one for one, task in over.items() if task is not None and task["status"] == "completed"}
             specs, made = workflow_tasks.specs(run, name, workflow_phases.session_of(change), results, there)
             tasks.add(change, tasks.prepared(specs))
-            state["tasks"] = made
+            run["phases"][name]["tasks"] = made
+        else:  # it is resumed
+            workflow_phases.arm_again(change, run["phases"][name], resumed=True)
         workflow_phases.begin(change, run, phase)
 
     def _holds(self, change: SessionChange, run: Record, phase: Record) -> bool:

@@ -10,7 +10,8 @@ import pytest
 
 from coordinator.models.errors import CoordError
 from coordinator.rules import workflow_engine, workflow_parts, workflow_run, workflow_tasks
-from coordinator.services import tasks, workflow_files
+from coordinator.services import state, tasks, workflow_files
+from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from tests.services.flows import flow
 
@@ -127,3 +128,27 @@ def test_a_result_that_is_nothing_is_said_to_be_null(real_store: Store, project:
     )
     it.do("a:x")
     assert "tasks.x.result is null; a command's result is its last line of JSON" in it.show()["failure"]["message"]
+
+
+def test_a_phase_whose_tasks_somebody_deleted_begins_anew_when_it_is_resumed(real_store: Store, project: str) -> None:
+    it = flow(real_store, project, one("{name: x}, {name: y, after: x}"))
+    it.do("a:x")
+    it.cancel()
+    state.delete(real_store, it.session, 'execution.tasks."w:a:x"', request=Request())
+    it.resume()
+    assert it.status == "running"
+    it.do("a.2:x", "a.2:y")
+    assert it.status == "completed"
+    it.crew.sound()
+
+
+def test_what_a_task_of_a_phase_handed_out_ends_with_it(real_store: Store, project: str) -> None:
+    it = flow(real_store, project, one("{name: x}", ", retries: 1, timeout: 0.2s"))
+    it.crew.submit({"id": "part", "parent": "w:a:x"})
+    it.crew.wait_until(lambda: it.crew.sweep() and it.show()["phases"]["a"]["attempt"] == 2, "the time limit")
+    assert it.crew.status("part") == "cancelled"
+    it.crew.submit({"id": "more", "parent": "w:a:x"})
+    it.cancel()
+    it.crew.sweep()
+    assert (it.crew.status("w:a:x"), it.crew.status("more")) == ("cancelled", "cancelled")
+    it.crew.sound()
