@@ -18,13 +18,16 @@ PLACE_AFTER = frozenset(
     }.items()
     for word in words.split()
 )
-CHANGED = "state:changed"
+CHANGED, ASSIGNED = "state:changed", "task:assigned"
+"""The second where somebody else than the balancer assigned it: a worker is given what is reserved for it."""
 ABOUT = frozenset({"execution", "coordination", "config", "teams", "resources", "$"})
 """Parts of the trees whose change by hand may let work start: needs, slots, dependencies of teams, limits."""
 
 
 def places_work(entry: Entry) -> bool:
     """Whether the coordinator has to look at its ready work again after this event."""
+    if entry.type == ASSIGNED:
+        return "epoch" not in (entry.event.get("data") or {})
     if entry.type != CHANGED:
         return entry.type in PLACE_AFTER
     changes = entry.event["data"].get("changes")

@@ -20,10 +20,11 @@ from typing import NamedTuple
 from coordinator.models.states import AgentStatus, TaskStatus
 from coordinator.rules.admission import Admission
 from coordinator.rules.ageing import AGEING_MS, rank
+from coordinator.rules.aiming import aimed, for_whom
 from coordinator.rules.crowds import Crowds, TaskClass
 from coordinator.rules.hands import Hands
 from coordinator.rules.matching import Matching, level
-from coordinator.rules.placement_words import no_place, not_ready, who
+from coordinator.rules.placement_words import no_place, not_ready, reserved, who
 from coordinator.rules.plans import AgentOffer, Move, Placement, Plan, TaskNeed, Unplaced
 
 __all__ = ["AgentOffer", "Move", "Placement", "Plan", "TaskNeed", "Unplaced", "in_order", "plan"]
@@ -57,12 +58,24 @@ def plan(
     everyone = list(tasks)
     is_pending, is_assigned = TaskStatus.PENDING, TaskStatus.ASSIGNED  # looked up once, not for every task
     ready, assigned = [], []  # `ready` waits for nothing but an agent: of the others `not_ready` says why, when asked
+    some_reserved = False
     for one in everyone:
         if not one.waits_for and one.status == is_pending:
-            if one.assignee is None and (one.retry_at is None or one.retry_at <= now):
+            if one.assignee is not None:
+                some_reserved = True
+            elif one.retry_at is None or one.retry_at <= now:
                 ready.append(one)
-        elif one.leased and one.status == is_assigned:
-            assigned.append(one)
+        elif one.status == is_assigned:
+            if one.leased:
+                assigned.append(one)
+            else:
+                some_reserved = True
+    if some_reserved:
+        given, agents = aimed(everyone, agents)
+        ready += [
+            one for one, was in zip(given, everyone, strict=True) if one is not was and not_ready(one, now) is None
+        ]
+        everyone = given
     gate = admission
     if gate is not None and gate.is_open and not any(one.resources for one in ready):
         gate = None
@@ -228,7 +241,7 @@ class _Words:
 
     def __init__(self, planning: _Planning, matching: Matching) -> None:
         self._hands, self._matching = planning.hands, matching
-        self._crowds = planning.crowds
+        self._crowds, self._agents = planning.crowds, planning.agents
         self._keys = list(planning.numbers)
         self._among: dict[int, str] = {}
         self._no_room: dict[int, str] = {}
@@ -244,11 +257,20 @@ class _Words:
 
     def no_room(self, number: int) -> str:
         if number not in self._no_room:
-            self._no_room[number] = no_place(*self._keys[number], self._crowds)
+            team, needs = self._keys[number]
+            name = for_whom(needs)
+            reserved_for = None if name is None else TaskNeed("", "", team, needs, assignee=name)
+            self._no_room[number] = (
+                no_place(team, needs, self._crowds)
+                if reserved_for is None
+                else reserved(reserved_for, self._agents.values())
+            )
         return self._no_room[number]
 
     def _where(self, number: int, agent: AgentOffer, in_use: int) -> str:
-        if number not in self._among:
+        if number not in self._among and (name := for_whom(self._keys[number][1])) is not None:
+            self._among[number] = f"it is reserved for {name}"
+        elif number not in self._among:
             fits = self._matching.fits[number]
             live, (kind, whose) = self._crowds.live(fits), who(*self._keys[number], self._crowds)
             self._among[number] = f"the only live {kind}{whose}" if live == 1 else f"one of {live} live {kind}s{whose}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from coordinator.models.states import AgentKind, AgentStatus
+from coordinator.rules.aiming import for_whom
 from coordinator.rules.matching import members
 from coordinator.rules.plans import AgentOffer
 
@@ -123,8 +124,10 @@ class Crowds:
         self._counted: dict[int, Crowd] = {}
 
     def fits(self, team: str | None, needs: frozenset[str]) -> int:
-        """The crowds that could do such a task, live or not: a bit for each. A task without a team may go to any."""
-        found = (1 << len(self._agents)) - 1 if team is None else self._of_team.get(team, 0)
+        """The crowds that could do such a task, live or not: a bit for each. A task without a team may go to any, and
+        one that is reserved for somebody goes to them."""
+        anywhere = team is None or for_whom(needs) is not None
+        found = (1 << len(self._agents)) - 1 if anywhere else self._of_team.get(team, 0)
         for need in needs:
             found &= self._able.get(need, 0)
         return found

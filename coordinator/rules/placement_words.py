@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
+from coordinator.rules.aiming import for_whom, is_given, names_of
 from coordinator.rules.crowds import RUNNER, Able, Crowds, Standing, parted
-from coordinator.rules.lines import role_of
 from coordinator.rules.plans import AgentOffer, TaskNeed
 
 RELEASE = "`coord task release` gives it to others"
@@ -79,7 +79,8 @@ def not_ready(task: TaskNeed, now: str, agents: Iterable[AgentOffer] = ()) -> st
     if task.retry_at is not None and task.retry_at > now:
         return backing_off(task)
     if task.assignee is not None:
-        return reserved(task, agents)
+        known = [*agents]
+        return None if is_given(task, known) else reserved(task, known)
     if task.status == TaskStatus.ASSIGNED:
         return "it is assigned to nobody; `coord task assign` says to whom, `coord task release` gives it to all"
     return None
@@ -95,16 +96,20 @@ def backing_off(task: TaskNeed) -> str:
 def reserved(task: TaskNeed, agents: Iterable[AgentOffer]) -> str:
     """Why it is not taken by whoever it is reserved for: an agent, or those of a role."""
     name = task.assignee or ""
-    known = [agent for agent in agents if name in (agent.id, role_of(agent.id))]
+    known = [agent for agent in agents if name in names_of(agent.id)]
     if not known:
         return f"it is reserved for {name}, and no agent of that name or role is registered; {RELEASE}"
-    taking = sorted(agent.id for agent in known if _hindered(task, agent) is None)
+    free = [agent for agent in known if _hindered(task, agent) is None]
+    taking = sorted(agent.id for agent in free if agent.kind == AgentKind.PULL)
+    if free and not taking:
+        whose = joined(sorted(agent.id for agent in free))
+        return f"it is reserved for {name}: what is free of {whose} goes to tasks that come first"
     if taking == [name]:
         return f"it is reserved for {name}, who takes it with `coord task next`"
     if taking:
         return f"it is reserved for {name}: {joined(taking, 'or')} takes it with `coord task next`"
     told = {agent.id: _hindered(task, agent) or "" for agent in sorted(known, key=lambda one: one.id)}
-    release = "" if any(agent.kind == AgentKind.PULL and agent.live for agent in known) else f"; {RELEASE}"
+    release = "" if any(agent.kind != AgentKind.MANUAL and agent.live for agent in known) else f"; {RELEASE}"
     if [*told] == [name]:
         return f"it is reserved for {name}, who {told[name]}{release}"
     each = "; ".join(f"{agent} {what}" for agent, what in [*told.items()][:3])
@@ -114,17 +119,17 @@ def reserved(task: TaskNeed, agents: Iterable[AgentOffer]) -> str:
 
 def _hindered(task: TaskNeed, agent: AgentOffer) -> str | None:
     """What keeps this agent from taking a task that is reserved for it, after `who`."""
-    wishes = parted(task.needs)[0] - agent.capabilities
+    wishes, runners = parted(task.needs)
     if agent.kind == AgentKind.MANUAL:
         return "was set by hand and has not registered"
     if agent.status == AgentStatus.LOST:
         return "is lost"
-    if agent.kind == AgentKind.PUSH:
-        return "is a worker, which starts nothing but what it is given"
     if agent.status == AgentStatus.DRAINING:
         return "is draining and takes nothing new"
-    if wishes:
+    if wishes := frozenset(wish for wish in wishes - agent.capabilities if for_whom((wish,)) is None):
         return f"does not have {capabilities(wishes)}"
+    if agent.kind == AgentKind.PUSH and not runners <= agent.capabilities:
+        return f"does not have {' and '.join(map(runner_words, sorted(runners - agent.capabilities)))}"
     if agent.broken:
         return "gets no work for a while, since all its last tasks failed"
     if agent.in_use >= agent.slots:

@@ -12,6 +12,7 @@ from coordinator.models import ids
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentStatus, TaskStatus
 from coordinator.rules import lifecycle
+from coordinator.rules.aiming import names_of
 from coordinator.rules.breaker import BreakerState
 from coordinator.rules.lifecycle import TaskVerb
 from coordinator.rules.plans import Plan
@@ -26,6 +27,7 @@ from coordinator.store.reads import Leases, Nodes, Read, SetMembers
 from coordinator.store.transaction import Transaction
 
 BATCH = 50
+_RESTS = (TaskStatus.PENDING, TaskStatus.ASSIGNED)
 
 
 class Step(NamedTuple):
@@ -113,10 +115,14 @@ def _is_as_planned(change: SessionChange, task: HeldTask, one: Step, basis: Basi
     record = task.record
     if task.revision != basis.tasks.get((change.session_id, task.id)):
         return False
-    status = TaskStatus.PENDING if one.from_agent is None else TaskStatus.ASSIGNED
-    if record["status"] != status or record["assignee"] != one.from_agent:
-        return False
-    return (record["epoch"] is not None) == (one.from_agent is not None) and task_records.is_unblocked(change, task.id)
+    if one.from_agent is not None:
+        as_seen = record["status"] == TaskStatus.ASSIGNED and record["assignee"] == one.from_agent
+    elif record["assignee"] is not None:  # reserved, for nobody else
+        as_seen = record["status"] in _RESTS and record["assignee"] in names_of(one.agent)
+    else:
+        as_seen = record["status"] == TaskStatus.PENDING
+    is_held = record["epoch"] is not None
+    return as_seen and is_held == (one.from_agent is not None) and task_records.is_unblocked(change, task.id)
 
 
 def _give(change: SessionChange, task: HeldTask, one: Step) -> None:

@@ -13,10 +13,11 @@ from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, TaskStatus
 from coordinator.rules import lifecycle
 from coordinator.rules.ageing import AGEING_MS, ready_ms_of
+from coordinator.rules.aiming import names_of
 from coordinator.rules.balancing import AgentOffer, Plan, TaskNeed, plan
 from coordinator.rules.placement_words import not_ready
 from coordinator.rules.policy import ageing_ms
-from coordinator.services import admission, ageing, agents, chains, needs
+from coordinator.services import admission, ageing, agents, chains, needs, reservations
 from coordinator.services.ready_work import FIRST, Line, NeedOf, ReadyLines, ReadyTask, TaskKey
 from coordinator.store.damage import fetch_sound
 from coordinator.store.documents import RECORD, SESSION, TASKS
@@ -24,6 +25,7 @@ from coordinator.store.found import LeaseFound, Snapshot
 from coordinator.store.project import ProjectStore
 from coordinator.store.reads import AllLeases, AllNodes, Counts, Node, Read, SetMembers
 
+_RESTS = (TaskStatus.PENDING, TaskStatus.ASSIGNED)
 CLAIM_WITHIN_MS = 30_000
 """An assignment is a lease of this time on the task: an agent that does not claim it till then loses it."""
 
@@ -58,7 +60,7 @@ def make(
     if name is None and not room.free:
         return Plan(), Basis(snapshot.revision, {}, of_agents)
     leases: dict[str, LeaseFound] = snapshot[AllLeases()]
-    facts, open_sessions = _open_sessions(project, leases)
+    facts, open_sessions = _open_sessions(project, leases, room.names)
     lines = [line for session, listed in open_sessions.items() if session not in without for line in listed]
     free, policy_ms = room.free, ageing_ms(snapshot[ageing.POLICY].value)
     ready = ReadyLines(project, lines, _need_by_place(policy_ms), first=FIRST + room.free // (len(lines) or 1))
@@ -71,14 +73,17 @@ def make(
         """The first of each line are looked at in any case: they stand in line (of `gate`) for all behind them."""
         if line.session == name:
             return True
-        return room.is_open(line.team) and (gate is None or gate.lets_start(_id(project, line.session), line.team))
+        team = None if line.is_reserved else line.team
+        return room.is_open(line.team) and (gate is None or gate.lets_start(_id(project, line.session), team))
 
     while True:
         going = set(filter(goes_on, ready.unread))
         if gate is not None and not going:
             break
         ready.read_on(going)
-        seen = chains.with_paths(project, [*others, *ready.tasks], policy_ms, free)
+        known = {task.key for task in ready.tasks}
+        resting = [task for task in others if task.key not in known]
+        seen = chains.with_paths(project, [*resting, *ready.tasks], policy_ms, free)
         gate = admission.made(facts.__getitem__, project.keys, *open_sessions, now_us=facts.now_us)
         made = plan([task.need for task in seen], offers, now, gate, ageing_ms=policy_ms)
         room = _Room(offers, made, seen)
@@ -92,8 +97,11 @@ def _id(project: ProjectStore, session: str) -> str:
     return f"{project.project}.{session}"
 
 
-def _open_sessions(project: ProjectStore, leases: dict[str, LeaseFound]) -> tuple[Snapshot, dict[str, list[Line]]]:
-    """What the admission is made from, and the sessions that take claims, by name, with their lines. A damaged one is
+def _open_sessions(
+    project: ProjectStore, leases: dict[str, LeaseFound], given: Collection[str]
+) -> tuple[Snapshot, dict[str, list[Line]]]:
+    """What the admission is made from, and the sessions that take claims, by name, with their lines, those of what is
+    reserved for the names `given` among them. A damaged one is
     for `session recover`; Damaged when all are, as by something that they share."""
     names = sorted(member.partition("/")[2] for member in leases if member.startswith("session/"))
     reads: dict[str, list[Read]] = {
@@ -106,6 +114,8 @@ def _open_sessions(project: ProjectStore, leases: dict[str, LeaseFound]) -> tupl
         if damaged.isdisjoint((session, counts, *more)) and _takes_claims(snapshot[session].value):
             pending = (team for team, _, status in map(_parted, snapshot[counts]) if status == TaskStatus.PENDING)
             found[name] = [Line(name, team or None) for team in sorted(pending)]
+            if reservations.may_be_in(name, snapshot[counts], leases):
+                found[name] += [Line(name, f"@{one}") for one in sorted(given)]
     if damaged and not found:
         project.fetch(*damaged)
     return snapshot, found
@@ -159,7 +169,7 @@ def _all_of(project: ProjectStore, name: str) -> list[ReadyTask]:
     waiting = {
         task_id: SetMembers(project.keys.waiting(name, task_id))
         for task_id, found in nodes.items()
-        if found.value["status"] == TaskStatus.PENDING and found.value["after"]
+        if found.value["after"] and found.value["status"] in _RESTS and found.value["epoch"] is None
     }
     snapshot = project.fetch(*waiting.values())
     session_id = f"{project.project}.{name}"
@@ -194,9 +204,12 @@ class _Room:
             if task.need.team is None and agent in live:
                 self._lent.add(live[agent].team)
         self.free = sum(left[name] for name in live)
+        self.names = {name for one in live for name in names_of(one)}
+        """What tasks may be reserved for that these workers are given then."""
         self._teams = {live[name].team for name in live if left[name] > 0}
 
     def is_open(self, team: str | None) -> bool:
         """Whether one more task of this team might find a place: by a free slot of its team, or by one elsewhere that
         a task of no team, which has one of its team's slots and has not begun, could go to instead."""
-        return bool(self.free) and (team is None or team in self._teams or team in self._lent)
+        anywhere = team is None or Line("", team).is_reserved
+        return bool(self.free) and (anywhere or team in self._teams or team in self._lent)

@@ -28,10 +28,15 @@ TaskKey = tuple[str, str]
 
 
 class Line(NamedTuple):
-    """A ready line: the session's name and the team, None for the line of everybody."""
+    """A ready line: the session's name and the team, None for the line of everybody, `@name` for that of a name."""
 
     session: str
     team: str | None
+
+    @property
+    def is_reserved(self) -> bool:
+        """What stands in it is for one name alone."""
+        return self.team is not None and self.team.startswith("@")
 
 
 class ReadyTask(NamedTuple):
@@ -64,7 +69,9 @@ class ReadyLines:
         self._places: dict[Line, list[tuple[int, str]]] = {line: [] for line in lines}
         self._taken = dict.fromkeys(lines, 0)
         self._known: set[TaskKey] = set()
-        self._is_apart = all(line.team is not None for line in lines)  # then no two teams want the same agent
+        self._is_apart = all(
+            line.team is not None and not line.is_reserved for line in lines
+        )  # then no two teams want the same agent
 
     def read_on(self, lines: Collection[Line]) -> None:
         """Look further down these lines, and read the tasks up to the rank that all of those have reached which go on.

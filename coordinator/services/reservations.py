@@ -6,6 +6,8 @@ commits: one look for all that died meanwhile. Left to others: what an agent hol
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from coordinator.models.errors import WrongState
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
 from coordinator.rules.reservations import LOOK, Gone
@@ -15,7 +17,7 @@ from coordinator.store.connection import Store
 from coordinator.store.damage import fetch_sound
 from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.found import Found, LeaseFound
-from coordinator.store.keys import SHARED, agent_member
+from coordinator.store.keys import SHARED, agent_member, task_member
 from coordinator.store.project import ProjectStore
 from coordinator.store.reads import AllLeases, AllNodes, Counts, Leases, Node, Read
 from coordinator.store.transaction import Transaction
@@ -73,14 +75,17 @@ def give_back(store: Store, project: str, deadline_ms: int) -> None:
     change_project(store, project, Request(system=True, wait_ms=0), done, verb="give back reservations")
 
 
+def may_be_in(name: str, counts: Mapping[str, int], leases: Iterable[str]) -> bool:
+    """Whether the session with this name has reservations: more of its tasks are assigned or run than have a lease."""
+    taken = (TaskStatus.ASSIGNED, TaskStatus.RUNNING)
+    number = sum(count for field, count in counts.items() if field.rpartition(":")[2] in taken)
+    prefix = task_member(name, "")
+    return number > 0 and number > sum(member.startswith(prefix) for member in leases)
+
+
 def _sessions(project: ProjectStore) -> list[str]:
-    """Those that have any: more tasks are assigned or run than there are leases on tasks."""
+    """Those that have any."""
     leases: dict[str, LeaseFound] = project.fetch(AllLeases())[AllLeases()]
-    held: dict[str, int] = {}
-    for member in leases:
-        kind, _, rest = member.partition("/")
-        if kind == "task":
-            held[rest.partition("/")[0]] = held.get(rest.partition("/")[0], 0) + 1
     counts: dict[str, Read] = {
         name: Counts(project.keys.counts(name))
         for name in sorted(member.partition("/")[2] for member in leases if member.startswith("session/"))
@@ -88,13 +93,7 @@ def _sessions(project: ProjectStore) -> list[str]:
     snapshot, damaged = fetch_sound(project, *counts.values())
     found = []
     for name, read in counts.items():
-        states = {} if read in damaged else snapshot[read]
-        taken = sum(
-            number
-            for field, number in states.items()
-            if field.rpartition(":")[2] in (TaskStatus.ASSIGNED, TaskStatus.RUNNING)
-        )
-        if taken > held.get(name, 0):
+        if read not in damaged and may_be_in(name, snapshot[read], leases):
             found.append(name)
     return found
 

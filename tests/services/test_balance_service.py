@@ -298,7 +298,7 @@ def test_a_plan_that_was_overtaken_and_made_anew_places_what_is_left(
 def test_a_lost_bell_is_rung_again_for_what_is_not_claimed(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
     crew.submit("a", "b", "c")
     who = crew.worker("w1", slots=3)
-    tasks.assign(crew.store, crew.session, "c", "w1", request=Request())
+    tasks.assign(crew.store, crew.session, "c", "bob", request=Request())
     epochs = {one["task"]: one["epoch"] for one in balance.rebalance(crew.store, crew.session)["placements"]}
     claims.start(
         crew.store, crew.session, "a", who, epochs["a"], lease_ms=15_000, host="box", request=Request(system=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coordinator.models.errors import WrongState
-from coordinator.services import agents, explain, state, state_validation, tasks, working
+from coordinator.services import agents, balance, explain, state, state_validation, tasks, working
 from coordinator.services.request import Request, change_project
 from coordinator.store.connection import Store
 from tests.services.crew import Crew, begin
@@ -170,3 +170,38 @@ def _forget_to_look(crew: Crew) -> None:
         tx.zrem(tx.keys.deadlines, "reserved/lost")
 
     change_project(crew.store, crew.project, NOW, work, verb="test")
+
+
+# ------------------------------------------------------------------------------------------------ for a worker
+
+
+def test_what_is_reserved_for_a_worker_is_given_to_it_and_to_nobody_else(real_crew: Crew) -> None:
+    crew = real_crew
+    crew.submit({"id": "a", "team": "dev"}, "first", {"id": "b", "after": ["first"]})
+    crew.worker("qa-1", slots=1)
+    crew.worker("qa-2", slots=1)
+    assign(crew, "a", "qa-2")
+    assign(crew, "b", "qa")
+    dry = balance.rebalance(crew.store, crew.session, dry_run=True)
+    assert [(one["task"], one["agent"]) for one in dry["placements"]] == [("a", "qa-2"), ("first", "qa-1")]
+    assert [(one["task"], one["reason"]) for one in dry["unplaced"]] == [("b", "waits for first")]
+    (told,) = explain.why_not_running(crew.store, crew.session, "a")["reasons"]
+    assert told == "qa-2 gets it next: it is reserved for qa-2 (0 of 1 slots in use)"
+    assert balance.rebalance_project(crew.store, crew.project) == 2
+    assert (whose(crew, "a"), crew.show("a")["epoch"] is None) == (("assigned", "qa-2"), False)
+    assert balance.rebalance_project(crew.store, crew.project) == 0
+    crew.sound()
+
+
+def test_what_was_reserved_for_somebody_else_since_the_plan_is_left_alone(
+    real_crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew = real_crew
+    crew.submit("a")
+    crew.worker("w1")
+    crew.agent("ann")
+    assign(crew, "a", "w1")
+    before_the_next_commit(monkeypatch, lambda: assign(crew, "a", "ann"))
+    assert balance.rebalance_project(crew.store, crew.project) == 0
+    assert crew.claimed("ann")["id"] == "a"
+    crew.sound()

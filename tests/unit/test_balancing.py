@@ -109,7 +109,7 @@ def applied(made: Plan, tasks: Sequence[TaskNeed], agents: Sequence[AgentOffer])
     """The state after the plan was committed."""
     by_task = {one.task: one.agent for one in made.placements}
     more = Counter(by_task.values())
-    then = [replace(t, status="assigned", assignee=by_task[t.id]) if t.id in by_task else t for t in tasks]
+    then = [replace(t, status="assigned", assignee=by_task[t.id], leased=True) if t.id in by_task else t for t in tasks]
     return then, [replace(a, in_use=a.in_use + more[a.id]) for a in agents]
 
 

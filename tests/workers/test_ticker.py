@@ -245,9 +245,14 @@ def test_what_is_changed_by_hand_and_may_let_work_start_is_looked_at(paths: list
     assert places_work(entry("state:changed", *paths))
 
 
-@pytest.mark.parametrize("type_", ["state:changed", "task:assigned", "task:progress", "alert:raised"])
+@pytest.mark.parametrize("type_", ["state:changed", "task:started", "task:progress", "alert:raised"])
 def test_what_lets_no_work_start_makes_no_plan(type_: str) -> None:
     assert not places_work(entry(type_, "planning.goal"))
+
+
+def test_what_somebody_assigned_by_hand_is_looked_at_and_what_a_plan_did_is_not() -> None:
+    assert places_work(Entry("1-0", "task:assigned", "", json.dumps({"data": {"task": "a"}})))
+    assert not places_work(Entry("1-0", "task:assigned", "", json.dumps({"data": {"task": "a", "epoch": 7}})))
 
 
 def test_a_deadline_that_the_system_worker_has_not_acted_on_soon_is_swept_for_by_another(
