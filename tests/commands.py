@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import subprocess
@@ -9,6 +11,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.warm import ROOT, Warm
 
 RUN_WITHIN_S = 60
 
@@ -34,28 +38,45 @@ class Answer:
         return body
 
 
+def _environment() -> dict[str, str]:
+    found = {name: value for name, value in os.environ.items() if not name.startswith("COORD_")}
+    return found | {"PYTHONPATH": str(ROOT)}
+
+
+@functools.cache
+def _warm() -> Warm:
+    made = Warm(_environment())
+    atexit.register(made.close)
+    return made
+
+
 class Coord:
     """Runs `coord`. Calling it expects exit 0 and returns the answer; `run` takes any exit code.
 
-    `environment` may be changed by a test; it holds no COORD_ variable but the two that are set here.
+    `environment` may be changed by a test; it holds no COORD_ variable but the two that are set here. What is run to
+    its end begins as a fork (see tests.warm), unless `is_forked` says no; what is started begins as a user's does.
     """
+
+    is_forked = True
 
     def __init__(self, url: str | None, home: Path, folder: Path) -> None:
         self.folder = folder
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("COORD_")}
+        self.environment = _environment()
         self.environment["COORD_HOME"] = str(home)
-        self.environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
         if url is not None:
             self.environment["COORD_REDIS_URL"] = url
 
     def run(self, *argv: str, stdin: str = "", env: dict[str, str] | None = None, cwd: Path | None = None) -> Answer:
+        environment, folder = {**self.environment, **(env or {})}, cwd or self.folder
+        if self.is_forked and _warm().can_run(environment):
+            return Answer(argv, *_warm().run(argv, stdin, environment, folder, RUN_WITHIN_S))
         done = subprocess.run(
             self.command(*argv),
             input=stdin,
             capture_output=True,
             encoding="utf-8",
-            env={**self.environment, **(env or {})},
-            cwd=cwd or self.folder,
+            env=environment,
+            cwd=folder,
             timeout=RUN_WITHIN_S,
         )
         return Answer(argv, done.returncode, done.stdout, done.stderr)

@@ -17,6 +17,8 @@ from tests.commands import Coord
 class Probe(Coord):
     """`coord` with the group `probe`; its commands need no server."""
 
+    is_forked = False
+
     @staticmethod
     def command(*argv: str) -> list[str]:
         return [sys.executable, "-m", "tests.cli.probe", *argv]

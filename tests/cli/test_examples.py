@@ -6,6 +6,7 @@ PREPARED has filled. COORD_PROJECT is `shop` and COORD_SESSION `shop.k3f9`; `Onl
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,8 +77,9 @@ def test_every_example_works(word: str, coord: Coord, tmp_path: Path) -> None:
         "COORD_PROJECT": "shop",
         "COORD_SESSION": "shop.k3f9",
     }
-    prepared = () if word in NEED_NO_PROJECT else PREPARED
-    for example in (*prepared, *examples):
+    for line in () if word in NEED_NO_PROJECT else PREPARED:
+        coord(*shlex.split(line)[1:])
+    for example in examples:
         if isinstance(example, OnlyShown):
             continue
         done = subprocess.run(
