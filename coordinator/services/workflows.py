@@ -17,7 +17,7 @@ from coordinator.models.shapes import Record
 from coordinator.rules import workflow_run, workflow_tasks
 from coordinator.rules.workflow_run import PhaseStatus, RunStatus
 from coordinator.services import bringing_back, teams, workflow_records, workflow_steps, workflow_view
-from coordinator.services.request import Request, SessionChange, change_session
+from coordinator.services.request import Request, SessionChange, change_session, fence_actor
 from coordinator.store.connection import Store
 from coordinator.store.documents import WORKFLOWS
 from coordinator.store.reads import AllNodes
@@ -94,11 +94,13 @@ def decide(
     request: Request,
 ) -> Record:
     """Approve or reject a phase that runs and asks for it. Refused for somebody whom the gate does not name; WrongState
-    where the phase does not run or was decided already. Said again by the same, it is the same. Returns the run."""
+    where the phase does not run or was decided already. Said again by the same, it is the same. Fenced where `by` names
+    a life of an agent that has ended. Returns the run."""
     name, _ = ids.agent_reference(by)
     members = _members(store, session_id, run_id, phase, described)
 
     def work(change: SessionChange) -> None:
+        fence_actor(change.tx, by)
         found = copy.deepcopy(workflow_records.load(change, run_id))
         asked = _asked(found, phase)
         if name not in asked["by"] and name not in members:
@@ -151,7 +153,10 @@ def _decided(run: Record, phase: str) -> WrongState:
         what = f"phase {phase} was {decided['verdict']} by {decided['by']} already"
         return WrongState(what, hint="`coord workflow status` shows it", status=state["status"], decided=decided)
     what = f"phase {phase} is {state['status']}: only one that runs is decided on"
-    return WrongState(what, hint="it asks once it has begun", status=state["status"])
+    hint = "it asks once it has begun"
+    if state["status"] != PhaseStatus.PENDING:
+        hint = f"the run is {run['status']}: `coord workflow resume` does again what was not done"
+    return WrongState(what, hint=hint, status=state["status"])
 
 
 def cancel(store: Store, session_id: str, run_id: str, *, reason: str | None = None, request: Request) -> Record:

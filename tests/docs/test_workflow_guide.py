@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+import shlex
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from coordinator.services import workflow_files
+from tests.commands import Coord
+from tests.workers.running import running
 from workers import workflows
 from workers.release_check import steps
 from workers.workflows import programs
 
 ROOT = Path(__file__).resolve().parents[2]
-SHOWN = re.findall(
-    r"^```yaml\n(.*?)^```", (ROOT / "docs" / "workflows.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-)
+GUIDE = (ROOT / "docs" / "workflows.md").read_text(encoding="utf-8")
+SHOWN = re.findall(r"^```yaml\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("text", SHOWN, ids=[text.split("\n")[0] for text in SHOWN])
@@ -38,6 +41,20 @@ def test_the_guide_shows_every_part_of_a_phase() -> None:
         "any",
     )
     assert [word for word in words if f"{word}:" not in "".join(SHOWN) and f" {word}" not in "".join(SHOWN)] == []
+
+
+def test_whoever_follows_the_guide_sees_what_it_says(coord: Coord, tmp_path: Path) -> None:
+    (coord.folder / "greeting.yaml").write_text(SHOWN[0], encoding="utf-8")
+    lines = re.findall(r"^    coord (.*)$", GUIDE.partition("Three workflows come")[0], re.MULTILINE)
+    last = ""
+    with ExitStack() as workers:
+        for line in lines:
+            words = shlex.split(line, comments=True)
+            if words[-1] == "&":
+                workers.enter_context(running(coord, tmp_path, *words[:-1]))
+            else:
+                last = coord(*words).stdout
+    assert (len(lines), "Good morning" in last) == (10, True)
 
 
 @pytest.mark.parametrize("name", workflows.names())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.models.errors import AlreadyExists, InvalidData, Refused, WrongState
+from coordinator.models.errors import AlreadyExists, Fenced, InvalidData, Refused, WrongState
 from coordinator.services import (
     events,
     shared,
@@ -206,6 +206,8 @@ def test_only_those_who_are_named_approve(store: Store, project: str) -> None:
     assert (asked["data"]["reason"], asked["data"]["by"], asked["data"]["team"]) == ("approval_needed", ["ann"], "qa")
     with pytest.raises(Refused, match="otto may not decide"):
         it.decide("a", "otto")
+    with pytest.raises(Fenced):
+        it.decide("a", "quinn#5")
     assert it.decide("a", "quinn")["status"] == "completed"
     with pytest.raises(WrongState, match="approved by quinn already"):
         it.decide("a", "ann", approved=False)
