@@ -13,19 +13,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from workers import markdown
 from workers.release_check.repository import Repository, StepFailed
 
 Result = dict[str, Any]
 SHOWN = 20
 """So many findings stand in a result; the files have all."""
-_FENCE = re.compile(
-    r"^(?P<fence>```+|~~~+)\s*(?P<language>[\w-]*)[^\n]*\n(?P<body>.*?)^(?P=fence)", re.MULTILINE | re.DOTALL
-)
-_INLINE = re.compile(r"`([^`\n]+)`")
-_LINK = re.compile(r"!?\[[^\[\]]*\]\(\s*(?:<([^>]+)>|([^)\s]+))[^)]*\)")
+_MARKDOWN = (".md", ".markdown")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
-_HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
-_ANCHOR = re.compile(r"<a\s+(?:name|id)=[\"']([^\"']+)[\"']")
 _SHELLS = ("", "sh", "bash", "shell", "console", "zsh")
 _TARGET = re.compile(r"^([A-Za-z0-9_.-]+)\s*:(?!=)", re.MULTILINE)
 _PATH = re.compile(r"\.?[\w.-]+(?:/[\w.-]+)+\Z|[\w-]+\.(?:py|md|toml|ya?ml|json|sh|js|ts|go|rs|c|h|java|rb|cfg|ini)\Z")
@@ -45,16 +40,21 @@ class Finding(NamedTuple):
 def links(repository: Repository, output: Path, _: Result) -> Result:
     """Relative links whose file is not there, or whose heading the file does not have."""
     found: list[Finding] = []
+    anchors: dict[str, set[str] | None] = {}
     count = 0
     for name, text in _documents(repository):
         for line, target in _links(text):
             count += 1
             file, _mark, heading = target.partition("#")
-            place = (repository.folder / name).parent / unquote(file) if file else repository.folder / name
-            if not place.exists():
-                found.append(Finding(name, line, f"the link {target} leads nowhere"))
-            elif heading and place.suffix.lower() in (".md", ".markdown") and heading not in _headings(place):
-                found.append(Finding(name, line, f"the link {target} names a heading that is not there"))
+            place = str(PurePosixPath(name).parent / unquote(file)) if file else name
+            if not repository.has(place):
+                found.append(Finding(name, line, f"the link {_short(target)} leads nowhere"))
+            elif heading and place.lower().endswith(_MARKDOWN) and (repository.folder / place).is_file():
+                if place not in anchors:
+                    there = repository.text(place)
+                    anchors[place] = None if there is None else markdown.anchors(there)
+                if heading not in (anchors[place] or (heading,)):
+                    found.append(Finding(name, line, f"the link {_short(target)} names a heading that is not there"))
     return _written(output, "links", found, checked=count)
 
 
@@ -120,56 +120,42 @@ def _written(output: Path, step: str, found: list[Finding], *, checked: int) -> 
 
 def _documents(repository: Repository) -> Iterator[tuple[str, str]]:
     for name in repository.files:
-        if name.lower().endswith((".md", ".markdown")) and (text := repository.text(name)) is not None:
+        if name.lower().endswith(_MARKDOWN) and (text := repository.text(name)) is not None:
             yield name, text
 
 
 def _links(text: str) -> Iterator[tuple[int, str]]:
-    """(line, target) of the links to files; what stands in code is none."""
-    prose = _INLINE.sub(lambda one: " " * len(one[0]), _FENCE.sub(lambda one: "\n" * one[0].count("\n"), text))
-    for match in _LINK.finditer(prose):
-        target = (match[1] or match[2]).partition("?")[0]
+    """(line, target) of the links to files."""
+    for line, written in markdown.links(markdown.read(text)):
+        target = written.partition("?")[0]
         if target and not target.startswith("/") and not _ADDRESS.match(target):
-            yield _line(prose, match.start()), target
+            yield line, target
 
 
-def _headings(document: Path) -> set[str]:
-    """The anchors of a document, as GitHub makes them."""
-    text = document.read_text(encoding="utf-8", errors="replace")
-    made: set[str] = set(_ANCHOR.findall(text))
-    for heading in _HEADING.findall(_FENCE.sub("", text)):
-        plain = re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading.replace("`", "")).lower())
-        slug = plain.replace(" ", "-")
-        number = next(one for one in range(1000) if (f"{slug}-{one}" if one else slug) not in made)
-        made.add(f"{slug}-{number}" if number else slug)
-    return made
+def _short(target: str) -> str:
+    return target if len(target) <= 200 else f"{target[:199]}…"
 
 
 def _words(text: str) -> Iterator[tuple[int, str]]:
     """(line, word) of what stands in inline code and looks like a file."""
-    prose = _FENCE.sub(lambda one: "\n" * one[0].count("\n"), text)
-    for match in _INLINE.finditer(prose):
-        word = match[1].strip().rstrip("/").partition(":")[0]
-        if _PATH.match(word) and "*" not in word and "..." not in word:
-            yield _line(prose, match.start()), word
-
-
-def _line(text: str, position: int) -> int:
-    return text.count("\n", 0, position) + 1
+    for number, line in enumerate(markdown.read(text).prose, 1):
+        for _, _, code in markdown.code_in(line):
+            word = code.strip().rstrip("/").partition(":")[0]
+            if _PATH.match(word) and "*" not in word and "..." not in word:
+                yield number, word
 
 
 # --------------------------------------------------------------------------------------------------------- commands
 
 
 def _command_lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    for match in _FENCE.finditer(text):
-        if match["language"].lower() not in _SHELLS:
+    for block in markdown.read(text).blocks:
+        if block.language not in _SHELLS:
             continue
-        first = _line(text, match.start("body"))
-        for number, line in enumerate(match["body"].splitlines()):
+        for number, line in enumerate(block.body, block.line):
             plain = line.strip().removeprefix("$ ").partition(" #")[0]
             if plain and not plain.startswith("#"):
-                yield first + number, plain.split()
+                yield number, plain.split()
 
 
 def _wrong_command(
@@ -183,11 +169,9 @@ def _wrong_command(
     if words[:2] in (["npm", "run"], ["pnpm", "run"], ["yarn", "run"]) and scripts is not None and len(words) > 2:
         return None if words[2] in scripts else f"package.json has no script {words[2]}"
     program = words[1] if words[0] in ("python", "python3", "bash", "sh") and len(words) > 1 else words[0]
-    if program.startswith("./") or (program.endswith((".py", ".sh")) and re.fullmatch(r"[\w./-]+", program)):
-        folder = (repository.folder / document).parent
-        if not (repository.folder / program).exists() and not (folder / program).exists():
-            return f"there is no {program}"
-    return None
+    is_own = program.startswith("./") or (program.endswith((".py", ".sh")) and re.fullmatch(r"[\w./-]+", program))
+    beside = str(PurePosixPath(document).parent / program)
+    return f"there is no {program}" if is_own and not repository.has(program) and not repository.has(beside) else None
 
 
 def _make_targets(repository: Repository) -> set[str] | None:

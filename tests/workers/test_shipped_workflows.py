@@ -120,8 +120,10 @@ def test_files_are_known_whatever_they_are_called(small: SmallRepository, tmp_pa
 
 @pytest.mark.timeout(30)
 def test_a_document_of_open_brackets_is_read_at_once(small: SmallRepository, tmp_path: Path) -> None:
-    small.commit({"open.md": "[" * 500_000 + "[a](gone.md)"})
-    assert docs_audit.links(Repository(small.folder), tmp_path, {})["problems"] == 3
+    small.commit({"open.md": "[" * 500_000 + "[a](gone.md)", "long.md": f"[a]({'b' * 70_000}) [c](open.md/d)"})
+    found = docs_audit.links(Repository(small.folder), tmp_path, {})
+    assert found["problems"] == 5
+    assert all(len(one) < 300 for one in found["first"])
 
 
 @pytest.mark.timeout(30)

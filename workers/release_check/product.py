@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
+from workers import markdown
 from workers.release_check.repository import Repository, StepFailed
 
 Result = dict[str, Any]
 _PROMISE = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b[:( ]")
-_CODE = re.compile(r"(?ms)^[ \t]*(`{3,}|~{3,}).*?^[ \t]*\1[`~]*[ \t]*$|(`+)(?!`)[^\n]*?(?<!`)\2(?!`)")
-_LINK = re.compile(r"\[[^\]\n]*\]\((?:<([^>\n]+)>|([^()\s]+(?:\([^()\s]*\)[^()\s]*)*))[^)\n]*\)")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _GROUPS = (
     ("Fixes", re.compile(r"\b(fix|bug|correct|repair|mend|no longer)", re.IGNORECASE)),
@@ -76,7 +75,7 @@ def documents(repository: Repository, output: Path, inputs: Result) -> Result:  
     }
     documents = [name for name in repository.files if name.lower().endswith((".md", ".markdown"))]
     links = [(name, link) for name in documents for link in _links(repository.text(name) or "")]
-    broken = [f"{name}: {link}" for name, link in links if not ((repository.folder / name).parent / link).exists()]
+    broken = [f"{name}: {link}" for name, link in links if not repository.has(str(PurePosixPath(name).parent / link))]
     (output / "documents.txt").write_text("".join(f"broken link {line}\n" for line in broken), encoding="utf-8")
     if broken:
         raise StepFailed(f"{len(broken)} broken link(s), first {broken[0]}")
@@ -90,8 +89,8 @@ def documents(repository: Repository, output: Path, inputs: Result) -> Result:  
 
 def _links(text: str) -> list[str]:
     """The files that a document links to; addresses, anchors and what only looks like a link inside code are none."""
-    prose = _CODE.sub("", text)
-    found = [unquote(match[1] or match[2]).partition("#")[0].partition("?")[0] for match in _LINK.finditer(prose)]
+    written = markdown.links(markdown.read(text))
+    found = [unquote(target).partition("#")[0].partition("?")[0] for _, target in written]
     return [link for link in found if link and not link.startswith("/") and not _ADDRESS.match(link)]
 
 

@@ -51,6 +51,13 @@ class Repository:
         content = path.read_bytes()
         return None if b"\0" in content else content.decode("utf-8", "replace")
 
+    def has(self, name: str) -> bool:
+        """Whether something is at a path from the repository's folder, tracked or not."""
+        try:
+            return (self.folder / name).exists()
+        except OSError:  # a name that is too long for any file
+            return False
+
     def texts(self) -> Iterator[tuple[str, str]]:
         """(name, text) of every tracked text file."""
         for name in self.files:
