@@ -62,8 +62,7 @@ def read(document: Document) -> tuple[Record, list[dict[str, Any]]]:
     places = {id(phase): phase.pop("at") for phase in definition["phases"]}
     lines = {phase["name"]: places[id(phase)] for phase in definition["phases"]}
     _check_graph(definition["phases"], lines, problems)
-    if not problems:
-        workflow_references.check(definition, lines, problems)
+    workflow_references.check(definition, lines, problems, given if problems else None)
     _check_size(definition, problems)
     return definition, problems.listed()
 

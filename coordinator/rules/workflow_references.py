@@ -26,12 +26,14 @@ OF_SESSION = ("id", "project", "name")
 OF_FAILURE = ("phase", "reason", "message", "tasks")
 
 
-def check(definition: Record, lines: dict[str, Path], problems: Problems) -> None:
-    """Add what is wrong with the references, and with the `after` of tasks, of a definition that is right otherwise."""
+def check(definition: Record, lines: dict[str, Path], problems: Problems, given: Record | None = None) -> None:
+    """Add what is wrong with the references, and with the `after` of tasks, of a definition. `given` is the file that
+    it was made of, where something else is wrong in it: then only what names nothing at all in it is said."""
     home = {task["name"]: phase["name"] for phase in definition["phases"] for task in phase["tasks"]}
-    over = phases_before(definition["phases"])
+    everywhere = {phase["name"] for phase in definition["phases"]}
+    over = phases_before(definition["phases"]) if given is None else dict.fromkeys(everywhere, everywhere)
     for phase in definition["phases"]:
-        scope = _Scope(definition, home, over[phase["name"]], problems, phase)
+        scope = _Scope(definition, home, over[phase["name"]], problems, phase, given)
         at = lines[phase["name"]]
         if is_reference(phase["when"]):
             scope.check(phase["when"], (*at, "when"), f"phase {phase['name']}", item=False)
@@ -44,7 +46,7 @@ def check(definition: Record, lines: dict[str, Path], problems: Problems) -> Non
             scope.check(task["matrix"], (*place, "matrix"), f"task {task['name']}", item=False)
             _check_after(task, phase, scope, (*place, "after"))
         _check_cycle(phase, at, problems)
-    everything = _Scope(definition, home, {phase["name"] for phase in definition["phases"]}, problems, None)
+    everything = _Scope(definition, home, everywhere, problems, None, given)
     for name, value in definition["outputs"].items():
         everything.check(value, ("outputs", name), f"output {name}", item=False)
 
@@ -68,7 +70,7 @@ def phases_before(phases: list[Record]) -> dict[str, set[str]]:
 def _check_after(task: Record, phase: Record, scope: _Scope, place: Path) -> None:
     here = {one["name"] for one in phase["tasks"]}
     for name in task["after"]:
-        if name in here or scope.home.get(name) in scope.over:
+        if name in here or name in scope.unclear or scope.home.get(name) in scope.over:
             continue
         if name in scope.home:
             what = f"task {task['name']}: after {name}, whose phase {scope.home[name]} is not over by then"
@@ -90,9 +92,18 @@ class _Scope:
     """What may be named in one phase."""
 
     def __init__(
-        self, definition: Record, home: dict[str, str], over: set[str], problems: Problems, phase: Record | None
+        self,
+        definition: Record,
+        home: dict[str, str],
+        over: set[str],
+        problems: Problems,
+        phase: Record | None,
+        given: Record | None,
     ) -> None:
         self.definition, self.home, self.over, self.problems, self.phase = definition, home, over, problems, phase
+        self.is_whole = given is None
+        self.unclear = set() if given is None else _names(given)
+        """What is called so in the file, right or wrong."""
 
     def check(self, value: Json, path: Path, whose: str, *, item: bool) -> None:
         for place, text in _texts(value, path):
@@ -108,6 +119,8 @@ class _Scope:
 
     def _wrong(self, reference: Reference, item: bool) -> tuple[str, str | None] | None:
         root, second = reference[0], reference[1] if len(reference) > 1 else None
+        if not self.is_whole and (root in ("item", "failure") or second in self.unclear - {*self.home, *self.over}):
+            return None  # what is wrong there is said already
         if root == "item":
             return None if item else ("only a task with a matrix has an item", None)
         if root == "params":
@@ -150,6 +163,19 @@ class _Scope:
         if phase == here:
             return "that is this phase itself, which is not over by then", None
         return f"phase {phase} is not over by then", f"let phase {here} need {phase}"
+
+
+def _names(given: Record) -> set[Any]:
+    """Of phases, their tasks, and the parameters that are not in their form."""
+    phases = given.get("phases")
+    found: set[Any] = set()
+    for phase in phases if isinstance(phases, list) else ():
+        tasks = phase.get("tasks") if isinstance(phase, dict) else None
+        for one in (phase, *(tasks if isinstance(tasks, list) else ())):
+            name = one.get("name") if isinstance(one, dict) else one
+            found |= {name} if isinstance(name, str) else set()
+    params = given.get("params")
+    return found | {one for one in params if isinstance(one, str)} if isinstance(params, list) else found
 
 
 def _one_of(rest: Reference, known: tuple[str, ...]) -> tuple[str, str | None] | None:

@@ -221,3 +221,58 @@ def test_a_plain_word_is_what_it_is_in_json(text: str, value: Any) -> None:
     document = yaml_lines.read(f"a: {text}", name="w.yaml")
     assert document.value == {"a": value}
     assert type(document.value["a"]) is type(value)
+
+
+def test_everything_that_is_wrong_is_said_at_once_also_references_beside_a_wrong_field() -> None:
+    text = """\
+        name: w
+        params: {version: {type: sting}}
+        phases:
+          - name: a
+            tasks:
+              - {name: one, promt: x, prompt: "${tasks.nope.result}"}
+              - {name: two, after: [noone], matrix: 5, prompt: "${item.os} ${params.wersion} ${params.version}"}
+              - {name: "t w o", prompt: hi}
+          - name: b
+            needs: [b, gone]
+            tasks: [{name: last, prompt: "${tasks.one.reslt} ${tasks.two.result} ${phases.c.status}"}]
+        outputs: {x: "${tasks.lost.result}"}
+        """
+    found = errors_of(text)
+    for line, what in (
+        (2, "'sting' is no type"),
+        (6, "no field 'promt'"),
+        (6, "there is no task nope"),
+        (7, "after noone, which is no task"),
+        (7, "a matrix is a list"),
+        (7, "there is no parameter wersion"),
+        (8, "'t w o' is no name"),
+        (10, "needs 'gone', which is no phase"),
+        (11, "it should go on with result or status or id"),
+        (11, "there is no phase c"),
+        (12, "there is no task lost"),
+    ):
+        assert any(one.startswith(f"{line}: ") and what in one for one in found), (line, what, found)
+    assert len(found) == 12, found  # the circle of b with itself besides
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "tasks: [{name: u, retries: x}, {name: 't w o'}]",
+        "tasks: [{name: t}]",
+        "tasks: [{name: u, matrix: {os: 5}, prompt: '${item.os}'}]",
+        "needs: [b]",
+        "on_failure: nobody",
+    ],
+)
+def test_what_is_wrong_once_is_not_said_of_all_that_names_it(wrong: str) -> None:
+    text = phases(
+        "  - name: b",
+        f"    {wrong}",
+        "  - {name: c, needs: [a], tasks: [{name: v, prompt: '${tasks.t.result} ${failure.reason}'}]}",
+        "  - {name: d, tasks: [{name: w, prompt: '${phases.b.status} ${tasks.v.status}'}]}",
+    )
+    found = errors_of(text)
+    assert found
+    assert not [one for one in found if "${" in one], found
