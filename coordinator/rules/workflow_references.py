@@ -108,7 +108,7 @@ class _Scope:
     def check(self, value: Json, path: Path, whose: str, *, item: bool) -> None:
         for place, text in _texts(value, path):
             try:
-                found = list(references(text))
+                found = dict.fromkeys(references(text))
             except InvalidData as error:
                 self.problems.add(place, f"{whose}: {error.message}", error.hint)
                 continue

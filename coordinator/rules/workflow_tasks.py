@@ -16,6 +16,7 @@ from coordinator.rules.workflow_definition import fits
 from coordinator.rules.workflow_problems import near
 from coordinator.rules.workflow_templates import (
     Look,
+    Meter,
     Reference,
     as_text,
     follow,
@@ -31,6 +32,8 @@ MAX_TASKS = 200
 MAX_TASKS_OF_RUN = 2_000
 MAX_TITLE = 500
 """Of a title into which references brought more, the beginning counts: it fails nothing."""
+MAX_BROUGHT_BYTES = 8 * 1024 * 1024
+"""By references into the tasks of one phase; a commit takes half of it."""
 MAX_OUTPUTS_BYTES = 256 * 1024
 MAX_PARAMS_BYTES = 64 * 1024
 GATE = "gate"
@@ -187,7 +190,7 @@ def as_tree(run: Record, results: Tasks) -> Record:
 
 def outputs_of(run: Record, session: Record, results: Tasks) -> Json:
     """What a run that is complete leaves behind. InvalidData for a reference that names nothing, and for too much."""
-    made = render(run["definition"]["outputs"], looker(run, session, results, None))
+    made = render(run["definition"]["outputs"], Meter(MAX_BROUGHT_BYTES).of(looker(run, session, results, None)))
     if len(dumps(made).encode()) > MAX_OUTPUTS_BYTES:
         raise InvalidData(f"the outputs are larger than {MAX_OUTPUTS_BYTES:,} bytes", hint="name a file instead")
     return made
@@ -196,11 +199,11 @@ def outputs_of(run: Record, session: Record, results: Tasks) -> Json:
 def specs(run: Record, name: str, session: Record, results: Tasks, there: set[str]) -> tuple[list[Record], Record]:
     """(the tasks of a phase for `tasks.add`, task name → ids). `results` are the tasks that references name, `there`
     the ids that `after` may name. InvalidData for a reference that names nothing, and for too many tasks."""
-    phase = workflow_run.phase_of(run, name)
+    phase, meter = workflow_run.phase_of(run, name), Meter(MAX_BROUGHT_BYTES)
     ids: dict[str, list[str]] = {}
     items: dict[str, list[Json]] = {}
     for task in phase["tasks"]:
-        look = looker(run, session, results, name)
+        look = meter.of(looker(run, session, results, name))
         matrix = None if task["matrix"] is None else workflow_parts.combinations(render(task["matrix"], look))
         numbers: list[int | None] = [None] if matrix is None else [*range(1, len(matrix) + 1)]
         items[task["name"]] = [None] if matrix is None else matrix
@@ -213,7 +216,7 @@ def specs(run: Record, name: str, session: Record, results: Tasks, there: set[st
     earlier = {one: of_one for state in run["phases"].values() for one, of_one in state["tasks"].items()}
     known = {**earlier, **ids}
     made = [
-        _spec(run, name, task, one, looker(run, session, results, name, item), item)
+        _spec(run, name, task, one, meter.of(looker(run, session, results, name, item)), item)
         | {
             "after": [
                 other for needed in task["after"] for other in known.get(needed, []) if _counts(other, ids, there)
@@ -239,7 +242,8 @@ def gate_spec(run: Record, name: str, session: Record, results: Tasks) -> Record
     """The task of a phase's command gate."""
     spec = workflow_run.phase_of(run, name)["gate"]["command"]
     task = {"name": GATE, "spec": {"title": f"Gate of phase {name}", "max_attempts": 1, **spec}}
-    return _spec(run, name, task, gate_id(run["id"], label(run, name)), looker(run, session, results, name), None)
+    look = Meter(MAX_BROUGHT_BYTES).of(looker(run, session, results, name))
+    return _spec(run, name, task, gate_id(run["id"], label(run, name)), look, None)
 
 
 def gate_id(run_id: str, phase: str) -> str:

@@ -75,6 +75,27 @@ def _object(value: dict[str, Json], look: Look) -> Json:
     return made
 
 
+class Meter:
+    """How much references have brought in together: more than `most` bytes of JSON is InvalidData, said before texts
+    are made of it. One result of a megabyte that is named a thousand times would take a gigabyte of whoever goes on."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._left = most, most
+
+    def of(self, look: Look) -> Look:
+        """The same look, counted."""
+
+        def counted(reference: Reference) -> Json:
+            value = look(reference)
+            self._left -= len(value) if isinstance(value, str) else len(dumps(value))
+            if self._left < 0:
+                what = f"references bring in more than {self._most:,} bytes, the last ${{{written(reference)}}}"
+                raise InvalidData(what, hint="what is named in `after` comes on stdin, whole")
+            return value
+
+        return counted
+
+
 def render_words(words: Json, look: Look) -> list[str]:
     """A command line: as many words as were written, whatever a reference in one of them names."""
     return [as_text(render(word, look)) for word in words]

@@ -157,6 +157,8 @@ def _take(
         reason = allowed.lacking(waiter.member, waiter.rank(allowed, tx.now_ms), {name: amount})
         if reason is not None:
             hint = f"wait for it (--wait); `coord resource show {name} --project {project}` says who has it"
+            if amount > (things.capacity_of(tx.fetch(DEFINED)[0][name].value) or 0):
+                hint = f"`coord resource define {name} --project {project} --capacity {amount}` makes it so many"
             raise LimitReached(reason.removeprefix("it waits for "), hint=hint, name=name, amount=amount)
         admission.check(tx, waiter.member, {name: amount})
         member = resource_member(name, tx.mark)

@@ -58,6 +58,15 @@ def test_a_title_that_becomes_too_long_is_cut() -> None:
     ]
 
 
+def test_what_references_bring_in_together_is_bounded_before_it_is_put_together() -> None:
+    long = "x" * 1_000_000
+    for value in (long, [long]):
+        with pytest.raises(CoordError, match="more than 8,388,608 bytes"):
+            made_of(one("{name: x, prompt: '" + "${params.v}" * 9 + "'}"), value)
+        with pytest.raises(CoordError, match="more than 8,388,608 bytes"):
+            made_of(one("{name: x, matrix: [1, 2, 3, 4, 5, 6, 7, 8, 9], data: {a: '${params.v}'}}"), value)
+
+
 def test_resources_of_another_type_fail_their_phase_and_stop_nobody(real_store: Store, project: str) -> None:
     text = one("{name: x}") + "  - {name: b, tasks: [{name: y, resources: '${params.v}'}]}\n"
     it = flow(real_store, project, text, v=["gpu"])
