@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection
-from typing import Any
 
 from coordinator.models.clock import instant_ms
 from coordinator.models.errors import InvalidData
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus, SessionStatus, TaskStatus
-from coordinator.rules import breaker, graph, workflow_engine, workflow_run
+from coordinator.rules import breaker, failure_words, graph, workflow_engine, workflow_run
 from coordinator.rules.lifecycle import unfinished
 from coordinator.rules.problem_facts import (
     Approval,
@@ -63,7 +62,7 @@ def add_problems(
             "broken_agents": [_broken(agent) for agent in measured.agents if _is_broken(agent)],
             "deferred": [_deferred(task) for task in tasks if _is_put_off(task)],
             "approvals": _approvals(measured, runs, described),
-            "failed_runs": [_failed_run(run, tasks) for run in runs.values() if run["status"] == RunStatus.FAILED],
+            "failed_runs": [_failed_run(run) for run in runs.values() if run["status"] == RunStatus.FAILED],
             "interrupted": [{"id": one["id"], "unfinished": one["unfinished"]} for one in measured.interrupted],
             "reserved": report_placing.reserved(measured, behind.count),
             "late_results": _late_results(measured),
@@ -119,15 +118,13 @@ def _awaits(measured: Measured) -> bool:
     return any(map(workflow_run.is_running, measured.workflows.values()))
 
 
-def _failed_run(run: Record, tasks: list[Record]) -> FailedRun:
+def _failed_run(run: Record) -> FailedRun:
     failure = run["failure"] or {}
-    first = next((task for task in tasks if task["id"] in failure.get("tasks", ())), None)
-    why: list[str | None] = [failure.get("message"), _words(first["error"]) if first else None]
     return {
         "id": run["id"],
         "name": run["name"],
         "phase": failure.get("phase"),
-        "reason": ": ".join(filter(None, why)) or None,
+        "reason": failure.get("message"),
         "phases": sum(not workflow_engine.is_over(run, name) for name in run["phases"]),
     }
 
@@ -191,7 +188,7 @@ def _failed(task: Record, behind: graph.Behind) -> FailedTask:
         "id": task["id"],
         "title": task["title"],
         "attempts": task["attempts"],
-        "error": _words(task["error"]),
+        "error": failure_words.said(task["error"]),
         "waiting": (waiting := behind.count(task["id"])),
         "chain": _chain(task, behind, waiting),
     }
@@ -225,12 +222,3 @@ def _blocked(task: Record, behind: graph.Behind) -> BlockedTask:
 def _chain(task: Record, behind: graph.Behind, waiting: int | None) -> int:
     length = behind.chain(task["id"])
     return length if waiting is None else min(length, waiting)  # in a circle it would have no end
-
-
-def _words(error: Any) -> str | None:
-    """What a task's error says, with the last line that its command wrote to stderr."""
-    if not isinstance(error, dict):
-        return None if error is None else str(error)
-    last = (error.get("errors") or [error])[-1]
-    words = [error.get("message") or last.get("reason"), *str(last.get("stderr") or "").strip().splitlines()[-1:]]
-    return ": ".join(str(word) for word in words if word) or None

@@ -10,7 +10,7 @@ import pytest
 
 from coordinator.models.errors import CoordError
 from coordinator.rules import workflow_engine, workflow_parts, workflow_run, workflow_tasks
-from coordinator.services import state, tasks, workflow_files
+from coordinator.services import report, state, tasks, workflow_files
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from tests.services.flows import flow
@@ -101,6 +101,8 @@ def test_the_words_for_a_failure_say_what_the_task_said_last(real_store: Store, 
     it.crew.fail("w:a:x", "hand", error=error)
     said = "w:a:x failed: the command ended with exit code 3: no space left"
     assert it.show()["failure"]["message"] == said
+    (failed,) = report.report(real_store, it.session)["problems"]["failed_runs"]
+    assert failed["reason"] == said
 
 
 def test_a_handler_waits_for_whom_it_asks(store: Store, project: str) -> None:
