@@ -8,8 +8,8 @@ import typer
 
 from cli.commands import command, group
 from cli.context import context
-from cli.options import ProjectFilter
 from cli.output import emit
+from coordinator.models import ids
 
 app = group("Whether everything is as work needs it.")
 
@@ -18,7 +18,10 @@ SIGNS = {"ok": "ok", "warning": "WARNING", "error": "ERROR"}
 
 @command(app, examples=["coord doctor", "coord doctor --project shop", "coord doctor --fix"])
 def doctor(
-    project: ProjectFilter = None,
+    project: Annotated[
+        str | None,
+        typer.Option("--project", metavar="P", parser=ids.project_id, help="Only this project (else COORD_PROJECT)."),
+    ] = None,
     fix: Annotated[bool, typer.Option("--fix", help="Mend what follows from the records, after a snapshot.")] = False,
 ) -> None:
     """Look at this machine, the server and its settings, the projects and their open sessions. Exit 1 for an error.

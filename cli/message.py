@@ -23,7 +23,7 @@ from cli.options import (
     RequestId,
     request_of,
 )
-from cli.output import emit, emit_bare
+from cli.output import emit, emit_bare, json_wanted, say_doubts
 from cli.tables import clean, terminal_width, width_of
 from coordinator.models import ids
 from coordinator.models.clock import duration_ms
@@ -104,6 +104,8 @@ def send(
         subject=subject,
         request=request_of(request_id, sender),
     )
+    if quiet or not json_wanted():
+        say_doubts(made.get("warnings", ()))
     if quiet:
         emit_bare(made["id"])
     else:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from coordinator.models import ids
 from coordinator.models.errors import InvalidData, TooLarge
 from coordinator.models.jsontext import check
+from coordinator.rules.findings import Finding
 
 Record = dict[str, Any]
 
@@ -88,6 +89,12 @@ def visible(text: str) -> str:
 def _seen(sign: str) -> str:
     hidden = unicodedata.category(sign) in _HIDDEN and sign not in "\n\t" and sign not in _JOINERS
     return sign.encode("unicode_escape").decode() if hidden else sign
+
+
+def doubts(record: Record, absent: str, project: str) -> list[Finding]:
+    """What is said with a message that nobody would read now; `absent` says who is not there."""
+    what, fix = f"waits: {absent}", f"`coord agent list {project}` shows who lives; it is kept until it is read"
+    return [{"path": f"messages.{record['id']}", "code": "absent_reader", "what": what, "fix": fix}]
 
 
 def is_whole(record: Any) -> bool:

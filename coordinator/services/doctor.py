@@ -14,11 +14,11 @@ from typing import Any
 
 from coordinator import __version__
 from coordinator.models.config import Config, mask
-from coordinator.models.errors import CoordError, ServerUnavailable
+from coordinator.models.errors import CoordError, NotFound, ServerUnavailable
 from coordinator.models.shapes import Record
 from coordinator.rules.server_settings import refusals, worries
 from coordinator.services import project_repair, state_validation
-from coordinator.services.request import CLOSED, Request
+from coordinator.services.request import CLOSED, Request, existing_project
 from coordinator.services.sessions import list_
 from coordinator.store.connection import Store
 from coordinator.store.exposure import exposure
@@ -36,10 +36,19 @@ TOLD = 5
 def examine(store: Store, config: Config, project: str | None = None, *, fix: bool = False) -> Record:
     """→ `{healthy, checks: [{check, state, what, fix}], fixed: [{path, what}]}`; `state` is ok, warning or error, and
     `healthy` that none is an error. One project, or all that this login may read. With `fix`, what follows from the
-    records is mended first. ServerUnavailable when the server cannot be reached: then nothing else can be known."""
+    records is mended first. ServerUnavailable when the server cannot be reached: then nothing else can be known.
+    NotFound for a project that is named and is none; the one that is configured may be made later."""
     checks = [_machine(), _configuration(config), *_server(store, config)]
     fixed: list[Record] = []
-    for one in [project] if project else store.project_ids():
+    chosen = project or config.project
+    missing = None if chosen is None else _missing(store, chosen)
+    if missing is not None and project is not None:
+        raise missing
+    if missing is not None:
+        made = f"`coord session create --project {chosen} --mode development` makes it"
+        checks.append(_check(f"project {chosen}", WARNING, "COORD_PROJECT names it, and there is none so far", made))
+        chosen = None
+    for one in [chosen] if chosen else store.project_ids():
         try:
             checks += _project(store, one, fix, fixed)
         except ServerUnavailable as error:
@@ -47,6 +56,16 @@ def examine(store: Store, config: Config, project: str | None = None, *, fix: bo
                 raise
             checks.append(_check(f"project {one}", WARNING, error.message, error.hint or ""))
     return {"healthy": all(check["state"] != ERROR for check in checks), "checks": checks, "fixed": fixed}
+
+
+def _missing(store: Store, project: str) -> NotFound | None:
+    try:
+        existing_project(store, project)
+    except NotFound as error:
+        return error
+    except CoordError:
+        pass  # it is damaged, or not for this login: told of the project itself
+    return None
 
 
 def _check(check: str, state: str, what: str, fix: str | None = None) -> Record:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from coordinator.models.clock import parse_instant_us
 from coordinator.rules import escalation as rules
+from coordinator.rules.reporting import duration
 from coordinator.services import blockers, task_records
 from coordinator.services.agents import AGENTS
 from coordinator.services.request import SessionChange
@@ -47,7 +48,7 @@ def _tell(change: SessionChange, task: HeldTask, step: int, to: str | None, *, i
     blocker = task.record["blocked_by"]
     since = rules.blocked_since(task.record)
     lasted_ms = None if since is None else change.tx.now_ms - parse_instant_us(since) // 1000
-    how_long = "for long" if lasted_ms is None else f"for {max(1, round(lasted_ms / 60_000))} min"
+    how_long = "for long" if lasted_ms is None else f"for {duration(lasted_ms)}"
     whom = "nobody to turn to" if to is None else f"told to {'team ' if is_team else ''}{to}"
     change.event(
         "alert:raised",

@@ -9,12 +9,14 @@ from typing import Any
 
 from coordinator.models import ids
 from coordinator.models.shapes import Record
+from coordinator.models.states import AgentStatus
 from coordinator.rules import messages as rules
 from coordinator.rules.messages import Address
 from coordinator.services.agents import AGENTS
 from coordinator.services.teams import TEAMS, filled, team_of
 from coordinator.store import damage
 from coordinator.store.documents import MESSAGES
+from coordinator.store.found import Found
 from coordinator.store.keys import SHARED
 from coordinator.store.project import ProjectStore
 from coordinator.store.reads import AllNodes, Nodes, Read, SortedSetHead
@@ -59,6 +61,17 @@ def whole(project_store: ProjectStore, message: str, record: Any) -> Record:
         raise damage.error(project_store.project, where, "holds what coord did not write")
     found: Record = record
     return found
+
+
+def absent_readers(to: Address, agents: dict[str, Found], teams: dict[str, Found]) -> str | None:
+    """Who does not live, of those who would read what is sent there; None where somebody may. Whom only a team's record
+    names may be a person, who reads without having registered."""
+    lost = {name for name, node in agents.items() if (node.value or {}).get("status") == AgentStatus.LOST}
+    if not to.is_team:
+        return f"{to.name} is lost" if to.name in lost else None
+    members = {name for name, node in agents.items() if team_of(node.value) == to.name}
+    people = people_of(to.name, teams[to.name].value) if to.name in teams else set()
+    return None if (members | people) - lost else f"nobody of team {to.name} lives"
 
 
 def people_of(team: str, record: Any) -> set[str]:

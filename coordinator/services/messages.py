@@ -18,6 +18,7 @@ from coordinator.rules import messages as rules
 from coordinator.rules.messages import Address
 from coordinator.services.inboxes import (
     EVERYBODY,
+    absent_readers,
     boxes_of,
     messages_of,
     people_of,
@@ -57,7 +58,8 @@ def send(
     """Put a message into an inbox; `request.actor` is who sends it. A reply goes, unless `to` says otherwise, to whom
     it answers, and into the thread of that; else a message begins a thread of its own id. Secrets are taken out.
 
-    NotFound for nobody of that name, and for what is replied to; LimitReached for an inbox that is full.
+    `warnings` says that nobody who would read it lives. NotFound for nobody of that name, and for what is replied to;
+    LimitReached for an inbox that is full.
     """
     message = f"m-{ids.new_suffix(8)}"
     body, about = rules.text_of(text), rules.subject_of(subject)
@@ -86,7 +88,9 @@ def send(
             "acks": {},
         }
         _put(tx, goes_to.box, record)
-        return rules.shown(record)
+        absent = absent_readers(goes_to, *tx.fetch(*EVERYBODY))
+        doubtful = rules.doubts(record, absent, project) if absent else []
+        return {**rules.shown(record), **({"warnings": doubtful} if doubtful else {})}
 
     arguments = [to, in_thread, reply_to, subject, text]
     first: list[Read] = [*EVERYBODY, Node(SHARED, CONFIG, SECURITY)]

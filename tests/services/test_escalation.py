@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -68,7 +69,7 @@ def test_a_blocker_goes_up_step_by_step_and_once_each(shop: Crew) -> None:
     blocker = shop.show("t")["blocked_by"]
     assert (blocker["reason"], blocker["escalated"], blocker["escalated_to"]) == ("no access", 2, "cto")
     [first, _] = [one["data"] for one in shop.events("alert:raised")]
-    assert first["message"].startswith("task t is blocked for ")
+    assert re.fullmatch(r"task t is blocked for \d+s: no access; told to team engineering", first["message"])
     assert first["blocked_ms"] >= 10
     shop.sound()
 

@@ -372,3 +372,11 @@ def test_the_doctor_names_what_is_wrong_with_open_sessions_and_mends_it(
 def test_a_session_that_is_not_there_is_not_found(store: Store, session_id: str) -> None:
     with pytest.raises(NotFound):
         validate(store, f"{session_id}x", fix=True, request=Request())
+
+
+def test_the_doctor_does_not_find_a_project_that_is_none_and_awaits_the_one_that_is_configured(store: Store) -> None:
+    with pytest.raises(NotFound):
+        doctor.examine(store, Config(), "none")
+    found = doctor.examine(store, Config(project="none"))
+    assert found["healthy"]
+    assert [one["state"] for one in found["checks"] if one["check"] == "project none"] == ["warning"]

@@ -136,6 +136,19 @@ def test_nobody_has_an_inbox_by_a_misspelt_name(shop: Crew, wait_ms: int | None)
     assert refused.value.hint == "did you mean ann?"
 
 
+def test_it_is_said_that_nobody_lives_who_would_read_a_message(shop: Crew) -> None:
+    assert "warnings" not in send(shop, to="eve")
+    assert "warnings" not in send(shop, to="team:engineering")
+    agents.deregister(shop.store, shop.project, "eve", force=True, request=Request())
+    for to, what in (("eve", "waits: eve is lost"), ("team:engineering", "waits: nobody of team engineering lives")):
+        [said] = send(shop, to=to)["warnings"]
+        assert (said["code"], said["what"]) == ("absent_reader", what)
+    teams.set_(shop.store, shop.project, "engineering", fields={"members": ["a-person"]}, request=Request())
+    assert "warnings" not in send(shop, to="team:engineering")
+    assert "warnings" not in send(shop, to="a-person")
+    assert len(kept(shop, "eve")) == 5, "it is kept all the same"
+
+
 def test_one_whom_a_team_names_has_an_inbox_before_registering(shop: Crew) -> None:
     teams.set_(shop.store, shop.project, "qa", fields={"lead": "tom"}, request=Request())
     assert messages.inbox(shop.store, shop.project, "tom") == []
