@@ -82,7 +82,7 @@ def _act(store: Store, project: str, member: str, deadline_ms: int, *, quick: bo
     if kind == RESERVED:
         from coordinator.services import reservations  # late: most sweeps find none
 
-        reservations.give_back(store, project, deadline_ms)
+        reservations.give_back(store, project, deadline_ms, quick=quick)
         return None
     work: Callable[[Transaction], str | None]
     if kind == "agent":

@@ -24,6 +24,9 @@ from coordinator.store.transaction import Transaction
 
 AGENTS = "agents"
 BATCH = 50
+QUICKLY = 4
+"""Batches that a command gives back by the way."""
+WAIT_MS = 500
 
 
 def reads_of(agent: str) -> list[Read]:
@@ -55,18 +58,22 @@ def _is_gone(found: Found, lease: LeaseFound | None) -> bool:
     return bool(has_ended or found.value["status"] == AgentStatus.LOST)
 
 
-def give_back(store: Store, project: str, deadline_ms: int) -> None:
-    """For the sweep: everything that is reserved for somebody who is gone, of every session."""
-    project_store = store.project(project)
+def give_back(store: Store, project: str, deadline_ms: int, *, quick: bool) -> None:
+    """For the sweep: everything that is reserved for somebody who is gone, of every session; with `quick` some of it,
+    and the next sweep goes on."""
+    project_store, left = store.project(project), QUICKLY if quick else None
     for name in _sessions(project_store):
         gone = _reserved_for_gone(project_store, name)
         for start in range(0, len(gone), BATCH):
+            if left == 0:
+                return
+            left = None if left is None else left - 1
             few = gone[start : start + BATCH]
 
             def work(tx: Transaction, name: str = name, few: list[str] = few) -> None:
                 _give_back(tx, name, few)
 
-            change_project(store, project, Request(system=True), work, verb="give back reservations")
+            change_project(store, project, Request(system=True, wait_ms=WAIT_MS), work, verb="give back reservations")
 
     def done(tx: Transaction) -> None:
         tx.passed(LOOK, deadline_ms)  # not when another has died meanwhile

@@ -70,12 +70,13 @@ def define(store: Store, project: str, name: str, capacity: int, *, request: Req
             return {**before, **answer, "revision": found.revision}
         record = {**before, "capacity": capacity, "updated_at": tx.now}
         tx.put(SHARED, RESOURCES, name, record)
-        path = f"{RESOURCES}.{name}"
+        path = things.path_of(name)
         changes = [{"path": path, "old": found.value, "new": record}]
         tx.event("state:changed", subject=path, data={"changes": changes})
         if before["capacity"] is None or capacity > before["capacity"]:
-            reason = {"resources": {name: capacity - (before["capacity"] or 0)}, "reason": "capacity_raised"}
-            tx.event("resource:released", subject=path, data=reason)
+            more = {name: capacity - (before["capacity"] or 0)}
+            data = {"name": name, "resources": more, "reason": "capacity_raised"}
+            tx.event("resource:released", subject=path, data=data)
         return {**record, **answer, "revision": tx.mark}
 
     first = (DEFINED, InUse())
@@ -96,8 +97,8 @@ def delete(store: Store, project: str, name: str, *, request: Request) -> Record
             raise WrongState(f"{used} of {name} are in use", hint=hint, in_use=used)
         tx.fits(name, 0, 0)
         tx.drop(SHARED, RESOURCES, name)
-        changes = [{"path": f"{RESOURCES}.{name}", "old": None, "new": None}]
-        tx.event("state:changed", subject=f"{RESOURCES}.{name}", data={"changes": changes})
+        changes = [{"path": things.path_of(name), "old": None, "new": None}]
+        tx.event("state:changed", subject=things.path_of(name), data={"changes": changes})
         return {"name": name, "deleted": True}
 
     return change_project(store, project, request, work, verb="resource delete", arguments=[name])
@@ -166,7 +167,7 @@ def _take(
         tx.use(member, {name: amount}, owner)
         tx.hdel(tx.keys.wanting, waiter.member)
         data = {"name": name, "resources": {name: amount}, "owner": owner, "token": tx.mark}
-        tx.event("resource:allocated", subject=f"{RESOURCES}.{name}", data=data)
+        tx.event("resource:allocated", subject=things.path_of(name), data=data)
         return _shown(name, tx.mark, owner, amount, tx.now_ms + ttl_ms)
 
     first = admission.reads(store.project(ids.project_id(project)).keys)
@@ -260,7 +261,7 @@ def expire(member: str, deadline_ms: int) -> Callable[[Transaction], None]:
 
 def _tell_released(tx: Transaction, name: str, token: int, owner: str, amount: int, reason: str) -> None:
     data = {"name": name, "resources": {name: amount}, "owner": owner, "token": token, "reason": reason}
-    tx.event("resource:released", subject=f"{RESOURCES}.{name}", data=data)
+    tx.event("resource:released", subject=things.path_of(name), data=data)
 
 
 def _held(tx: Transaction, name: str, token: int) -> tuple[str, int, int]:

@@ -99,7 +99,8 @@ def _put_config(tx: Transaction, name: str, before: Found, new: Json) -> list[Re
 def _tell_limits(tx: Transaction, name: str) -> None:
     """What a limit kept waiting may be placed now."""
     if name == limits.LIMITS:
-        tx.event("resource:released", data={"name": name, "resources": {}, "reason": "limits_changed"})
+        data = {"name": name, "resources": {}, "reason": "limits_changed"}
+        tx.event("resource:released", subject=f"config.{name}", data=data)
 
 
 def _change(name: str, old: Json, new: Json) -> Record:

@@ -44,7 +44,7 @@ def test_an_agent_from_its_registration_to_its_end(coord: Coord, crew: Crew) -> 
     assert [agent["id"] for agent in coord("agent", "list", "shop").json] == ["qa-1"]
     assert coord("agent", "drain", "qa-1").json["status"] == "draining"
     refused = coord.fails(REFUSED, "agent", "deregister", "qa-1").error
-    assert (refused["code"], refused["tasks"]) == ("wrong_state", ["s1/a"])
+    assert (refused["code"], refused["tasks"]) == ("wrong_state", ["shop.s1/a"])
     assert coord("agent", "deregister", made["as"], "--force").json["status"] == "lost"
     assert crew.ready() == ["a"]
 

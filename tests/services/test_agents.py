@@ -240,7 +240,7 @@ def test_deregistering_is_refused_while_it_holds_tasks_unless_they_may_go_back(c
     before = contents(crew.store, crew.project)
     with pytest.raises(WrongState) as refused:
         agents.deregister(crew.store, crew.project, "ann", request=Request())
-    assert refused.value.facts["tasks"] == ["s1/a"]
+    assert refused.value.facts["tasks"] == [f"{crew.session}/a"]
     assert contents(crew.store, crew.project) == before
     gone = agents.deregister(crew.store, crew.project, "ann", force=True, request=Request())
     assert (gone["status"], show(crew)["status"], crew.ready()) == ("lost", "lost", ["a"])

@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from coordinator.models.errors import WrongState
-from coordinator.services import agents, balance, explain, state, state_validation, tasks, working
+from coordinator.services import (
+    agents,
+    balance,
+    explain,
+    reaping,
+    reservations,
+    state,
+    state_validation,
+    tasks,
+    transfer,
+    working,
+)
 from coordinator.services.request import Request, change_project
 from coordinator.store.connection import Store
 from tests.services.crew import Crew, begin
@@ -75,6 +86,24 @@ def test_what_is_reserved_for_an_agent_comes_back_when_it_is_gone(
     crew.sound()
 
 
+def test_a_command_gives_back_some_of_many_and_the_next_goes_on(
+    real_crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew = real_crew
+    monkeypatch.setattr(reservations, "BATCH", 1)
+    crew.submit(*(f"t{number}" for number in range(6)))
+    crew.agent("ann")
+    for number in range(6):
+        assign(crew, f"t{number}", "ann")
+    leaves(crew, "ann")
+    left = []
+    for _ in range(3):
+        reaping.sweep(crew.store, crew.project, quick=True)
+        left.append(sum(crew.status(f"t{number}") == "assigned" for number in range(6)))
+    assert left == [2, 0, 0]
+    crew.sound()
+
+
 def test_a_name_that_nobody_had_yet_keeps_what_is_reserved_for_it(crew: Crew) -> None:
     crew.submit("a")
     assign(crew, "a", "later")
@@ -127,6 +156,19 @@ def test_what_was_blocked_meanwhile_comes_back_when_it_is_not_any_more(crew: Cre
     crew.sweep()
     assert whose(crew, "a") == ("pending", None)
     crew.sound()
+
+
+def test_what_an_import_reserves_for_who_is_gone_here_goes_to_all(real_crew: Crew) -> None:
+    crew = real_crew
+    crew.submit("a")
+    crew.agent("ann")
+    assign(crew, "a", "ann")
+    saved = transfer.export(crew.store, crew.session)
+    leaves(crew, "ann")
+    crew.sweep()
+    copy = transfer.import_(crew.store, saved, as_id=f"{crew.project}.copy", request=NOW)["id"]
+    crew.sweep()
+    assert tasks.show(crew.store, copy, "a")["assignee"] is None
 
 
 def _set(crew: Crew, task: str, agent: str) -> None:
