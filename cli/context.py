@@ -30,6 +30,8 @@ class CommandContext:
         """The session that the command is about, where it is about one."""
         self.agent: str | None = None
         """The name of the agent that gives the command, where one does."""
+        self.named: dict[str, str] = {}
+        """What the command line names, by what stands for it in a hint: SID, TID, P."""
 
     @cached_property
     def config(self) -> Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from typer._click.exceptions import BadParameter, ClickException, MissingParamet
 from typer._click.exceptions import UsageError as TyperUsageError
 
 from cli import output
+from cli.context import context
 from coordinator.models.config import mask
 from coordinator.models.errors import CommandFailed, CoordError, UsageError
 
@@ -107,8 +109,23 @@ def _help_instead(error: NoArgsIsHelpError) -> int:
 
 
 def _told(error: CoordError) -> int:
+    error.hint = error.hint and runnable(error.hint)
     output.report(error)
     return error.exit_code
+
+
+_COMMAND = re.compile(r"`coord [^`]*`")
+_PLACE = re.compile(r"(?<=[ =])(SID|TID|P)(?=[ `])")
+
+
+def runnable(hint: str) -> str:
+    """The hint with what this command line names in the places of its commands: `coord task why SID TID`."""
+    named = context().named
+
+    def filled(found: re.Match[str]) -> str:
+        return _PLACE.sub(lambda place: named.get(place[0], place[0]), found[0])
+
+    return _COMMAND.sub(filled, hint)
 
 
 def _defect(error: Exception) -> int:
@@ -127,7 +144,6 @@ def _defect(error: Exception) -> int:
 
 def _damage() -> CoordError | None:
     """What is damaged in the session that the command was about: nobody looks for that before something failed."""
-    from cli.context import context
     from coordinator.services.recovery_sight import damage_of
 
     session = context().session

@@ -33,8 +33,19 @@ def session_of(text: str) -> str:
         if configured is None:
             raise UsageError("@ stands for COORD_SESSION, which is not set", hint="export COORD_SESSION=<session id>")
         text = configured
-    ids.session_id(text)
+    project, _ = ids.session_id(text)
     context().session = text
+    context().named |= {"SID": text, "P": project}
+    return text
+
+
+def _task(text: str) -> str:
+    context().named["TID"] = ids.thing_id(text, "task")
+    return text
+
+
+def _project(text: str) -> str:
+    context().named["P"] = ids.project_id(text)
     return text
 
 
@@ -59,14 +70,14 @@ def _project_option(text: str) -> str:
     chosen = text or context().config.project
     if chosen is None:
         raise UsageError("no project is given", hint="write --project P, or export COORD_PROJECT")
-    return ids.project_id(chosen)
+    return _project(chosen)
 
 
 def _project_argument(text: str) -> str:
     chosen = context().config.project if text == CONFIGURED else text
     if chosen is None:
         raise UsageError("no project is given", hint="write P, or export COORD_PROJECT")
-    return ids.project_id(chosen)
+    return _project(chosen)
 
 
 def _project_filter(text: str | None) -> str | None:
@@ -111,7 +122,7 @@ SessionArg = Annotated[
 ]
 ProjectArg = Annotated[str, typer.Argument(metavar="P", parser=_project_argument, help="Project; @ is COORD_PROJECT.")]
 PathArg = Annotated[str, typer.Argument(metavar="PATH", help='Place in the tree: a.b, a[0], a."b.c", $ for the root.')]
-TaskArg = Annotated[str, typer.Argument(metavar="TID", parser=_thing("task"), help="Task.")]
+TaskArg = Annotated[str, typer.Argument(metavar="TID", parser=_task, help="Task.")]
 AgentArg = Annotated[str, typer.Argument(metavar="A", parser=_agent_argument, help="Agent: name or name#incarnation.")]
 TeamArg = Annotated[str, typer.Argument(metavar="T", parser=_thing("team"), help="Team.")]
 EpicArg = Annotated[str, typer.Argument(metavar="E", parser=_thing("epic"), help="Epic.")]

@@ -39,7 +39,7 @@ def _runner(name: str, settings: Any, folder: Path | None) -> Runner:
     if name == ARGV.name:
         raise InvalidData(
             f"{place}: the name is taken by command lines from tasks",
-            hint="allow them with `coord worker --allow-commands`",
+            hint="allow them with `coord worker --team TEAM --allow-commands`",
         )
     if not isinstance(settings, Mapping):
         raise InvalidData(f"{place} is no table", hint=f'write [{place}] and command = ["program", "argument"] below')

@@ -45,7 +45,9 @@ class WorkerSettings:
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> WorkerSettings:
         """The settings that the supervisor gave this process. UsageError when there are none."""
         if VARIABLE not in environ:
-            raise UsageError("this process was not started by a worker", hint="start it with `coord worker`")
+            raise UsageError(
+                "this process was not started by a worker", hint="start it with `coord worker --project P --team TEAM`"
+            )
         return cls(**json.loads(environ[VARIABLE]))
 
     def runner_table(self) -> dict[str, Runner]:

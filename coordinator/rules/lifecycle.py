@@ -154,7 +154,7 @@ def require_epoch(
         )
     raise WrongState(
         f"task {task['id']} is held by {task['holder'] or task['assignee']}; its {what} changes only with its epoch",
-        hint="use `coord task complete | fail | release` with --agent and --epoch, or `coord task cancel`",
+        hint="use `coord task complete | fail | release` with --agent and --epoch, or `coord task cancel SID TID`",
         **facts,
     )
 
@@ -166,7 +166,7 @@ def next_session_state(status: str, verb: str) -> SessionStatus:
     if session_ended(given):
         raise ReadOnly(
             f"the session is {given}: it can be read, exported and deleted",
-            hint="make a new one with `coord session create`, or `coord session import` its export",
+            hint="make a new one with `coord session create --mode MODE --project P`, or `coord session import FILE`",
             status=given.value,
         )
     return SESSION_MOVES[SessionVerb(verb)][given]
@@ -242,14 +242,14 @@ def _task_hint(status: TaskStatus, verb: TaskVerb) -> str:
         return "its result stands: `coord task show SID TID`; submit a new task for more work"
     if verb == TaskVerb.RETRY:
         if status == TaskStatus.BLOCKED:
-            return "retry the dependency that failed, or `coord task unblock` it"
+            return "retry the dependency that failed, or `coord task unblock SID TID`"
         return "it has not ended; `coord task why SID TID` says what it waits for"
     if status in _TERMINAL:
         return "bring it back with `coord task retry SID TID`"
     if status == TaskStatus.BLOCKED:
         return "`coord task unblock SID TID` first"
     if verb in (TaskVerb.ASSIGN, TaskVerb.CLAIM):
-        return "somebody works on it; wait, or `coord task release` it"
+        return "somebody works on it; wait, or give it back: `coord task release SID TID`"
     if verb in (TaskVerb.RELEASE, TaskVerb.REQUEUE):
         return "nobody holds it, so there is nothing to give back"
     if verb == TaskVerb.UNBLOCK:

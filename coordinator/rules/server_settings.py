@@ -31,7 +31,7 @@ def refusals(state: Mapping[str, Any]) -> list[tuple[str, str]]:
     limit, used = state["memory_limit_bytes"], state["memory_bytes"]
     if limit and used is not None and used >= limit:
         what = f"its memory is full ({used:,} of {limit:,} bytes), and changes are refused"
-        found.append((what, "raise maxmemory, or delete what is not needed: `coord session delete`"))
+        found.append((what, "raise maxmemory, or delete what is not needed: `coord session delete SESSION --yes`"))
     if state["append_failed"]:
         found.append(("its append-only file cannot be written, and changes are refused", "make room on its disk"))
     if state["snapshot_failed"]:

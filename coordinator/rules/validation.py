@@ -123,7 +123,7 @@ def _check_holders(sound: Sound, found: Findings) -> None:
             if status == TaskStatus.RUNNING:
                 found.error(task_path(name, "assignee"), "no_assignee", "is running and belongs to nobody")
             elif status == TaskStatus.ASSIGNED:
-                fix = f"`coord task assign {{session}} {name} AGENT`, or `coord task release` it"
+                fix = f"`coord task assign {{session}} {name} AGENT`, or `coord task release {{session}} {name}`"
                 found.warning(task_path(name, "assignee"), "no_assignee", "is assigned to nobody", fix)
         elif gone.has(task):
             what = f"is reserved for {assignee}, who is lost, so that nobody gets it"

@@ -70,7 +70,7 @@ def write_agent(change: SessionChange, agent: str, fields: dict[str, Json]) -> b
     if record["kind"] != AgentKind.MANUAL and lease is None and given not in (MISSING, AgentStatus.LOST):
         raise WrongState(
             f"agent {agent} is not registered any more: its status cannot be set",
-            hint="register it again with `coord agent register`",
+            hint=f"register it again: `coord agent register {agent} --project {tx.keys.project} --team TEAM`",
             agent=agent,
         )
     if record["status"] == AgentStatus.LOST and lease is not None:

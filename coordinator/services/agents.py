@@ -128,8 +128,14 @@ def _current(project_store: ProjectStore, name: str) -> int:
         raise agent_not_found(project_store.project, name, list(project_store.fetch(everybody)[everybody]))
     lease: LeaseFound | None = snapshot[leases][0]
     if lease is None:
-        raise Fenced(f"agent {name} is not registered any more", hint="register again", agent=name)
+        hint = register_again(name, project_store.project)
+        raise Fenced(f"agent {name} is not registered any more", hint=hint, agent=name)
     return lease.token
+
+
+def register_again(name: str, project: str) -> str:
+    """The next step of an agent whose life has ended."""
+    return f"register again: `coord agent register {name} --project {project} --team TEAM`"
 
 
 def drain(store: Store, project: str, agent: str, *, request: Request) -> Record:
@@ -166,7 +172,7 @@ def deregister(store: Store, project: str, agent: str, *, force: bool = False, r
         if held and not force:
             raise WrongState(
                 f"agent {name} holds {len(held)} task(s): {', '.join(held[:5])}",
-                hint="let it finish (`coord agent drain`), or give them back with --force",
+                hint=f"let it finish (`coord agent drain {name} --project {project}`), or give them back with --force",
                 tasks=held,
             )
         giving_back.give_back_all(tx, name, "agent_deregistered")
@@ -189,7 +195,8 @@ def _change_agent(
             raise agent_not_found(project, name, list(tx.fetch(AllNodes(SHARED, AGENTS))[0]))
         given_up = lease is None and not lost_too
         if given_up or incarnation not in (None, found.value["incarnation"]):
-            raise Fenced(f"agent {agent} is not registered any more", hint="register again", agent=agent)
+            hint = register_again(name, project)
+            raise Fenced(f"agent {agent} is not registered any more", hint=hint, agent=agent)
         record = dict(found.value)
         if lease is not None:
             tx.fence(agent_member(name), lease.token)

@@ -76,7 +76,8 @@ def next_(
         left = deadline - time.monotonic()
         if left <= 0:
             raise WaitedInVain(
-                f"no task for {agent} within {wait_ms / 1000:g} s", hint="`coord task why` says what a task waits for"
+                f"no task for {agent} within {wait_ms / 1000:g} s",
+                hint=f"`coord rebalance {session_id} --dry-run` says what each task waits for",
             )
         bell.wait(min(left, next_s))
 
@@ -164,12 +165,12 @@ def registered(change: SessionChange, agent: str) -> tuple[Record, LeaseFound]:
         there = list(change.tx.fetch(AllNodes(SHARED, AGENTS))[0])
         project = change.tx.keys.project
         raise not_found(
-            "agent", name, there, f"register it: `coord agent register {name} --project {project} --team T`"
+            "agent", name, there, f"register it: `coord agent register {name} --project {project} --team TEAM`"
         )
     if lease is None or (incarnation is not None and lease.token != incarnation):
         raise Fenced(
             f"agent {agent} is not registered any more",
-            hint="register again with `coord agent register`",
+            hint=f"register again: `coord agent register {name} --project {change.tx.keys.project} --team TEAM`",
             agent=agent,
             current=None if lease is None else f"{name}#{lease.token}",
         )

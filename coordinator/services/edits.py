@@ -199,7 +199,9 @@ class Editor:
             for name in names:
                 self._delete_members(Edit("delete", (*edit.path, name), line=edit.line))
         elif not edit.path:
-            raise InvalidPath("the root cannot be deleted", hint="`coord session delete` removes a session")
+            raise InvalidPath(
+                "the root cannot be deleted", hint="`coord session delete SESSION --yes` removes a session"
+            )
         else:
             raise Refused(
                 f"{edit.text} is always there, it cannot be deleted", hint="name what is to go", path=edit.text

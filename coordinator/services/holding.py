@@ -60,7 +60,7 @@ def held_by(change: SessionChange, task_id: str, holder: Holder) -> HeldTask:
         raise Fenced(
             f"task {task_id} is not held by {holder.agent}"
             + (f" with epoch {holder.epoch}" if holder.epoch is not None else ""),
-            hint="stop working on it; `coord task show` says who has it now",
+            hint=f"stop working on it; `coord task show {change.session_id} {task_id}` says who has it now",
             task=task_id,
             status=record["status"],
             holder=record["holder"],

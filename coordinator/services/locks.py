@@ -100,7 +100,9 @@ def _take(
         line = waiting_line.waiters(lines, held, tx.now_ms)
         _refuse_taken(tx, name, place, line, held)
         if name not in locks and _held_by_users(held) >= MAX_LOCKS:
-            raise Refused(f"project {project} has {MAX_LOCKS:,} locks", hint="release some: `coord lock list`")
+            raise Refused(
+                f"project {project} has {MAX_LOCKS:,} locks", hint=f"release some: `coord lock list {project}`"
+            )
         if name.startswith("state/"):
             session_id = name.split("/", 2)[1]
             if not tx.node(ids.session_id(session_id)[1], SESSION, RECORD).exists:
@@ -280,7 +282,11 @@ def checked(project: str, name: str) -> str:
 def _held(tx: Transaction, name: str, token: int) -> LockFound:
     lock: LockFound | None = tx.fetch(Lock(name))[0]
     if lock is None:
-        raise NotFound(f"nobody holds a lock {shown(name)}", hint="`coord lock list` shows what is held", name=name)
+        raise NotFound(
+            f"nobody holds a lock {shown(name)}",
+            hint=f"`coord lock list {tx.keys.project}` shows what is held",
+            name=name,
+        )
     if lock.token != token or lock.deadline_ms <= tx.now_ms:
         raise Fenced(
             f"token {token} does not hold the lock {shown(name)} any more",

@@ -158,7 +158,7 @@ def ack(store: Store, project: str, messages: Sequence[str], *, agent: str, requ
     name, _ = ids.agent_reference(agent)
     wanted = list(dict.fromkeys(messages))
     if not wanted:
-        raise UsageError("no message is named", hint="`coord message inbox` lists them")
+        raise UsageError("no message is named", hint=f"`coord message inbox {project} --agent {name}` lists them")
 
     def work(tx: Transaction) -> Record:
         tx.fetch(Nodes(SHARED, MESSAGES, tuple(wanted)))

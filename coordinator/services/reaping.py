@@ -166,7 +166,7 @@ def _require_fields(record: object, fields: frozenset[str], what: str) -> None:
     """InvalidData for a record that was not written by coord; one that is not there is none."""
     if record is not None and not (isinstance(record, dict) and fields <= record.keys()):
         raise InvalidData(
-            f"the record of {what} is not one of coord's", hint="`coord state validate` says what it lacks"
+            f"the record of {what} is not one of coord's", hint="`coord state validate SID` says what it lacks"
         )
 
 

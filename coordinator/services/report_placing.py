@@ -49,6 +49,7 @@ class Placement:
         self._moved = [one for one in made.moves if one.session == measured.session_id]
         self._left = [one for one in made.unplaced if one.session == measured.session_id]
         self._by_id = {task["id"]: task for task in measured.tasks}
+        self._names = set(measured.everybody)
         self._fitting: dict[tuple[str | None, frozenset[str]], list[str]] = {}
         for one in self._placed:
             self._gate.admit(self._of_plan[one.task])
@@ -118,8 +119,10 @@ class Placement:
             able = self._able(need)
             if any(self.measured.kind_of(agent) == AgentKind.PULL for agent in able):
                 continue
-            known = groups.setdefault((need.team, need.needs, one.reason), self._asked(need, one, busy=bool(able)))
-            known["tasks"] += 1
+            kind = (need.team, need.needs, one.reason)
+            if kind not in groups:
+                groups[kind] = self._asked(need, one, busy=bool(able))
+            groups[kind]["tasks"] += 1
         return list(groups.values())
 
     def _without_agent(self) -> list[Unplaced]:
@@ -140,8 +143,12 @@ class Placement:
         }
 
     def _new_name(self, team: str | None) -> str:
-        stem = role_of(team or "agent")
-        return next(name for name in (f"{stem}-{n}" for n in range(1, 10**6)) if name not in self.measured.everybody)
+        """Of nobody, and told for no other tasks of this report."""
+        stem, number = role_of(team or "agent"), 1
+        while (name := f"{stem}-{number}") in self._names:
+            number += 1
+        self._names.add(name)
+        return name
 
     def _able(self, need: TaskNeed) -> list[str]:
         """The live agents that could do it, whether or not they have a free slot."""
@@ -175,7 +182,7 @@ class Placement:
     @property
     def starving(self) -> list[StarvingThing]:
         """What tasks of this session that could start otherwise, and everybody in line, want and cannot have."""
-        stock, line = self._stock, self._line()
+        stock, line, nothing = self._stock, self._line(), Kept()
         lack: dict[str, dict[str, int]] = {}
         wanting = {waiter.member: waiter.wants for waiter in line}
         for task in self.measured.tasks:
@@ -183,7 +190,7 @@ class Placement:
                 member = task_member(self.measured.session["name"], task["id"])
                 wanting[member] = self._gate.wants(task["team"], task["resources"].items())
         for member, wants in wanting.items():
-            for thing in stock.lacking(wants, Kept()) if wants else ():
+            for thing in stock.lacking(wants, nothing) if wants else ():
                 lack.setdefault(thing, {})[member] = wants[thing]
         return [self._short(thing, who) for thing, who in sorted(lack.items())]
 

@@ -109,7 +109,8 @@ def change_session(
         if record["status"] in CLOSED and not closed_too:
             raise ReadOnly(
                 f"session {session_id} is closed ({record['status']})",
-                hint="a closed session can be read, exported and deleted; make a new one with `coord session create`",
+                hint="a closed session can be read, exported and deleted; a new one is made with "
+                f"`coord session create --mode MODE --project {project}`",
                 status=record["status"],
             )
         fence_actor(tx, request.actor)
@@ -200,7 +201,7 @@ def fence_actor(tx: Transaction, actor: str | None) -> None:
         if lease is None or lease.token != incarnation:
             raise Fenced(
                 f"{actor} is no longer registered: that life of the agent has ended",
-                hint="register again with `coord agent register`",
+                hint=f"register again: `coord agent register {name} --project {tx.keys.project} --team TEAM`",
                 agent=actor,
                 current=None if lease is None else lease.token,
             )
@@ -214,7 +215,10 @@ def session_not_found(store: Store, session_id: str) -> NotFound:
     project = session_id.partition(".")[0]
     leases = store.project(project).fetch(AllLeases())[AllLeases()]
     names = [f"{project}.{member.partition('/')[2]}" for member in leases if member.startswith("session/")]
-    return not_found("session", session_id, names, "`coord session list` shows what there is")
+    made = (
+        f"`coord session create --mode development --project {project} --name {session_id.partition('.')[2]}` makes it"
+    )
+    return not_found("session", session_id, names, "`coord session list` shows what there is" if names else made)
 
 
 def project_not_found(store: Store, project: str) -> NotFound:

@@ -31,7 +31,7 @@ def parse(text: str, *, name: str) -> Record:
     if not errors:
         return definition
     first = errors[0]
-    more = f" (and {len(errors) - 1} more: `coord workflow validate`)" if len(errors) > 1 else ""
+    more = f" (and {len(errors) - 1} more: `coord workflow validate {name}`)" if len(errors) > 1 else ""
     raise InvalidData(
         f"{line_of(name, first)}{more}", hint=first["hint"], code="invalid_workflow", file=name, errors=errors
     )

@@ -151,7 +151,9 @@ def _decided(run: Record, phase: str) -> WrongState:
     decided = state["gate"]["approval"]
     if decided is not None:
         what = f"phase {phase} was {decided['verdict']} by {decided['by']} already"
-        return WrongState(what, hint="`coord workflow status` shows it", status=state["status"], decided=decided)
+        return WrongState(
+            what, hint=f"`coord workflow status SID {run['id']}` shows it", status=state["status"], decided=decided
+        )
     what = f"phase {phase} is {state['status']}: only one that runs is decided on"
     hint = "it asks once it has begun"
     if state["status"] != PhaseStatus.PENDING:

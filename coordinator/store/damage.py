@@ -65,7 +65,7 @@ def error(project: str, where: str, what: str) -> Damaged:
         hint = f"`coord doctor --fix --project {project}` takes it away and makes it anew from the records"
         return Damaged(f"{where} {what}", hint=hint, key=where)
     if document is None or document[1] == SHARED:
-        hint = f"`coord session recover` of any session of project {project} sets aside what is damaged"
+        hint = f"`coord session recover SID` of any session of project {project} sets aside what is damaged"
         return Damaged(f"{where} {what}", hint=hint, key=where)
     session_id = f"{project}.{document[1]}"
     hint = f"`coord session recover {session_id}` mends it, or restores the last snapshot"

@@ -11,7 +11,12 @@ from coordinator.store.wire import ServerRefused
 _REFUSALS = (
     # what Redis says first or the class that redis-py made of it, taking that word off; our word, sentence, next step
     (("AuthenticationError", "LoginRefused", "NOAUTH"), "login", "refused the login", "check COORD_REDIS_URL"),
-    (("OutOfMemoryError", "OOM"), "full", "is full (maxmemory reached)", "raise maxmemory, or `coord session delete`"),
+    (
+        ("OutOfMemoryError", "OOM"),
+        "full",
+        "is full (maxmemory reached)",
+        "raise maxmemory, or `coord session delete SESSION --yes`",
+    ),
     (("MISCONF",), "full", "cannot write to its disk", "free some disk space on the server"),
     (("ReadOnlyError", "READONLY"), "read_only", "is a read-only replica", "point COORD_REDIS_URL at the primary"),
     (("BusyLoadingError", "LOADING"), "loading", "is still loading its data", "try again in a moment"),
@@ -78,7 +83,7 @@ def translation(error: Exception, address: str) -> CoordError:
     if _OTHER_TYPE.search(said):
         return Damaged(
             f"a key in Redis at {address} has another type than coord gave it",
-            hint="`coord session recover` mends or restores what is damaged",
+            hint="`coord session recover SID` mends or restores what is damaged",
         )
     if "TimeoutError" in marks:
         return ServerUnavailable(

@@ -202,5 +202,5 @@ class Transaction(Reading):
         if self._nodes > MAX_NODES or self._bytes > MAX_BYTES:
             raise TooLarge(
                 f"one commit takes at most {MAX_NODES:,} nodes and {MAX_BYTES // 1024 // 1024} MiB",
-                hint="split it into several commands, or use `coord session import` for a whole state",
+                hint="split it into several commands, or use `coord session import FILE` for a whole state",
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 import pytest
@@ -238,3 +239,28 @@ def test_a_person_sees_a_table_and_a_pipe_json(shop: Shop) -> None:
     assert {"a", "pending", "Build"} <= set(table.split())
     assert json.loads(shop.coord("task", "list", "@", "--json").stdout)[0]["id"] == "a"
     assert shop.coord("task", "next", "@", "--agent", "qa-1").stdout.startswith("{")
+
+
+def test_the_hint_of_a_refusal_is_a_command_that_runs_as_it_is_printed(coord: Coord) -> None:
+    coord("session", "create", "--mode", "testing", "--project", "shop", "--name", "a")
+    coord("task", "submit", "shop.a", "--id", "t1", "--title", "T")
+    coord("task", "cancel", "shop.a", "t1")
+    hint = coord.fails(4, "task", "assign", "shop.a", "t1", "ann").error["hint"]
+    assert hint == "bring it back with `coord task retry shop.a t1`"
+    coord(*shlex.split(hint.split("`")[1])[1:])
+    again = coord.fails(4, "task", "retry", "@", "t1", env={"COORD_SESSION": "shop.a"})
+    assert "`coord task why shop.a t1`" in again.error["hint"]
+
+
+def test_a_failed_workflow_goes_on_with_a_task_that_is_retried_and_says_so(coord: Coord) -> None:
+    coord("session", "create", "--mode", "testing", "--project", "shop", "--name", "a")
+    text = "{name: w, phases: [{name: p, tasks: [{name: x, max_attempts: 1}]}]}"
+    coord("workflow", "run", "-", "--session", "shop.a", "--id", "w1", stdin=text)
+    coord("agent", "register", "ann", "--project", "shop", "--team", "qa")
+    coord("task", "next", "shop.a", "--agent", "ann", "--claim")
+    coord("task", "fail", "shop.a", "w1:p:x", "--agent", "ann", "--reason", "broken")
+    done = coord("task", "retry", "shop.a", "w1:p:x")
+    assert done.stderr == "workflow w1 goes on: phase p begins again\n"
+    assert done.json["workflow_run"] == {"id": "w1", "status": "running", "resumed": True, "phase": "p"}
+    coord("workflow", "cancel", "shop.a", "w1")
+    assert "`coord workflow resume shop.a w1`" in coord.fails(4, "task", "retry", "shop.a", "w1:p:x").error["hint"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,3 +83,73 @@ def test_commands_are_found_in_hints_and_in_templates() -> None:
 )
 def test_what_is_missing_is_told_from_what_is_a_placeholder(line: str, missing: list[str]) -> None:
     assert unknown(line) == missing
+
+
+# ------------------------------------------------------------------------------------------- hints that run as written
+
+
+def hints_in(path: Path) -> Iterator[str]:
+    """The texts that are given as a hint, or stand in a function or variable of that name, `{}` for what is put in."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        found: list[ast.AST] = []
+        if isinstance(node, ast.keyword) and node.arg == "hint":
+            found = [node.value]
+        if isinstance(node, ast.Assign) and any("hint" in ast.unparse(target) for target in node.targets):
+            found = [node.value]
+        if isinstance(node, ast.FunctionDef) and "hint" in node.name:
+            found = [one for one in node.body if isinstance(one, ast.If | ast.Return)]
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("not_found"):
+            found = [*node.args[3:]]
+        yield from (text for one in found for text in texts_in(one))
+
+
+def texts_in(node: ast.AST) -> Iterator[str]:
+    inside = {id(part) for one in ast.walk(node) if isinstance(one, ast.JoinedStr) for part in one.values}
+    for one in ast.walk(node):
+        if isinstance(one, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in one.values)
+        elif isinstance(one, ast.Constant) and isinstance(one.value, str) and id(one) not in inside:
+            yield one.value
+
+
+def missing_in(line: str) -> list[str]:
+    """What a command line lacks, by the names of its parameters. Several ways in one (`pause | resume`), and lines with
+    an ellipsis, are for people."""
+    made, words = root(), line.split()
+    while words and isinstance(made, CoordGroup) and WORD.match(words[0]) and "|" not in words:
+        made = made.get_command(None, words.pop(0))
+    if made is None or isinstance(made, CoordGroup) or {"|", "…"} & {*words} or "…" in line:
+        return []
+    options = {name: one for one in made.params if one.param_type_name == "option" for name in one.opts}
+    given, places = [], 0
+    while words and words[0] != "--":
+        word = words.pop(0)
+        option = options.get(word)
+        given += [option.name] if option else []
+        places += 0 if word.startswith("-") else 1
+        if option and not getattr(option, "is_flag", False):
+            words = words[1:]
+    wanted = [one for one in made.params if one.required]
+    lacking = [str(one.name) for one in wanted if one.param_type_name == "option" and one.name not in given]
+    return lacking + [str(one.name) for one in wanted if one.param_type_name == "argument"][places:]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_command_of_a_hint_names_all_that_it_needs(path: Path) -> None:
+    lines = [line for hint in hints_in(path) for line in QUOTED.findall(hint)]
+    assert [(line, lacks) for line in lines if (lacks := missing_in(line.rstrip("`")))] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "lacks"),
+    [
+        ("task retry SID TID", []),
+        ("task retry SID", ["task"]),
+        ("task retry", ["session", "task"]),
+        ("agent register A --project P", ["team"]),
+        ("agent register A --project P --team T", []),
+        ("task complete | fail | release", []),
+    ],
+)
+def test_what_a_hint_lacks_is_found(line: str, lacks: list[str]) -> None:
+    assert missing_in(line) == lacks

@@ -41,7 +41,7 @@ def findings(repository: Repository, output: Path, task: Result) -> Result:
     held, failed = task["inputs"], task.get("failed") or []
     names = [str(one).rpartition(":")[2] for one in failed]
     lines = [f"# Release check of {repository.folder.name}", "", f"{len(names)} check(s) do not hold:", ""]
-    lines += [f"- **{name}**: see `coord task show` of {one}" for name, one in zip(names, failed, strict=True)]
+    lines += [f"- **{name}**: see `coord task show SID {one}`" for name, one in zip(names, failed, strict=True)]
     lines += ["", f"{len(held)} hold: {', '.join(sorted(held))}.", ""]
     (output / "release-check.md").write_text("\n".join(lines), encoding="utf-8")
     return {"failed": names, "held": sorted(held), "page": str(output / "release-check.md")}
