@@ -10,7 +10,7 @@ from typing import Any
 
 from coordinator.models import ids
 from coordinator.models.clock import instant, instant_ms
-from coordinator.models.errors import AlreadyExists, Fenced, WrongState
+from coordinator.models.errors import AlreadyExists, WrongState
 from coordinator.models.shapes import Record, agent_as, new_agent, validate_agent
 from coordinator.models.states import AgentKind, AgentStatus
 from coordinator.rules.breaker import of_next_life, state_of
@@ -19,6 +19,7 @@ from coordinator.services.request import (
     Request,
     change_project,
     existing_project,
+    no_longer,
     not_found,
     session_not_found,
 )
@@ -128,14 +129,8 @@ def _current(project_store: ProjectStore, name: str) -> int:
         raise agent_not_found(project_store.project, name, list(project_store.fetch(everybody)[everybody]))
     lease: LeaseFound | None = snapshot[leases][0]
     if lease is None:
-        hint = register_again(name, project_store.project)
-        raise Fenced(f"agent {name} is not registered any more", hint=hint, agent=name)
+        raise no_longer(name, project_store.project)
     return lease.token
-
-
-def register_again(name: str, project: str) -> str:
-    """The next step of an agent whose life has ended."""
-    return f"register again: `coord agent register {name} --project {project} --team TEAM`"
 
 
 def drain(store: Store, project: str, agent: str, *, request: Request) -> Record:
@@ -195,8 +190,7 @@ def _change_agent(
             raise agent_not_found(project, name, list(tx.fetch(AllNodes(SHARED, AGENTS))[0]))
         given_up = lease is None and not lost_too
         if given_up or incarnation not in (None, found.value["incarnation"]):
-            hint = register_again(name, project)
-            raise Fenced(f"agent {agent} is not registered any more", hint=hint, agent=agent)
+            raise no_longer(agent, project)
         record = dict(found.value)
         if lease is not None:
             tx.fence(agent_member(name), lease.token)

@@ -19,7 +19,7 @@ from coordinator.rules.breaker import BreakerState
 from coordinator.rules.lifecycle import TaskVerb
 from coordinator.services import admission, breakers, picking, task_records, team_gates
 from coordinator.services.holding import renew_agent
-from coordinator.services.request import Request, SessionChange, change_session, not_found
+from coordinator.services.request import Request, SessionChange, change_session, no_longer, not_found
 from coordinator.services.task_records import HeldTask
 from coordinator.store.connection import Store
 from coordinator.store.documents import RUNS
@@ -168,12 +168,7 @@ def registered(change: SessionChange, agent: str) -> tuple[Record, LeaseFound]:
             "agent", name, there, f"register it: `coord agent register {name} --project {project} --team TEAM`"
         )
     if lease is None or (incarnation is not None and lease.token != incarnation):
-        raise Fenced(
-            f"agent {agent} is not registered any more",
-            hint=f"register again: `coord agent register {name} --project {change.tx.keys.project} --team TEAM`",
-            agent=agent,
-            current=None if lease is None else f"{name}#{lease.token}",
-        )
+        raise no_longer(agent, change.tx.keys.project, current=None if lease is None else f"{name}#{lease.token}")
     return found.value, lease
 
 

@@ -11,8 +11,8 @@ from functools import cached_property
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
 from coordinator.rules import balancing, lifecycle, things, waiting_for
-from coordinator.rules.balancing import AgentOffer, TaskNeed
-from coordinator.rules.crowds import RUNNER
+from coordinator.rules.balancing import TaskNeed
+from coordinator.rules.crowds import RUNNER, parted
 from coordinator.rules.lines import role_of
 from coordinator.rules.placement_words import capabilities
 from coordinator.rules.plans import Unplaced
@@ -70,28 +70,21 @@ class Placement:
     @cached_property
     def _pulled(self) -> Counter[str]:
         """As if agents that pull were placed: with what is reserved for them, and whatever is to run a task."""
+        placed = {one.task for one in self._placed}
         tasks = [self._as_pulled(self._of_plan[one.task]) for one in self._left if self._is_free(one.task)]
         tasks += [
             self._as_pulled(need_of(task, self.measured.session_id))
             for task in self.measured.tasks
-            if is_reserved(task) and self._may_start(task)
+            if is_reserved(task) and task["id"] not in placed and self._may_start(task)
         ]
         pulling = [agent for agent in self.measured.agents if agent["kind"] == AgentKind.PULL]
-        offers = [self._as_pushed(offer_of(agent, self.measured.now_us)) for agent in pulling]
+        offers = [replace(offer_of(agent, self.measured.now_us), kind=AgentKind.PUSH) for agent in pulling]
         made = balancing.plan(tasks, offers, self.measured.at, self._gate, ageing_ms=self._policy_ms)
         self._taken = {one.task for one in made.placements}
         return Counter(one.agent for one in made.placements)
 
     def _as_pulled(self, need: TaskNeed) -> TaskNeed:
-        own = frozenset(self._by_id[need.id]["needs"])
-        if need.assignee is None:
-            return replace(need, needs=own)
-        kept = {"needs": own | {_kept_for(need.assignee)}, "team": None, "status": TaskStatus.PENDING, "assignee": None}
-        return replace(need, **kept)  # type: ignore[arg-type]
-
-    def _as_pushed(self, offer: AgentOffer) -> AgentOffer:
-        able = offer.capabilities | {_kept_for(offer.id), _kept_for(role_of(offer.id))}
-        return replace(offer, kind=AgentKind.PUSH, capabilities=able)
+        return replace(need, needs=frozenset(self._by_id[need.id]["needs"]))
 
     def _is_free(self, task_id: str) -> bool:
         task = self._by_id.get(task_id)
@@ -257,18 +250,12 @@ def _why_nobody(task: Record, meant: list[Record]) -> str | None:
         return None  # a sweep gives it back
     if not there:
         return "is gone" if meant else "is not there"
-    taking = [agent for agent in there if agent["kind"] != AgentKind.PUSH]
-    if not taking:
-        return "is a worker, which takes only what it is given by the balancer"
-    needs = set(task["needs"])
-    if any(agent["kind"] == AgentKind.MANUAL or needs <= set(agent["capabilities"]) for agent in taking):
-        return None
-    return f"does not have {capabilities(frozenset(needs))}"
-
-
-def _kept_for(name: str) -> str:
-    """A capability that only those have for whom a task is reserved."""
-    return f" reserved for {name}"
+    needs, runners = parted(need_of(task, "").needs)
+    for agent in there:
+        lacks = (needs | runners if agent["kind"] == AgentKind.PUSH else needs) - {*agent["capabilities"]}
+        if agent["kind"] == AgentKind.MANUAL or not lacks:
+            return None
+    return f"does not have {capabilities(lacks)}"
 
 
 def _is_idle(agent: Record) -> bool:

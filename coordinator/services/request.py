@@ -199,13 +199,15 @@ def fence_actor(tx: Transaction, actor: str | None) -> None:
     if incarnation is not None:
         lease = tx.lease(agent_member(name))
         if lease is None or lease.token != incarnation:
-            raise Fenced(
-                f"{actor} is no longer registered: that life of the agent has ended",
-                hint=f"register again: `coord agent register {name} --project {tx.keys.project} --team TEAM`",
-                agent=actor,
-                current=None if lease is None else lease.token,
-            )
+            raise no_longer(actor, tx.keys.project, current=None if lease is None else lease.token)
         tx.fence(agent_member(name), incarnation)
+
+
+def no_longer(agent: str, project: str, **facts: Any) -> Fenced:
+    """The error for a life of an agent that has ended."""
+    name, _, _ = agent.partition("#")
+    hint = f"register again: `coord agent register {name} --project {project} --team TEAM`"
+    return Fenced(f"agent {agent} is not registered any more", hint=hint, agent=agent, **facts)
 
 
 def session_not_found(store: Store, session_id: str) -> NotFound:

@@ -157,7 +157,7 @@ def _decided(run: Record, phase: str) -> WrongState:
     what = f"phase {phase} is {state['status']}: only one that runs is decided on"
     hint = "it asks once it has begun"
     if state["status"] != PhaseStatus.PENDING:
-        hint = f"the run is {run['status']}: `coord workflow resume` does again what was not done"
+        hint = f"the run is {run['status']}: `coord workflow resume SID {run['id']}` does again what was not done"
     return WrongState(what, hint=hint, status=state["status"])
 
 

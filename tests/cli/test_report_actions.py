@@ -31,7 +31,7 @@ ACTS: list[tuple[Kind, str]] = [
     (make.no_agent, "coord agent register qa-1 --project {p} --team qa --capability gpu"),
     (make.kept_for_nobody, "coord task release {s} t"),
     (make.kept_for_those_who_are_gone, "coord task release {s} t"),
-    (make.kept_for_a_worker, "coord task release {s} t"),
+    (make.kept_for_a_worker, "coord rebalance {s}"),
     (make.kept_for_one_who_cannot, "coord task release {s} t"),
     (make.broken_agent, "coord agent resume ann --project {p}"),
     (make.lost_agent, "coord agent show ann --project {p}"),

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,7 +116,8 @@ def texts_in(node: ast.AST) -> Iterator[str]:
 def missing_in(line: str) -> list[str]:
     """What a command line lacks, by the names of its parameters. Several ways in one (`pause | resume`), and lines with
     an ellipsis, are for people."""
-    made, words = root(), line.split()
+    made: Any = root()
+    words = line.split()
     while words and isinstance(made, CoordGroup) and WORD.match(words[0]) and "|" not in words:
         made = made.get_command(None, words.pop(0))
     if made is None or isinstance(made, CoordGroup) or {"|", "…"} & {*words} or "…" in line:
