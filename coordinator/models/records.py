@@ -223,7 +223,8 @@ class Epic(Record):
 
 class Sprint(Record):
     """A stretch of work towards an epic; its completed tasks are ids or whole tasks, joined by id. `…_on` are the days
-    that were planned, `…_at` when it became active and when it ended."""
+    that were planned, `…_at` when it was made, became active and ended; it is settled where every session was synced
+    for that end."""
 
     id: ThingId
     epic: ThingId | None
@@ -238,6 +239,7 @@ class Sprint(Record):
     created_at: Instant | None = None
     started_at: Instant | None
     ended_at: Instant | None
+    settled_at: Instant | None = None
     data: Data
 
 

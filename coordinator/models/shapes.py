@@ -170,6 +170,7 @@ def new_sprint(sprint_id: str, /, **fields: Any) -> Record:
         "created_at": None,
         "started_at": None,
         "ended_at": None,
+        "settled_at": None,
         "data": {},
     }
     return _with(record, fields, "sprint")

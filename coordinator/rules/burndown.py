@@ -82,10 +82,15 @@ class Part:
         known = [task.created_us for task in self.tasks] + [at_us for at_us, _ in self.rows if at_us]
         return min(known, default=None)
 
-    def until(self, end_us: int) -> Part:
-        """It as it stood when its sprint ended, whatever happened to its tasks afterwards."""
+    def until(self, end_us: int, *, settled: bool = False) -> Part:
+        """It as it stood when its sprint ended, whatever happened to its tasks afterwards. `settled`: it was synced for
+        that end, so that the last row says it, and without one there was nothing; else the records have to."""
         rows = [row for row in self.rows if row[0] <= end_us]
-        return Part(at(self, end_us), rows, self.tasks, blocked_known=self.has_row(end_us))
+        if not settled:
+            return Part(at(self, end_us), rows, self.tasks, blocked_known=self.has_row(end_us))
+        if not rows:
+            return Part(share_of([]))
+        return Part({name: rows[-1][1][name] for name in FIGURES}, rows, self.tasks)
 
     def has_row(self, until_us: int) -> bool:
         return bool(self.rows) and self.rows[0][0] <= until_us

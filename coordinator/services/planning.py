@@ -36,14 +36,16 @@ class Span(NamedTuple):
 def update_sprint(store: Store, project: str, sprint: str, *, fields: Record, request: Request) -> Record:
     """As `shared.update_sprint`. Where it ends the sprint, every session is synced before, so that it stays as it ended
     whatever is moved or deleted afterwards."""
+    settled = False
     if fields.get("status") in progress.ENDED:
         try:
             sync.sync_project(store, project, at_rest_too=True)
+            settled = True
         except ServerUnavailable:
             raise
         except CoordError:
             pass  # a session that cannot be synced keeps no sprint from ending: its records say how it stood
-    return shared.update_sprint(store, project, sprint, fields=fields, request=request)
+    return shared.update_sprint(store, project, sprint, fields=fields, request=request, settled=settled)
 
 
 def show(store: Store, project: str, kind: Kind, thing: str, unit: Unit | None = None) -> Record:

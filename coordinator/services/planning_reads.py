@@ -54,6 +54,11 @@ class Measured:
     def ended_us(self) -> int | None:
         return progress.ended_us(self.record)
 
+    def add(self, part: Part) -> None:
+        """A part as it is, or as it was at the end."""
+        ended_us, settled = self.ended_us, self.record.get("settled_at") is not None
+        self.parts.append(part if ended_us is None else part.until(ended_us, settled=settled))
+
     @property
     def sums(self) -> Record:
         """What all sessions have of it: a record of `progress.FIGURES`."""
@@ -117,8 +122,6 @@ class _Reader:
             self._add_session(name)
         for key, measured in self.measured.items():
             self._add_the_gone(key, measured)
-            if measured.ended_us is not None:
-                measured.parts = [part.until(measured.ended_us) for part in measured.parts]
 
     def _add_session(self, name: str) -> None:
         session_id, reads = f"{self.project}.{name}", self.reads[name]
@@ -139,7 +142,7 @@ class _Reader:
         for key, (part, counted, blocked, left) in found.items():
             measured = self.measured[key]
             if part.tasks or part.rows:
-                measured.parts.append(part)
+                measured.add(part)
             self.counted[key] |= {task["id"] for task in counted}
             measured.elsewhere += of_none[key[0]]
             measured.open_without_points += sum(_open([task]) for task in counted if task["points"] is None)
@@ -171,15 +174,16 @@ class _Reader:
             share = self.shares.get(f"{kind}/{thing}", {}).get(name)
             rows = self._rows_of(kind, thing, name)
             if share is not None or rows:
-                measured.parts.append(Part(progress.added_up({} if share is None else {"": share}), rows))
+                measured.add(Part(progress.added_up({} if share is None else {"": share}), rows))
 
     def _add_the_gone(self, thing: Thing, measured: Measured) -> None:
         """What sessions that were deleted had noted, what the sprint has as completed and nobody else counts, and, with
         no day of its own, what else is known to have been completed: it was there from the first day on."""
-        parts, node = measured.parts, "/".join(thing)
+        node = "/".join(thing)
         of_node = self.rows.get(node, {})
         gone = {name: rows for name, rows in of_node.items() if name not in self.names and rows}
-        parts += [Part(progress.added_up({"": rows[-1][1]}), rows) for rows in gone.values()]
+        for rows in gone.values():
+            measured.add(Part(progress.added_up({"": rows[-1][1]}), rows))
         told = [
             one
             for one in measured.record.get("completed_tasks", ())
@@ -187,7 +191,8 @@ class _Reader:
         ]
         dated = [task for one in told if (task := _dated(one, measured.ended_us)) is not None]
         if dated:
-            parts.append(Part(_completed(len(dated), progress.total_of(task.points for task in dated)), (), dated))
+            share = _completed(len(dated), progress.total_of(task.points for task in dated))
+            measured.parts.append(Part(share, (), dated))
         by_sessions = [one for one in told if progress.session_of(one) is not None]
         known = (
             [rows[-1][1]["tasks_done"] for rows in gone.values()],
@@ -202,7 +207,7 @@ class _Reader:
         lost_tasks, of_told = max(0, tasks) + len(told) - len(dated), sum(map(progress.told_points, undated))
         if lost_tasks:
             share = _completed(lost_tasks, progress.total_of([max(0, points), of_told]))
-            parts.append(Part(share, [(0, share)]))
+            measured.parts.append(Part(share, [(0, share)]))
 
     def _is_nobodys(self, entry: Any, gone: dict[str, Any], counted: set[str]) -> bool:
         session = progress.session_of(entry)

@@ -141,9 +141,12 @@ def get_sprint(store: Store, project: str, sprint: str) -> Record:
     return _get(store, project, SPRINTS, "sprint", sprint)
 
 
-def update_sprint(store: Store, project: str, sprint: str, *, fields: Record, request: Request) -> Record:
+def update_sprint(
+    store: Store, project: str, sprint: str, *, fields: Record, request: Request, settled: bool = False
+) -> Record:
     """Make a sprint, or change the fields given: status, velocity, epic, goal, the days planned, `data` (merged), and
-    `completed_tasks` (ids or whole tasks), which are joined by id with those that are there."""
+    `completed_tasks` (ids or whole tasks), which are joined by id with those that are there. `settled`: every session
+    was synced just now, in case that this ends it."""
 
     def change(tx: Transaction, before: Record | None) -> Record:
         record = before or new_sprint(sprint, created_at=tx.now)
@@ -151,7 +154,7 @@ def update_sprint(store: Store, project: str, sprint: str, *, fields: Record, re
         if "completed_tasks" in fields:
             made["completed_tasks"] = joined(record["completed_tasks"], fields["completed_tasks"])
             made |= points_of(made, tx.node(SHARED, PROGRESS, f"sprint/{sprint}").value or {})
-        stamp_sprint(made, tx.now)
+        stamp_sprint(made, tx.now, settled=settled)
         sound = validate_sprint(made)
         if sound["starts_on"] and sound["ends_on"] and sound["ends_on"] < sound["starts_on"]:
             what = f"sprint {sprint} would end on {sound['ends_on']}, before it starts on {sound['starts_on']}"
@@ -171,13 +174,13 @@ def points_of(sprint: Record, shares: Record) -> Record:
     return {name: sums[name] for name in ("points_done", "points_total")}
 
 
-def stamp_sprint(record: Record, now: str) -> None:
+def stamp_sprint(record: Record, now: str, *, settled: bool = False) -> None:
     """The first time that it is active begins it; the first time that it has ended ends it."""
     if record["status"] == SprintStatus.ACTIVE:
         record["started_at"] = record["started_at"] or now
-        record["ended_at"] = None
-    elif record["status"] in (SprintStatus.COMPLETED, SprintStatus.CANCELLED):
-        record["ended_at"] = record["ended_at"] or now
+        record["ended_at"] = record["settled_at"] = None
+    elif record["status"] in (SprintStatus.COMPLETED, SprintStatus.CANCELLED) and not record["ended_at"]:
+        record["ended_at"], record["settled_at"] = now, now if settled else None
 
 
 def joined(there: list[Any], added: Json) -> list[Any]:

@@ -133,12 +133,11 @@ def test_what_comes_after_its_end_changes_no_day_of_a_sprint(
 ) -> None:
     session, _ = play(before)
     session.sync()  # as ending a sprint does
-    end_us, whole = session.now_us, session.part()
+    end_us, at_end, rows = session.now_us, session.share(), rows_of(session.rows)
     session.now_us += 1000
     for hours, move, number, points in after:
         session.now_us += hours * HOUR
         if move != "sync":  # a sprint that has ended is not synced any more
             session.do(move, number, points)
-    ended = session.part().until(end_us)
-    assert ended.present == whole.present
-    assert list(ended.rows) == list(whole.rows)
+    ended = session.part().until(end_us, settled=True)
+    assert (ended.present, list(ended.rows)) == (at_end, rows)
