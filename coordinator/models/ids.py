@@ -35,7 +35,7 @@ def session_id(text: str) -> tuple[str, str]:
 def thing_id(text: str, kind: str) -> str:
     """`text` when it may name a task, agent, team, epic, sprint or tool; InvalidId otherwise."""
     if ".." in text:
-        raise InvalidId(f"{shown(text)} is not a {kind} id", hint="two dots in a row are not allowed")
+        raise InvalidId(f"{shown(text)} is not a valid {kind}", hint="two dots in a row are not allowed")
     checked = _checked(text, _THING, kind, "letters, digits and . _ : - , at most 128, first a letter or digit")
     if kind == "agent" and text == "active":
         raise InvalidId("'active' is not an agent id", hint="the word is taken: execution.agents.active lists them")

@@ -81,7 +81,7 @@ def test_making_records_does_not_import_pydantic() -> None:
         ({"title": "x" * 501}, "title", "at most 500 characters"),
         ({"prompt": "é" * 131_073}, "prompt", "at most 262,144 bytes"),
         ({"after": ["a"] * 1001}, "after", "at most 1000 entries, not a list of 1001"),
-        ({"after": ["good", "../x"]}, "after[1]", "not a thing id"),
+        ({"after": ["good", "../x"]}, "after[1]", "not a valid id; two dots"),
         ({"resources": {"gpu": 0}}, "resources.gpu", "at least 1"),
         ({"command": []}, "command", "at least 1 entry"),
         ({"command": ["ls", "a\0b"]}, "command[1]", "no NUL"),

@@ -240,7 +240,7 @@ def test_a_preset_can_have_another_name_and_another_program() -> None:
         ("x", {"command": ["a"], "pass_redis_url": "yes"}, "true or false"),
         ("x", {"command": ["a"], "cwd": 1}, "text in quotes"),
         ("x", "claude", "no table"),
-        ("../x", {"command": ["a"]}, "is not a runner id"),
+        ("../x", {"command": ["a"]}, "is not a valid runner"),
         ("argv", {"command": ["a"]}, "is taken"),
     ],
 )
