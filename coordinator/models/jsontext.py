@@ -18,6 +18,10 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 MAX_DIGITS = 4300
 
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_sorted = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, sort_keys=True).encode
+"""Made once: `json.dumps` makes one for every value, which takes as long as writing a small one."""
+
 
 def loads(text: str, *, what: str = "the value", max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Json:
     """Parse `text` as JSON. InvalidJson or TooLarge says what is wrong, with line and column where known."""
@@ -38,12 +42,12 @@ def loads(text: str, *, what: str = "the value", max_bytes: int = MAX_BYTES, max
 
 def dumps(value: Json) -> str:
     """The compact text that is stored: UTF-8 as it is, no spaces, keys in their own order."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _compact(value)
 
 
 def canonical(value: Json) -> str:
     """One text per JSON value: sorted keys, compact. Used for digests and for breaking ties."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, sort_keys=True)
+    return _sorted(value)
 
 
 def tie_text(value: Json) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from coordinator.models import ids
-from coordinator.models.errors import Conflict, Damaged, Fenced, LimitReached, NotFound, ReadOnly
+from coordinator.models.errors import Conflict, Damaged, Fenced, LimitReached, NotFound, ReadOnly, TooLarge
 from coordinator.models.shapes import Record
 from coordinator.rules import lifecycle
 from coordinator.rules.plans import Plan, Unplaced
@@ -151,14 +151,22 @@ class _Placing:
         return True
 
     def _assign(self, batch: Sequence[Step], basis: Basis) -> list[Record]:
-        placed: list[Record] = change_session(
-            self._store,
-            batch[0].session,
-            self._request.part(self._part),
-            placing.assign(batch, basis),
-            verb="rebalance",
-            first=placing.reads_of(self._store, batch),
-        )
+        """In one commit, or in several where the records are too large for one: a prompt may have 256 KiB."""
+        try:
+            placed: list[Record] = change_session(
+                self._store,
+                batch[0].session,
+                self._request.part(self._part),
+                placing.assign(batch, basis),
+                verb="rebalance",
+                first=placing.reads_of(self._store, batch),
+            )
+        except TooLarge:
+            half = len(batch) // 2
+            if not half:
+                raise
+            placed = self._assign(batch[:half], basis)
+            return placed if len(placed) < half else placed + self._assign(batch[half:], basis)
         self._keep(placed)
         return placed
 

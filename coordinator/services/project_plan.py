@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from coordinator.models.clock import instant
@@ -39,6 +40,11 @@ class Basis:
     agents: dict[str, int] = field(default_factory=dict)
     seen: tuple[TaskNeed, ...] = ()
     offers: tuple[AgentOffer, ...] = ()
+
+    @cached_property
+    def needs(self) -> dict[TaskKey, TaskNeed]:
+        """The tasks by their keys."""
+        return {(need.session, need.id): need for need in self.seen}
 
 
 def make(

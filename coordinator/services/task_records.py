@@ -272,8 +272,8 @@ def changes_of(path: str, before: Record | None, after: Record | None) -> list[R
 
 def travelling(value: Any) -> Any:
     """A value as an event carries it: itself up to 4 KiB, else its size and hash."""
-    text = canonical(value).encode("utf-8")
-    if len(text) <= MAX_TRAVEL_BYTES:
+    is_short = isinstance(value, str) and len(value) < MAX_TRAVEL_BYTES // 8  # of at most six bytes each
+    if value is None or is_short or len(text := canonical(value).encode("utf-8")) <= MAX_TRAVEL_BYTES:
         return value
     import hashlib
 

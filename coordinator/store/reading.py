@@ -158,7 +158,10 @@ class Reading:
 
     def fence(self, member: str, token: int) -> None:
         """The lease must belong to this epoch or incarnation; else FENCED."""
-        self.checks.append(("fence", (member, token)))
+        mark = ("fence", member, token)
+        if mark not in self._guarded:
+            self._guarded.add(mark)
+            self.checks.append(("fence", (member, token)))
 
     def passed(self, member: str, deadline_ms: int) -> None:
         """The deadline that was seen must have passed with no renewal since; else CONFLICT."""

@@ -48,6 +48,8 @@ class Transaction(Reading):
         self.writes: list[tuple[str, tuple[Any, ...]]] = []
         self.events: list[dict[str, Any]] = []
         self.paths: set[str] = set()
+        self._added: dict[tuple[str, str], int] = {}
+        """The counts that were added to, and where in `writes`."""
         self._nodes = 0
         self._bytes = 0
 
@@ -126,13 +128,20 @@ class Transaction(Reading):
         self.writes.append(("srem", (self._key(key), member)))
 
     def hset(self, key: str, field: str, value: str) -> None:
+        self._added.pop((key, field), None)
         self.writes.append(("hset", (self._key(key), field, value)))
 
     def hdel(self, key: str, field: str) -> None:
+        self._added.pop((key, field), None)
         self.writes.append(("hdel", (self._key(key), field)))
 
     def add(self, key: str, field: str, amount: int) -> None:
-        self.writes.append(("add", (self._key(key), field, amount)))
+        """Add to a count. What one attempt adds is summed up: a commit of many tasks changes each count once."""
+        number, place = self._key(key), self._added.setdefault((key, field), len(self.writes))
+        if place == len(self.writes):
+            self.writes.append(("add", (number, field, amount)))
+        else:
+            self.writes[place] = ("add", (number, field, self.writes[place][1][2] + amount))
 
     def arrive(self, waiting: str, dependency: str, ready: str, task: str, rank: int) -> None:
         """Take a dependency off a waiting set; when it was the last, the task becomes ready."""
@@ -142,9 +151,11 @@ class Transaction(Reading):
     def rename(self, staged: str, key: str) -> None:
         """A staged hash takes its place and loses its TTL; a CONFLICT when its time ran out meanwhile."""
         self.checks.append(("exists", (self._key(staged),)))
+        self._added.clear()
         self.writes.append(("rename", (self._key(staged), self._key(key))))
 
     def unlink(self, key: str) -> None:
+        self._added.clear()
         self._emptied_set(key)
         self.writes.append(("unlink", (self._key(key),)))
 

@@ -275,11 +275,12 @@ def is_no_script(error: Exception) -> bool:
 def _packed(commands: Sequence[Sequence[Word]]) -> bytes:
     parts = []
     for command in commands:
-        parts.append(b"*%d\r\n" % len(command))
+        parts.append(f"*{len(command)}\r\n")
         for word in command:
-            data = str(word).encode("utf-8", "surrogateescape")
-            parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
+            text = str(word)
+            size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
+            parts.append(f"${size}\r\n{text}\r\n")
+    return "".join(parts).encode("utf-8", "surrogateescape")  # all at once: a commit of many tasks has 5,000 words
 
 
 def _accepted(reply: Any) -> Any:

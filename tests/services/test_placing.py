@@ -300,3 +300,11 @@ def test_a_rebalancing_that_was_cut_off_says_what_it_placed_when_it_is_repeated(
     for _ in range(2):
         (one,) = balance.rebalance(crew.store, crew.session, request=Request("once"))["placements"]
         assert (one["task"], one["agent"]) == ("a", "w1")
+
+
+def test_tasks_that_are_too_large_for_one_commit_are_placed_in_several(crew: Crew) -> None:
+    crew.worker("w1", slots=20)
+    for number in range(20):
+        submit(crew, crew.session, {"id": f"t{number}", "prompt": "x" * 250_000})
+    assert balance.rebalance_project(crew.store, crew.project) == 20
+    assert {crew.status(f"t{number}") for number in range(20)} == {"assigned"}

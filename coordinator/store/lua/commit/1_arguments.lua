@@ -7,6 +7,7 @@
 -- Returns {'OK', revision, now_us} or {WORD, facts…} with nothing changed:
 --       SEEN LATE RESTARTED FENCED LOCKED CONFLICT FULL
 -- Repeating is safe: the request is remembered in the same step as its effect, and asked for first.
+local redis, KEYS, ARGV, string, tonumber = redis, KEYS, ARGV, string, tonumber -- found faster than what is global
 local at = 0
 local function take()
   at = at + 1
