@@ -91,6 +91,8 @@ def _params(given: list[str] | None, definition: dict[str, Any]) -> dict[str, An
         name, mark, value = text.partition("=")
         if not mark or not name:
             raise UsageError(f"{shown(text)} is not NAME=VALUE", hint="write --param version=1.2")
+        if name in made:
+            raise UsageError(f"the parameter {shown(name)} is given twice", hint="give it once")
         made[name] = param_value(value, definition["params"].get(name))
     return made
 

@@ -57,8 +57,10 @@ def line_of(event: dict[str, Any]) -> str:
         return ""
     facts = {name: str(value) for name, value in event["data"].items()}
     facts["number"] = f"{facts.get('tasks')} task{'' if facts.get('tasks') == '1' else 's'}"
+    if facts.get("reason") == "approval_needed":
+        form += ": `coord workflow approve {session} {workflow} {phase} --by NAME`"
     try:
-        return f"{event['time'][11:19]}  {form.format(**facts)}"
+        return f"{event['time'][11:19]}  {form.format(**{**facts, 'session': event['session']})}"
     except KeyError:
         return ""
 
@@ -77,5 +79,10 @@ def shown_run(run: dict[str, Any]) -> str:
         }
         for name, phase in run["phases"].items()
     ]
-    head = fields(run, ("id", "name", "status", "started_at", "finished_at", "params", "outputs"))
+    head, failure = (
+        fields(run, ("id", "name", "status", "started_at", "finished_at", "params", "outputs")),
+        run["failure"],
+    )
+    if failure:  # whole, whatever the width: it says what to mend
+        head += f"\n\nfailed{' in ' + failure['phase'] if failure['phase'] else ''}: {failure['message']}"
     return f"{head}\n\n{table(rows, ('phase', 'status', 'attempt', 'tasks', 'waits for'))}"

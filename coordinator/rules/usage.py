@@ -13,7 +13,8 @@ from typing import Any
 from coordinator.models.errors import InvalidData
 from coordinator.models.ids import shown
 
-MOST = 10**15
+MOST = 10**12
+"""Of one report, so that the sums of a day stay whole numbers that every server can count."""
 MAX_NAMES = 20
 COUNTED = ("input_tokens", "output_tokens")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")

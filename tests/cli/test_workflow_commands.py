@@ -7,11 +7,13 @@ import threading
 
 import pytest
 
+from cli.workflow_progress import line_of, shown_run
 from coordinator.services import sessions
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from tests.commands import Coord
 from tests.services.crew import Crew
+from tests.services.flows import Flow
 from tests.waiting import eventually
 
 HELLO = """\
@@ -48,6 +50,7 @@ def test_validate_says_every_error_with_its_line_and_ends_with_5(coord: Coord) -
 def test_run_refuses_what_does_not_fit_and_makes_nothing(crew: Crew, coord: Coord) -> None:
     given = ("workflow", "run", "hello.yaml", "--session", crew.session)
     coord.fails(2, *given, "--param", "who")
+    coord.fails(2, *given, "--param", "who=a", "--param", "who=b")
     coord.fails(5, *given, "--param", "whom=x")
     coord.fails(5, *given, "--id", "a:b")
     coord.fails(3, "workflow", "run", "hello.yaml", "--session", f"{crew.project}.none")
@@ -76,6 +79,17 @@ def test_follow_tells_what_happens_and_ends_with_the_workflow(crew: Crew, coord:
     assert (lines[-1]["status"], done.exit_code) == (("completed", 0) if good else ("failed", 1))
     if not good:
         assert "coord workflow resume" in done.error["hint"]
+
+
+def test_a_person_reads_how_to_approve_and_the_whole_of_a_failure(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "name: w\nphases:\n  - {name: a, gate: {approval: ann}, tasks: [{name: x, max_attempts: 1}]}\n"
+    it = Flow(crew, text)
+    it.do("a:x")
+    (asked,) = crew.events("alert:raised")
+    assert f"`coord workflow approve {crew.session} w a --by NAME`" in line_of(asked)
+    it.decide("a", "ann", approved=False, reason="it " + "will " * 40 + "not do")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "failed in a: ann rejected it: it " + "will " * 40 + "not do" in shown_run(it.show())
 
 
 def test_follow_that_waits_in_vain_ends_with_7_and_the_workflow_goes_on(crew: Crew, coord: Coord) -> None:

@@ -23,8 +23,24 @@ def test_reports_are_added_up() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        *(None, [], {}, {"input_tokens": -1}, {"input_tokens": 1.5}, {"input_tokens": "1"}, {"input_tokens": True}),
-        *({"cost_usd": float("nan")}, {"cost_usd": 1e16}, {"Cost": 1}, {"a" * 65: 1}, {f"n{n}": 1 for n in range(21)}),
+        *(
+            {"input_tokens": 10**13},
+            None,
+            [],
+            {},
+            {"input_tokens": -1},
+            {"input_tokens": 1.5},
+            {"input_tokens": "1"},
+            {"input_tokens": True},
+        ),
+        *(
+            {"cost_usd": float("nan")},
+            {"cost_usd": 1e13},
+            {"input_tokens": 10**13},
+            {"Cost": 1},
+            {"a" * 65: 1},
+            {f"n{n}": 1 for n in range(21)},
+        ),
     ],
 )
 def test_what_cannot_be_added_up_is_refused(wrong: Any) -> None:
