@@ -4,7 +4,7 @@ among them is one order and none starves another. With it goes what it was made 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -104,24 +104,24 @@ def _id(project: ProjectStore, session: str) -> str:
 
 
 def _open_sessions(
-    project: ProjectStore, leases: dict[str, LeaseFound], given: Collection[str]
+    project: ProjectStore, leases: dict[str, LeaseFound], with_room: Callable[[], list[str]]
 ) -> tuple[Snapshot, dict[str, list[Line]]]:
     """What the admission is made from, and the sessions that take claims, by name, with their lines, those of what is
-    reserved for the names `given` among them. A damaged one is
-    for `session recover`; Damaged when all are, as by something that they share."""
+    reserved for the names `with_room` among them. A damaged one is for `session recover`; Damaged when all are, as by
+    something that they share."""
     names = sorted(member.partition("/")[2] for member in leases if member.startswith("session/"))
     reads: dict[str, list[Read]] = {
         name: [Node(name, SESSION, RECORD), Counts(project.keys.counts(name)), *admission.reads(project.keys, name)]
         for name in names
     }
     snapshot, damaged = fetch_sound(project, *dict.fromkeys(read for listed in reads.values() for read in listed))
-    found = {}
+    found, held = {}, reservations.held(leases)
     for name, (session, counts, *more) in reads.items():
         if damaged.isdisjoint((session, counts, *more)) and _takes_claims(snapshot[session].value):
             pending = (team for team, _, status in map(_parted, snapshot[counts]) if status == TaskStatus.PENDING)
             found[name] = [Line(name, team or None) for team in sorted(pending)]
-            if reservations.may_be_in(name, snapshot[counts], leases):
-                found[name] += [Line(name, f"@{one}") for one in sorted(given)]
+            if reservations.may_be_in(snapshot[counts], held[name]):
+                found[name] += [Line(name, f"@{one}") for one in with_room()]
     if damaged and not found:
         project.fetch(*damaged)
     return snapshot, found
@@ -210,9 +210,12 @@ class _Room:
             if task.need.team is None and agent in live:
                 self._lent.add(live[agent].team)
         self.free = sum(left[name] for name in live)
-        self.names = {name for one in live for name in names_of(one)}
-        """What tasks may be reserved for that these workers are given then."""
+        self._with_room = [name for name in live if left[name] > 0]
         self._teams = {live[name].team for name in live if left[name] > 0}
+
+    def names(self) -> list[str]:
+        """What tasks may be reserved for that those with a free slot are given."""
+        return sorted({name for one in self._with_room for name in names_of(one)})
 
     def is_open(self, team: str | None) -> bool:
         """Whether one more task of this team might find a place: by a free slot of its team, or by one elsewhere that

@@ -6,6 +6,7 @@ commits: one look for all that died meanwhile. Left to others: what an agent hol
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from coordinator.models.errors import WrongState
@@ -17,7 +18,7 @@ from coordinator.store.connection import Store
 from coordinator.store.damage import fetch_sound
 from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.found import Found, LeaseFound
-from coordinator.store.keys import SHARED, agent_member, task_member
+from coordinator.store.keys import SHARED, agent_member
 from coordinator.store.project import ProjectStore
 from coordinator.store.reads import AllLeases, AllNodes, Counts, Leases, Node, Read
 from coordinator.store.transaction import Transaction
@@ -82,17 +83,21 @@ def give_back(store: Store, project: str, deadline_ms: int, *, quick: bool) -> N
     change_project(store, project, Request(system=True, wait_ms=0), done, verb="give back reservations")
 
 
-def may_be_in(name: str, counts: Mapping[str, int], leases: Iterable[str]) -> bool:
-    """Whether the session with this name has reservations: more of its tasks are assigned or run than have a lease."""
+def held(leases: Iterable[str]) -> Counter[str]:
+    """How many tasks of each session, by name, have a lease."""
+    return Counter(member.split("/", 2)[1] for member in leases if member.startswith("task/"))
+
+
+def may_be_in(counts: Mapping[str, int], leased: int) -> bool:
+    """Whether a session with these counters has reservations: more of its tasks are assigned or run than have one."""
     taken = (TaskStatus.ASSIGNED, TaskStatus.RUNNING)
-    number = sum(count for field, count in counts.items() if field.rpartition(":")[2] in taken)
-    prefix = task_member(name, "")
-    return number > 0 and number > sum(member.startswith(prefix) for member in leases)
+    return sum(number for field, number in counts.items() if field.rpartition(":")[2] in taken) > leased
 
 
 def _sessions(project: ProjectStore) -> list[str]:
     """Those that have any."""
     leases: dict[str, LeaseFound] = project.fetch(AllLeases())[AllLeases()]
+    leased = held(leases)
     counts: dict[str, Read] = {
         name: Counts(project.keys.counts(name))
         for name in sorted(member.partition("/")[2] for member in leases if member.startswith("session/"))
@@ -100,7 +105,7 @@ def _sessions(project: ProjectStore) -> list[str]:
     snapshot, damaged = fetch_sound(project, *counts.values())
     found = []
     for name, read in counts.items():
-        if read not in damaged and may_be_in(name, snapshot[read], leases):
+        if read not in damaged and may_be_in(snapshot[read], leased[name]):
             found.append(name)
     return found
 
