@@ -280,21 +280,10 @@ def retry(session: SessionArg, task: TaskArg, agent: AgentOpt = None, request_id
 
     The run of a workflow that failed with it goes on: what else failed in it is done again too.
     """
+    from cli.workflow_progress import after_retry
     from coordinator.services import tasks
 
     made = tasks.retry(context().store, session, task, request=request_of(request_id, agent))
     emit(made, table=RECORD)
     if run := made.get("workflow_run"):
-        say(_what_of(session, run))
-
-
-def _what_of(session: str, run: dict[str, Any]) -> str:
-    """What the retry of a task means for its workflow."""
-    if run["resumed"]:
-        return f"workflow {run['id']} goes on: phase {run['phase']} begins again"
-    if run["status"] == "running":
-        return f"workflow {run['id']} goes on"
-    if run["status"] == "completed":
-        return f"workflow {run['id']} is completed all the same: this changes nothing in it"
-    again = f"`coord workflow resume {session} {run['id']}` goes on with it"
-    return f"workflow {run['id']} stays failed, since phase {run['phase']} is over: {again}"
+        say(after_retry(session, run))

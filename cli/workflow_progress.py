@@ -86,3 +86,19 @@ def shown_run(run: dict[str, Any]) -> str:
     if failure:  # whole, whatever the width: it says what to mend
         head += f"\n\nfailed{' in ' + failure['phase'] if failure['phase'] else ''}: {failure['message']}"
     return f"{head}\n\n{table(rows, ('phase', 'status', 'attempt', 'tasks', 'waits for'))}"
+
+
+def after_retry(session: str, run: dict[str, Any]) -> str:
+    """What the retry of a task means for its workflow."""
+    if run["resumed"]:
+        return f"workflow {run['id']} goes on: phase {run['phase']} begins again"
+    again = f"`coord workflow resume {session} {run['id']}`"
+    if run["status"] == "failed":
+        return f"workflow {run['id']} stays failed, since phase {run['phase']} is over: {again} goes on with it"
+    if run["status"] == "running" and run["phase_status"] in ("pending", "running"):
+        return f"workflow {run['id']} goes on"
+    if run["status"] == "running" and run["phase_status"] == "failed":
+        return (
+            f"phase {run['phase']} of workflow {run['id']} has failed: once the run has ended, {again} goes on with it"
+        )
+    return f"phase {run['phase']} of workflow {run['id']} is over: this changes nothing in it"

@@ -46,8 +46,9 @@ def retry_one(change: SessionChange, task: HeldTask) -> Record:
 
 
 def with_task(change: SessionChange, task: Record) -> Record | None:
-    """What becomes of the run to which a task that was brought back belongs → `{id, status, resumed, phase}`; None for
-    a task of none. WrongState where the run was cancelled."""
+    """What becomes of the run to which a task that was brought back belongs → `{id, status, resumed, phase,
+    phase_status}`; None for a task of none. A phase that has failed while others of the run still go on stays so till
+    the run has ended and is resumed: its handler may be at work. WrongState where the run was cancelled."""
     run_id = task["data"].get("workflow") if task["phase"] is not None else None
     run = _found(change, run_id)
     name = None if run is None else _phase_of(run, task["id"])
@@ -61,7 +62,8 @@ def with_task(change: SessionChange, task: Record) -> Record | None:
     resumed = run["status"] == RunStatus.FAILED and not over
     if resumed:
         resume(change, run)
-    return {"id": run["id"], "status": run["status"], "resumed": resumed, "phase": name}
+    known = {"id": run["id"], "status": run["status"], "resumed": resumed}
+    return {**known, "phase": name, "phase_status": run["phases"][name]["status"]}
 
 
 def resume(change: SessionChange, run: Record) -> None:

@@ -33,12 +33,32 @@ def failed(store: Store, project: str) -> Flow:
 def test_the_run_goes_on_with_all_that_failed_in_it(store: Store, project: str) -> None:
     it = failed(store, project)
     made = it.crew.retry("w:a:x")
-    assert made["workflow_run"] == {"id": "w", "status": "running", "resumed": True, "phase": "a"}
+    assert made["workflow_run"] == {
+        "id": "w",
+        "status": "running",
+        "resumed": True,
+        "phase": "a",
+        "phase_status": "pending",
+    }
     assert it.statuses() == {"a": "running", "b": "pending"}
     assert [it.crew.status(f"w:a:{name}") for name in "xyz"] == ["pending", "pending", "completed"]
     it.do("a:x", "a:y", "b:last")
     assert it.status == "completed"
     assert it.said("phase_completed") == [("phase_completed", "a"), ("phase_completed", "b")]
+    it.crew.sound()
+
+
+def test_several_that_are_retried_at_once_are_each_brought_back_and_the_run_goes_on_once(
+    store: Store, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = failed(store, project)
+    with monkeypatch.context() as at_once:
+        at_once.setattr(workflow_steps, "go_on", lambda *_: None)  # all before the next step
+        made = [it.crew.retry(f"w:a:{name}")["workflow_run"] for name in "xy"]
+    assert [(one["resumed"], one["phase_status"]) for one in made] == [(True, "pending"), (False, "pending")]
+    it.crew.sweep()
+    it.do("a:x", "a:y", "b:last")
+    assert (it.status, it.said("started")) == ("completed", [("started", None), ("started", None)])
     it.crew.sound()
 
 
@@ -106,6 +126,26 @@ def test_a_phase_that_is_over_does_not_begin_again(store: Store, project: str) -
     assert it.status == "failed"
     made: dict[str, Any] = it.crew.retry("w:b:last")["workflow_run"]
     assert (made["resumed"], it.status) == (True, "running")
+
+
+APART = """
+name: apart
+phases:
+  - {name: a, tasks: [{name: x, max_attempts: 1}]}
+  - {name: b, needs: [], tasks: [{name: long, max_attempts: 1}]}
+"""
+
+
+def test_what_is_retried_while_the_run_still_fails_is_kept_for_when_it_is_resumed(store: Store, project: str) -> None:
+    it = flow(store, project, APART)
+    it.fail("a:x")
+    made = it.crew.retry("w:a:x")["workflow_run"]
+    assert (made["resumed"], made["status"], made["phase_status"]) == (False, "running", "failed")
+    it.do("a:x", "b:long")
+    assert it.status == "failed"
+    it.resume()
+    assert it.status == "completed"
+    it.crew.sound()
 
 
 def test_a_task_of_no_workflow_says_nothing_of_one(store: Store, project: str) -> None:
