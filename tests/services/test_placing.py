@@ -308,3 +308,25 @@ def test_tasks_that_are_too_large_for_one_commit_are_placed_in_several(crew: Cre
         submit(crew, crew.session, {"id": f"t{number}", "prompt": "x" * 250_000})
     assert balance.rebalance_project(crew.store, crew.project) == 20
     assert {crew.status(f"t{number}") for number in range(20)} == {"assigned"}
+
+
+@pytest.mark.parametrize("end", ["drains", "is gone"])
+def test_what_a_dry_run_prints_is_what_is_done_and_only_what_must_moves(crew: Crew, end: str) -> None:
+    crew.submit(*({"id": f"t{number}", "team": "qa"} for number in range(6)))
+    for name in ("w1", "w2", "w3"):
+        crew.worker(name, slots=3)
+    balance.rebalance_project(crew.store, crew.project)
+    was = {mark for mark, agent in given(crew).items() if agent == "w2"}
+    if end == "drains":
+        agents.drain(crew.store, crew.project, "w2", request=REQUEST)
+    else:
+        agents.deregister(crew.store, crew.project, "w2", force=True, request=REQUEST)
+    told, done = (balance.rebalance(crew.store, crew.session, dry_run=is_dry) for is_dry in (True, False))
+    steps = [
+        [(one["task"], one.get("agent", one.get("to_agent")), one["reason"]) for one in made]
+        for made in ([*told["moves"], *told["placements"]], [*done["moves"], *done["placements"]])
+    ]
+    assert steps[0] == steps[1]
+    assert {f"s1/{task}" for task, *_ in steps[1]} == was
+    assert balance.rebalance_project(crew.store, crew.project) == 0
+    crew.sound()
