@@ -48,10 +48,9 @@ def check_parts(sound: Sound, found: Findings) -> None:
     noted = sound.snapshot.get("parts")
     if noted is None or not sound.complete:
         return
-    counted = subtasks.counted(sound.tasks.values())
+    counted, parts = subtasks.counted(sound.tasks.values()), subtasks.listed(sound.tasks.values())
     for parent in sorted(counted.keys() | noted.keys()):
-        expected = counted.get(parent, {})
-        children = {name for name, task in sound.tasks.items() if task["parent"] == parent}
+        expected, children = counted.get(parent, {}), parts.get(parent, set())
         counts, listed = noted.get(parent, ({}, []))
         if counts != expected or set(listed) != children:
             what = f"has {len(children)} subtasks, and their counters say {counts or 'nothing'}"

@@ -79,6 +79,15 @@ def _own(points: float | None, of_parts: float) -> float | None:
     return int(own) if own == int(own) else own
 
 
+def listed(records: Iterable[_Record]) -> dict[str, set[str]]:
+    """Parent → its subtasks, from the records."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        if record["parent"] is not None:
+            found.setdefault(record["parent"], set()).add(record["id"])
+    return found
+
+
 def left(counts: Mapping[str, int]) -> int:
     """How many subtasks are not finished."""
     return sum(number for field, number in counts.items() if not field.startswith(POINTS) and unfinished(field))

@@ -13,7 +13,8 @@ from coordinator.models.states import AgentStatus
 from coordinator.rules import messages as rules
 from coordinator.rules.messages import Address
 from coordinator.services.agents import AGENTS
-from coordinator.services.teams import TEAMS, filled, team_of
+from coordinator.services.request import not_found
+from coordinator.services.teams import TEAMS, filled, team_of, those_known
 from coordinator.store import damage
 from coordinator.store.documents import MESSAGES
 from coordinator.store.found import Found
@@ -25,9 +26,10 @@ EVERYBODY = (AllNodes(SHARED, AGENTS), AllNodes(SHARED, TEAMS))
 """What says who reads which inbox."""
 
 
-def unread_of(project_store: ProjectStore, agent: str) -> list[Record]:
-    """What an agent has not acknowledged, oldest first."""
-    return [record for record in messages_of(project_store, agent) if rules.is_unread(record, agent)]
+def unread_of(project_store: ProjectStore, agent: str, *, must_exist: bool = False) -> list[Record]:
+    """What an agent has not acknowledged, oldest first. With `must_exist`, NotFound for nobody."""
+    found = messages_of(project_store, agent, must_exist=must_exist)
+    return [record for record in found if rules.is_unread(record, agent)]
 
 
 def boxes_of(agent: str, agents: dict[str, Any], teams: dict[str, Any]) -> list[Address]:
@@ -37,13 +39,17 @@ def boxes_of(agent: str, agents: dict[str, Any], teams: dict[str, Any]) -> list[
     return [Address(agent, False), *(Address(team, True) for team in sorted(named | ({own} if own else set())))]
 
 
-def messages_of(project_store: ProjectStore, agent: str) -> list[Record]:
-    """Everything that is kept in an agent's inboxes, oldest first."""
+def messages_of(project_store: ProjectStore, agent: str, *, must_exist: bool = False) -> list[Record]:
+    """Everything that is kept in an agent's inboxes, oldest first. With `must_exist`, NotFound for nobody."""
     snapshot = project_store.fetch(*EVERYBODY)
-    boxes = boxes_of(agent, *(snapshot[read] for read in EVERYBODY))
+    everybody = [snapshot[read] for read in EVERYBODY]
+    boxes = boxes_of(agent, *everybody)
     heads = [SortedSetHead(project_store.keys.inbox(box.box)) for box in boxes]
-    found = project_store.fetch(*heads)
-    return records_of(project_store, [message for head in heads for message in found[head]])
+    snapshot = project_store.fetch(*heads)
+    found = records_of(project_store, [message for head in heads for message in snapshot[head]])
+    if must_exist and not found:
+        require_reader(everybody, project_store.keys.project, Address(agent, False))
+    return found
 
 
 def records_of(project_store: ProjectStore, messages: list[str]) -> list[Record]:
@@ -72,6 +78,19 @@ def absent_readers(to: Address, agents: dict[str, Found], teams: dict[str, Found
     members = {name for name, node in agents.items() if team_of(node.value) == to.name}
     people = people_of(to.name, teams[to.name].value) if to.name in teams else set()
     return None if (members | people) - lost else f"nobody of team {to.name} lives"
+
+
+def require_reader(everybody: list[dict[str, Found]], project: str, to: Address) -> None:
+    """NotFound unless there is, or was, such an agent or team, or a team's record names such an agent."""
+    agents, teams = everybody
+    if to.is_team:
+        there = those_known(teams, agents)
+    else:
+        there = {*agents, *(name for team, node in teams.items() for name in people_of(team, node.value))}
+    if to.name not in there:
+        kind = "team" if to.is_team else "agent"
+        otherwise = f"`coord {kind} list {project}` shows what there is; to a team it is --to team:NAME"
+        raise not_found(kind, to.name, sorted(there), otherwise)
 
 
 def people_of(team: str, record: Any) -> set[str]:

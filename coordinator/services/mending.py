@@ -223,13 +223,12 @@ class _Mending:
 
     def _parts(self, there: tuple[str, ...]) -> None:
         """The subtasks of each task, and their counters."""
-        expected = subtasks.counted(self.tasks.values())
+        expected, every = subtasks.counted(self.tasks.values()), subtasks.listed(self.tasks.values())
         known = sorted({*expected, *self.tasks, *there})
         noted = self.tx.fetch(*(Counts(self.tx.keys.parts(self.name, one)) for one in known))
         sets = self.tx.fetch(*(SetMembers(self.tx.keys.subtasks(self.name, one)) for one in known))
         for parent, counts, members in zip(known, noted, sets, strict=True):
-            wanted = expected.get(parent, {})
-            parts = {name for name, task in self.tasks.items() if task["parent"] == parent} if wanted else set()
+            wanted, parts = expected.get(parent, {}), every.get(parent, set())
             key, listed = self.tx.keys.parts(self.name, parent), self.tx.keys.subtasks(self.name, parent)
             for field in sorted(field for field in {*counts, *wanted} if counts.get(field) != wanted.get(field)):
                 if field in wanted:

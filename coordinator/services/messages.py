@@ -21,16 +21,14 @@ from coordinator.services.inboxes import (
     absent_readers,
     boxes_of,
     messages_of,
-    people_of,
     records_of,
+    require_reader,
     unread_of,
     whole,
 )
 from coordinator.services.request import Request, change_project, existing_project, not_found
-from coordinator.services.teams import those_known
 from coordinator.store.connection import Store
 from coordinator.store.documents import MESSAGES
-from coordinator.store.found import Found
 from coordinator.store.keys import SHARED
 from coordinator.store.reads import Node, Nodes, Read, SetMembers, SortedSetHead
 from coordinator.store.transaction import Transaction
@@ -73,7 +71,7 @@ def send(
         answered = None if reply_to is None else _stored(tx, reply_to)
         thread = None if in_thread is None else _thread_of(tx, in_thread)
         goes_to = given or _back_to(answered)
-        _require(tx.fetch(*EVERYBODY), project, goes_to)
+        require_reader(tx.fetch(*EVERYBODY), project, goes_to)
         redact = _redactor(tx)
         record: Record = {
             "id": message,
@@ -116,10 +114,7 @@ def inbox(
     With `wait_ms`, waits for an unread one that long and then raises WaitedInVain. NotFound for nobody."""
     name, _ = ids.agent_reference(agent)
     project_store = existing_project(store, project)
-    found = messages_of(project_store, name)
-    if not found:
-        snapshot = project_store.fetch(*EVERYBODY)
-        _require([snapshot[read] for read in EVERYBODY], project, Address(name, False))
+    found = messages_of(project_store, name, must_exist=True)
     if wait_ms is not None:
         _wait_for_mail(store, project, name, wait_ms)
         found = messages_of(project_store, name)
@@ -200,7 +195,7 @@ def _put(tx: Transaction, box: str, record: Record) -> None:
 
 def _acknowledge(tx: Transaction, record: Record, reader: str, boxes: set[str]) -> bool:
     if record["to"] not in boxes:
-        _require(tx.fetch(*EVERYBODY), tx.keys.project, Address(reader, False))
+        require_reader(tx.fetch(*EVERYBODY), tx.keys.project, Address(reader, False))
         raise Refused(
             f"message {record['id']} is to {record['to']}, not to {reader}",
             hint=f"`coord message inbox {tx.keys.project} --agent {reader}` lists what is",
@@ -255,19 +250,6 @@ def _back_to(answered: Record | None) -> Address:
     if answered["from"] is None:
         raise InvalidData(f"nobody is known to have sent {answered['id']}", hint="say who gets the reply: --to")
     return rules.address(answered["from"])
-
-
-def _require(everybody: list[dict[str, Found]], project: str, to: Address) -> None:
-    """NotFound unless there is, or was, such an agent or team, or a team's record names such an agent."""
-    agents, teams = everybody
-    if to.is_team:
-        there = those_known(teams, agents)
-    else:
-        there = {*agents, *(name for team, node in teams.items() for name in people_of(team, node.value))}
-    if to.name not in there:
-        kind = "team" if to.is_team else "agent"
-        otherwise = f"`coord {kind} list {project}` shows what there is; to a team it is --to team:NAME"
-        raise not_found(kind, to.name, sorted(there), otherwise)
 
 
 def _redactor(tx: Transaction) -> Callable[[str], str]:

@@ -109,8 +109,8 @@ def wait(
     """Wait until all conditions were met (each at some moment), or `any_` of them → `{session, met, unmet, waited_ms}`.
 
     An event counts when it comes after the call began, of this session or of its project; a phase also when it was
-    completed before. NotFound for a task that does not exist; WaitedInVain when `timeout_ms` passed (None: never), and
-    at once when the session is closed, since nothing happens in it any more.
+    completed before. NotFound for a task or an agent that does not exist; WaitedInVain when `timeout_ms` passed (None:
+    never), and at once when the session is closed, since nothing happens in it any more.
     """
     began = time.monotonic()
     parsed = [parse(text) for text in conditions]
@@ -233,7 +233,8 @@ class _Watch:
     def _has_mail(self, agent: str) -> bool:
         from coordinator.services import inboxes
 
-        return bool(inboxes.unread_of(self._store.project(self._session_id.partition(".")[0]), agent))
+        project = self._store.project(self._session_id.partition(".")[0])
+        return bool(inboxes.unread_of(project, agent, must_exist=True))
 
     def _holds(self, condition: Condition) -> bool:
         from coordinator.services import state

@@ -131,6 +131,8 @@ def test_nobody_has_an_inbox_by_a_misspelt_name(shop: Crew, wait_ms: int | None)
     for name in ("nan", "nobody"):
         with pytest.raises(NotFound):
             messages.inbox(shop.store, shop.project, name, wait_ms=wait_ms)
+    with pytest.raises(NotFound):
+        waiting.wait(shop.store, shop.session, ["message:anna"], timeout_ms=wait_ms or 0)
     with pytest.raises(NotFound) as refused:
         messages.ack(shop.store, shop.project, [sent["id"]], agent="anna", request=Request())
     assert refused.value.hint == "did you mean ann?"
