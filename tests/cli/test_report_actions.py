@@ -130,3 +130,15 @@ def test_every_kind_of_action_is_tried_here() -> None:
 
 def verb_of(line: str) -> tuple[str, ...]:
     return tuple(word for word in line.split()[1:3] if word.isalpha())
+
+
+def test_what_only_this_machine_knows_of_teams_and_runners_is_used(coord: Coord, site: Site) -> None:
+    make.approval_of_nobody(site)
+    make.no_agent(site)
+    (coord.folder / "coord.toml").write_text(
+        '[teams.ops]\nlead = "zoe"\n\n[runners.default]\npreset = "command"\ncommand = ["true"]\n'
+    )
+    made = [one["command"] for one in coord("report", site.session, "--json").json["next_actions"]]
+    approve = filled(site, "coord workflow approve {s} w ask --by zoe")
+    assert made == [approve, filled(site, "coord worker --project {p} --team qa --capability gpu")]
+    run(coord, approve)
