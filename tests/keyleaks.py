@@ -20,11 +20,15 @@ _DESCRIBED = [(re.compile(pattern + r"\Z"), frozenset(form.split(", "))) for pat
 def leaked_keys(client: redis.Redis) -> list[str]:
     """One sentence for each key that should not be there, sorted."""
     leaks = []
-    for key in client.scan_iter(count=1000):
-        form = next((form for pattern, form in _DESCRIBED if pattern.match(key)), None)
-        if form is not None and "rq" in form:
-            continue
-        kind, ttl_ms = str(client.type(key)), int(client.pttl(key))
+    forms = {key: _form(key) for key in client.scan_iter(count=1000)}
+    looked_at = [key for key, form in forms.items() if form is None or "rq" not in form]
+    with client.pipeline(transaction=False) as asking:
+        for key in looked_at:
+            asking.type(key)
+            asking.pttl(key)
+        answers = iter(asking.execute())
+    for key, kind, ttl_ms in zip(looked_at, answers, answers, strict=True):
+        form = forms[key]
         if kind == "none" or ttl_ms == -2:
             continue  # it went while we looked
         if form is None:
@@ -35,3 +39,7 @@ def leaked_keys(client: redis.Redis) -> list[str]:
         elif "ttl" in form and ttl_ms == -1:
             leaks.append(f"{key} has no TTL, and keys.py says that it carries one")
     return sorted(leaks)
+
+
+def _form(key: str) -> frozenset[str] | None:
+    return next((form for pattern, form in _DESCRIBED if pattern.match(key)), None)

@@ -6,6 +6,7 @@ it, once per test process, and is ended by its process id. A missing one is skip
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,16 @@ BINARIES: dict[str, Callable[[], str | None]] = {
 
 if REAL not in BINARIES:
     raise ValueError(f"{CHOICE} is {REAL!r}, and the servers are {', '.join(BINARIES)}")
+
+
+def in_turn(names: str, cases: Sequence[Any], ids: Sequence[str]) -> pytest.MarkDecorator:
+    """As `pytest.mark.parametrize`, and each case on one server, the servers in turn. For one rule that has many cases:
+    each server meets some of them here, and each real one all of them in `make matrix`."""
+    kinds = itertools.cycle([os.environ[CHOICE]] if CHOICE in os.environ else KINDS)
+    several = "," in names
+    given = [(kind, *(case if several else (case,))) for kind, case in zip(kinds, cases, strict=False)]
+    ids = [f"{kind}-{text}" for (kind, *_), text in zip(given, ids, strict=True)]
+    return pytest.mark.parametrize(f"server, {names}", given, ids=ids, indirect=["server"])
 
 
 @dataclass

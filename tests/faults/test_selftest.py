@@ -209,7 +209,10 @@ def test_a_coordinator_that_breaks_its_promises_is_found_out(
     (tmp_path / "sitecustomize.py").write_text(mutant, encoding="utf-8")
     selftest.environment["PYTHONPATH"] = f"{tmp_path}:{ROOT}"
     server = new_server()
-    code, report, stderr = selftest.run(server.url, "--seconds", "15", "--agents", "4", "--seed", "1")
+    for seed in range(1, 10):  # on a machine with much else to do, little happens in seven seconds
+        code, report, stderr = selftest.run(server.url, "--seconds", "7", "--agents", "4", "--seed", str(seed))
+        if code:
+            break
     assert code == 1, stderr
     assert kinds & {violation["kind"] for violation in report["violations"]}
     error = json.loads(stderr.splitlines()[-1])["error"]

@@ -13,6 +13,7 @@ from coordinator.services import state as states
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from coordinator.store.keys import Keys
+from tests.servers import in_turn
 from tests.services.transferring import filled, staged, worked_in
 
 SYSTEM = Request(system=True)
@@ -96,7 +97,7 @@ HARMS: list[tuple[str, Harm]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("harm", [harm for _, harm in HARMS], ids=[what for what, _ in HARMS])
+@in_turn("harm", [harm for _, harm in HARMS], [what for what, _ in HARMS])
 def test_a_damaged_snapshot_is_said_to_be_so_and_never_given_out_and_the_next_one_is_taken(
     store: Store, project: str, session_id: str, harm: Harm
 ) -> None:

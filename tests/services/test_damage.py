@@ -32,6 +32,7 @@ from coordinator.services.holding import Holder
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from coordinator.store.keys import Keys
+from tests.servers import in_turn
 from tests.services.damaging import LOST, MENDED, Way
 from tests.services.leading import interrupt
 from tests.services.transferring import worked_in
@@ -74,7 +75,7 @@ def comparable(data: Record) -> Record:
     return {**parts, "sections": {**sections, "execution.tasks": tasks_}, "goal": data["session"]["goal"]}
 
 
-@pytest.mark.parametrize("way", LOST, ids=[way.what for way in LOST])
+@in_turn("way", LOST, [way.what for way in LOST])
 def test_what_is_lost_comes_back_with_the_last_snapshot(store: Store, project: str, session_id: str, way: Way) -> None:
     backups.take(store, session_id, backups.SCHEDULED, request=Request(system=True))
     kept = transfer.export(store, session_id)
@@ -100,7 +101,7 @@ def test_what_is_lost_comes_back_with_the_last_snapshot(store: Store, project: s
     assert claimed["id"] == "b"
 
 
-@pytest.mark.parametrize("way", LOST, ids=[way.what for way in LOST])
+@in_turn("way", LOST, [way.what for way in LOST])
 def test_without_a_snapshot_the_session_begins_anew_and_what_can_be_read_is_kept(
     store: Store, project: str, session_id: str, way: Way
 ) -> None:
@@ -120,7 +121,7 @@ def test_without_a_snapshot_the_session_begins_anew_and_what_can_be_read_is_kept
         assert is_well(store, session_id)
 
 
-@pytest.mark.parametrize("way", MENDED, ids=[way.what for way in MENDED])
+@in_turn("way", MENDED, [way.what for way in MENDED])
 def test_what_follows_from_the_records_is_mended_and_nothing_of_the_last_commit_is_lost(
     store: Store, project: str, session_id: str, way: Way
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 
@@ -11,6 +12,7 @@ from coordinator.services import balance, working
 from coordinator.services.holding import Holder
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
+from tests.servers import in_turn
 from tests.services.crew import Crew, Task, begin
 from tests.services.verbs import VERBS, block, complete, fail, heartbeat, progress, release
 from tests.store.changing import contents
@@ -75,8 +77,10 @@ FENCED = [old_epoch, old_epoch_of_a_waiting_task, somebody_else, with_the_epoch_
 FENCED += [taken_again_by_itself]
 
 
-@pytest.mark.parametrize("verb", VERBS, ids=lambda one: one.__name__)
-@pytest.mark.parametrize("scene", FENCED, ids=lambda one: one.__name__)
+CASES = list(product(FENCED, VERBS))
+
+
+@in_turn("scene, verb", CASES, [f"{scene.__name__}-{verb.__name__}" for scene, verb in CASES])
 def test_who_was_replaced_writes_nothing(
     crew: Crew, scene: Callable[[Crew], Holder], verb: Callable[[Crew, Holder], Task]
 ) -> None:

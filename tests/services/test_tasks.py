@@ -21,6 +21,7 @@ from coordinator.models.shapes import TASK_DERIVED, TASK_FIELDS
 from coordinator.services import closing, sessions, state, tasks, working
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
+from tests.servers import in_turn
 from tests.services.crew import Crew, begin
 from tests.store.changing import contents
 
@@ -121,7 +122,7 @@ BROKEN: list[tuple[list[Any], type[CoordError], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("specs", "error", "said"), BROKEN, ids=lambda one: str(one)[:40])
+@in_turn("specs, error, said", BROKEN, [str(case[0])[:40] for case in BROKEN])
 def test_a_submission_that_is_refused_leaves_nothing_half_done(
     crew: Crew, specs: list[Any], error: type[CoordError], said: str
 ) -> None:

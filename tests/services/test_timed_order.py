@@ -164,17 +164,17 @@ def fake(server_pool: ServerPool) -> Any:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=UNWANTED)
 @given(history=histories(deletions))
-def test_merges_among_deletions_of_anything(fake: Store, project: str, history: Any) -> None:
-    check(fake, project, history)
+def test_merges_among_deletions_of_anything(real_store: Store, project: str, history: Any) -> None:
+    check(real_store, project, history)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=UNWANTED)
 @given(history=histories(upper_edits))
-def test_merges_among_plain_changes_of_nodes_and_sections(fake: Store, project: str, history: Any) -> None:
-    check(fake, project, history)
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=UNWANTED)
-@given(history=histories(deletions | upper_edits.filter(lambda edit: edit.kind == "delete")))
-def test_merges_among_deletions_on_a_real_server(real_store: Store, project: str, history: Any) -> None:
+def test_merges_among_plain_changes_of_nodes_and_sections(real_store: Store, project: str, history: Any) -> None:
     check(real_store, project, history)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=UNWANTED)  # slower than a real server
+@given(history=histories(deletions | upper_edits.filter(lambda edit: edit.kind == "delete")))
+def test_merges_among_deletions_on_the_fake(fake: Store, project: str, history: Any) -> None:
+    check(fake, project, history)
