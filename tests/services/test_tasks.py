@@ -118,7 +118,7 @@ BROKEN: list[tuple[list[Any], type[CoordError], str]] = [
     ([{"id": "x", "timeout_s": -1}], InvalidData, "timeout_s"),
     ([{"id": "x", "command": "rm -rf /"}], InvalidData, "command"),
     ([{"id": "x", "data": []}], InvalidData, "data"),
-    ([{"id": "x", "resources": {"gpu": -1}}], InvalidData, "resources"),
+    ([{"id": "x", "resources": {"gpu": -1}}], InvalidData, "no amount of gpu"),
 ]
 
 
