@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coordinator.models.clock import instant
 from coordinator.models.shapes import new_epic, new_sprint, new_task
 from coordinator.models.states import EpicStatus, SprintStatus, TaskStatus
 from coordinator.rules import progress
@@ -153,6 +154,13 @@ def test_by_the_word_of_its_session_nothing_counts_that_was_made_after_the_sprin
     tasks = [new_task("before", at(4)), new_task("after", at(6)), new_task("named", at(6), sprint="a")]
     found = Aims(SESSION, {"a": sprint}, {}, "a").by_sprint(tasks)["a"]
     assert [task["id"] for task in found] == ["before", "named"]
+
+
+def test_what_was_noted_in_the_millisecond_of_a_sprints_end_came_before_it() -> None:
+    noted_us = 1_700_000_000_123_456
+    record = new_sprint("a", status="completed", ended_at=instant(noted_us + 100))
+    assert noted_us <= (progress.ended_us(record) or 0) < noted_us + 1000
+    assert progress.ended_us({**record, "status": "active"}) is None
 
 
 def test_a_part_counts_where_its_whole_counts_unless_it_says_otherwise() -> None:
