@@ -175,12 +175,13 @@ def points_of(sprint: Record, shares: Record) -> Record:
 
 
 def stamp_sprint(record: Record, now: str, *, settled: bool = False) -> None:
-    """The first time that it is active begins it; the first time that it has ended ends it."""
+    """The first time that it is active begins it; the first time that it has ended ends it, until it is opened again."""
+    if record["status"] not in (SprintStatus.COMPLETED, SprintStatus.CANCELLED):
+        record["ended_at"] = record["settled_at"] = None
+    elif not record["ended_at"]:
+        record["ended_at"], record["settled_at"] = now, now if settled else None
     if record["status"] == SprintStatus.ACTIVE:
         record["started_at"] = record["started_at"] or now
-        record["ended_at"] = record["settled_at"] = None
-    elif record["status"] in (SprintStatus.COMPLETED, SprintStatus.CANCELLED) and not record["ended_at"]:
-        record["ended_at"], record["settled_at"] = now, now if settled else None
 
 
 def joined(there: list[Any], added: Json) -> list[Any]:

@@ -166,6 +166,9 @@ def test_a_sprint_begins_once_and_ends_once(store: Store, shop: str) -> None:
     assert sprint(store, shop, goal="more")["ended_at"] == ended["ended_at"]
     again = sprint(store, shop, status="active")
     assert (again["started_at"], again["ended_at"]) == (active["started_at"], None)
+    assert sprint(store, shop, status="cancelled")["ended_at"] is not None
+    planned = sprint(store, shop, status="planned")
+    assert (planned["started_at"], planned["ended_at"]) == (active["started_at"], None)
 
 
 def test_near_misses_are_named(store: Store, shop: str) -> None:
