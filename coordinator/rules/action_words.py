@@ -49,9 +49,9 @@ def of_team(address: str) -> str:
 
 
 def duration_words(ms: int) -> str:
-    """`3 days`, `5 hours`, `12 minutes`: the largest unit, for how long something waits."""
-    minutes = ms // 60_000
-    for size, unit in ((1440, "day"), (60, "hour")):
-        if minutes >= size:
-            return counted(minutes // size, unit)
-    return counted(minutes, "minute")
+    """`3 days`, `5 hours`, `12 minutes`, `7 seconds`: the largest unit, for how long something waits."""
+    seconds = ms // 1000
+    for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return counted(seconds // size, unit)
+    return counted(seconds, "second")

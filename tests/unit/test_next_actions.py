@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.rules.action_words import command
+from coordinator.rules.action_words import command, duration_words
 from coordinator.rules.next_actions import next_actions
 from tests.unit.test_reporting import facts, failed
 
@@ -153,3 +153,11 @@ def test_without_problems_the_ordinary_next_step_is_named(problems: dict[str, An
     made = next_actions(facts(session={"status": "active"}, problems=problems))
     assert [action["command"] for action in made] == [line]
     assert next_actions(facts(session={"status": "completed"}, problems=problems)) == []
+
+
+@pytest.mark.parametrize(
+    ("ms", "words"),
+    [(0, "0 seconds"), (59_999, "59 seconds"), (60_000, "1 minute"), (7_199_000, "1 hour"), (172_800_000, "2 days")],
+)
+def test_how_long_something_waits_is_said_in_its_largest_unit(ms: int, words: str) -> None:
+    assert duration_words(ms) == words
