@@ -175,7 +175,7 @@ def points_of(sprint: Record, shares: Record) -> Record:
 
 
 def stamp_sprint(record: Record, now: str, *, settled: bool = False) -> None:
-    """The first time that it is active begins it; the first time that it has ended ends it, until it is opened again."""
+    """The first time that it is active begins it; the first time that it has ended ends it, until it is open again."""
     if record["status"] not in (SprintStatus.COMPLETED, SprintStatus.CANCELLED):
         record["ended_at"] = record["settled_at"] = None
     elif not record["ended_at"]:
