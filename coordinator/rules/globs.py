@@ -39,7 +39,8 @@ class Characters(NamedTuple):
 
 
 def overlap(one: str, other: str) -> bool:
-    """Some path fits both patterns. Both have been checked (`parse`)."""
+    """Some path fits both patterns. One that is none any more (of an older version, an import) is taken for all there
+    is: it excludes others, and keeps nobody from asking."""
     here, there = _parsed(one), _parsed(other)
     alike = 0
     for a, b in zip(here, there, strict=False):
@@ -58,7 +59,10 @@ def _parsed(pattern: str) -> tuple[Any, ...]:
         from unicodedata import normalize
 
         pattern = normalize("NFC", pattern)
-    return tuple(parse(pattern))
+    try:
+        return tuple(parse(pattern))
+    except InvalidData:
+        return (MANY,)
 
 
 def _parts_meet(one: Any, other: Any) -> bool:

@@ -130,6 +130,12 @@ class _Look:
         return {**waits, "amount": waiter.wants[name], "since": instant_ms(waiter.since_ms)}
 
 
+def _wants(task: Any, name: str) -> bool:
+    """Whether a task names it, as far as its record is one of coord's."""
+    resources = task.get("resources") if isinstance(task, dict) else None
+    return isinstance(resources, dict) and type(resources.get(name)) is int
+
+
 def _ready(project: ProjectStore, leases: dict[str, LeaseFound], name: str) -> list[Record]:
     """The ready tasks of all sessions that want it, first the one that gets it first."""
     from coordinator.services.sessions import session_names
@@ -140,7 +146,7 @@ def _ready(project: ProjectStore, leases: dict[str, LeaseFound], name: str) -> l
         (session, found.value)
         for session, read in reads.items()
         for found in snapshot[read].values()
-        if name in found.value["resources"] and task_records.may_stand_in_line(found.value)
+        if _wants(found.value, name) and task_records.may_stand_in_line(found.value)
     ]
     waits = {(session, task["id"]): SetMembers(project.keys.waiting(session, task["id"])) for session, task in resting}
     unmet = project.fetch(*waits.values(), ageing.POLICY)

@@ -7,12 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from coordinator.models.errors import InvalidData
-from coordinator.services import (
-    agents,
-    balance,
-    sessions,
-    state,
-)
+from coordinator.services import agents, balance, resource_view, sessions, state
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from coordinator.store.keys import SHARED
@@ -158,3 +153,14 @@ def test_a_resource_that_coord_did_not_write_is_none_and_can_be_defined_again(cr
     assert entry(crew, "bad")["capacity"] is None
     define(crew, "bad", 1)
     assert crew.claimed()["id"] == "a"
+
+
+@pytest.mark.parametrize("resources", ['["gpu"]', "null", '{"gpu": "x"}'])
+def test_a_task_that_coord_did_not_write_wants_nothing_of_a_resource_that_is_shown(crew: Crew, resources: str) -> None:
+    define(crew, "gpu", 1)
+    crew.submit("bad", {"id": "a", "resources": {"gpu": 1}})
+    nodes = crew.keys.nodes("s1", "execution.tasks")
+    kept = str(client_of(crew).hget(nodes, "bad"))
+    assert '"resources":{}' in kept
+    client_of(crew).hset(nodes, "bad", kept.replace('"resources":{}', f'"resources":{resources}'))
+    assert [one["task"] for one in resource_view.show(crew.store, crew.project, "gpu")["waiting"]] == ["a"]

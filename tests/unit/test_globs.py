@@ -92,6 +92,12 @@ def test_what_says_nothing_exact_is_no_pattern(pattern: str) -> None:
         things.check({f"files:{pattern}": 1})
 
 
+@pytest.mark.parametrize("kept", ["~/x", "src/{a,b}/**", " x", ""])
+def test_a_kept_claim_that_is_no_pattern_any_more_excludes_all_and_stops_nobody(kept: str) -> None:
+    assert globs.overlap(kept, "docs/a.md")
+    assert globs.overlap("docs/a.md", kept)
+
+
 def test_long_patterns_are_decided_at_once() -> None:
     one = "/".join(["*a*a*a*a*a*", "**"] * 30)
     other = "/".join(["*b*b*b*b*b*", "**"] * 30)
