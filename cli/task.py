@@ -252,8 +252,8 @@ def why(session: SessionArg, task: TaskArg) -> None:
 def assign(
     session: SessionArg, task: TaskArg, to: AgentArg, agent: AgentOpt = None, request_id: RequestId = None
 ) -> None:
-    """Reserve a task for an agent or a role: they claim it with `coord task next --claim`, and a worker is given it. It
-    goes back to all when that agent is gone."""
+    """Reserve a task for an agent or a role: they claim it with `coord task next --claim`, and a worker is given it.
+    It stays reserved, also when that agent is lost, until `coord task release`."""
     from coordinator.services import tasks
 
     emit(tasks.assign(context().store, session, task, to, request=request_of(request_id, agent)), table=RECORD)

@@ -52,8 +52,8 @@ def of_team(team: str, there: Collection[str], project: str) -> tuple[str, str]:
 
 
 def of_lead(task: Mapping[str, Any], lead: str, project: str) -> Finding:
-    """A task that is for a lead who is not registered."""
-    what = f"waits for {lead}, who leads team {task['team']} and is not registered"
+    """A task that is for a lead who is not registered, or lost."""
+    what = f"waits for {lead}, who leads team {task['team']} and is not there"
     fix = f"`coord agent register {lead} --project {project} --team {task['team']}`"
     return {"path": task_path(task["id"], "assignee"), "code": "absent_lead", "what": what, "fix": fix}
 

@@ -1,7 +1,7 @@
 """Tasks that are reserved for somebody who is not there any more. Pure.
 
-Somebody is gone who was registered, or set by hand, and is lost now. A name that nobody ever had may yet come, and a
-role waits for whoever has it; so do both.
+Somebody is gone who was registered, or set by hand, and is lost now. He may come back, so what is reserved for him
+stays; but somebody has to hear of it. A name that nobody ever had may yet come, and a role waits for whoever has it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ from typing import Any
 
 from coordinator.models.states import AgentStatus, TaskStatus
 from coordinator.rules.lines import role_of
-
-LOOK = "reserved/lost"
-"""The deadline by which any sweep looks for them."""
 
 
 def is_reserved(task: Mapping[str, Any]) -> bool:

@@ -34,7 +34,9 @@ def check(resources: Any) -> None:
         if not is_path(name):
             ids.thing_id(name, "resource")
             if type(amount) is not int or amount < 1:
-                raise InvalidData(f"{dumps(amount)[:60]} is no amount of {name}", hint="a whole number from 1")
+                raise InvalidData(
+                    f"resources: {dumps(amount)[:60]} is no amount of {name}", hint="a whole number from 1"
+                )
             continue
         globs.parse(name.removeprefix(globs.PREFIX))
         if amount != 1:

@@ -76,8 +76,6 @@ def write_agent(change: SessionChange, agent: str, fields: dict[str, Json]) -> b
     if record["status"] == AgentStatus.LOST and lease is not None:
         giving_back.give_back_all(tx, agent, "agent_lost")
         tx.end_lease(agent_member(agent))
-    if record["status"] == AgentStatus.LOST:
-        giving_back.look_at_reservations(tx)
     tx.put(SHARED, agents.AGENTS, agent, record)
     return True
 

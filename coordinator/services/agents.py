@@ -171,7 +171,6 @@ def deregister(store: Store, project: str, agent: str, *, force: bool = False, r
                 tasks=held,
             )
         giving_back.give_back_all(tx, name, "agent_deregistered")
-        giving_back.look_at_reservations(tx)
         tx.end_lease(agent_member(name))
         record["status"] = AgentStatus.LOST.value
         return "agent:drained"

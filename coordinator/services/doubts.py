@@ -10,7 +10,7 @@ from coordinator.models.shapes import Record
 from coordinator.rules import doubts, team_gates, team_validation, things
 from coordinator.rules.doubts import Known
 from coordinator.rules.findings import Finding
-from coordinator.services import reservations
+from coordinator.rules.reservations import is_lost
 from coordinator.services.agents import AGENTS
 from coordinator.services.request import SessionChange
 from coordinator.services.teams import TEAMS, those_known
@@ -85,14 +85,13 @@ def _staffed(change: SessionChange, without_record: set[str]) -> set[str]:
 
 
 def _leads(change: SessionChange, specs: Sequence[Record], made: list[Record]) -> dict[str, list[Finding]]:
-    """What is to be said of tasks that are for a lead. WrongState for one whose agent is gone."""
+    """What is to be said of tasks that are for a lead who is not there."""
     of_leads = [task for spec, task in zip(specs, made, strict=True) if spec.get("to_lead") and task["assignee"]]
     names = tuple(sorted({task["assignee"] for task in of_leads}))
     agents = dict(zip(names, change.tx.fetch(Nodes(SHARED, AGENTS, names))[0], strict=True)) if names else {}
     found = {}
     for task in of_leads:
-        if agents[task["assignee"]].exists:
-            reservations.refuse_gone(change.tx, change.session_id, task["id"], task["assignee"])
-        else:
+        agent = agents[task["assignee"]]
+        if not agent.exists or is_lost(agent.value):
             found[task["id"]] = [doubts.of_lead(task, task["assignee"], change.tx.keys.project)]
     return found

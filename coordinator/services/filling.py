@@ -11,7 +11,6 @@ from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, TaskStatus
 from coordinator.rules import graph, subtasks
 from coordinator.rules.escalation import is_watched
-from coordinator.rules.reservations import LOOK, is_reserved
 from coordinator.services import ageing, agent_view, blockers, task_records
 from coordinator.services.agents import AGENTS
 from coordinator.services.transfer_content import Content
@@ -80,7 +79,6 @@ def write_indexes(tx: Transaction, name: str, content: Content) -> None:
     keys, tasks = tx.keys, content.tasks
     for run_id in content.sections.get(WORKFLOWS, ()):  # whoever looks next goes on with what was going on
         tx.zadd(keys.deadlines, workflow_member(name, run_id), tx.now_ms)
-    _have_reservations_looked_at(tx, content)
     statuses = {task_id: task["status"] for task_id, task in tasks.items()}
     counts: dict[str, int] = {}
     for task_id, task in tasks.items():
@@ -105,11 +103,6 @@ def write_indexes(tx: Transaction, name: str, content: Content) -> None:
     for parent, parts in subtasks.counted(tasks.values()).items():
         for field, number in parts.items():
             tx.add(keys.parts(name, parent), field, number)
-
-
-def _have_reservations_looked_at(tx: Transaction, content: Content) -> None:
-    if any(map(is_reserved, content.tasks.values())):
-        tx.zadd(tx.keys.deadlines, LOOK, tx.now_ms)  # for somebody who may be gone here
 
 
 def write_agents(tx: Transaction, session_id: str, agents: dict[str, Record]) -> None:

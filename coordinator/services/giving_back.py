@@ -6,7 +6,6 @@ Left to others: who finds out that somebody is gone (reaping, agents).
 from __future__ import annotations
 
 from coordinator.models.states import TaskStatus
-from coordinator.rules.reservations import LOOK
 from coordinator.services import retrying, task_records
 from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
@@ -45,11 +44,6 @@ def give_back_all(tx: Transaction, agent: str, reason: str) -> int:
         else:
             requeue(change, task, reason)
     return len(held)
-
-
-def look_at_reservations(tx: Transaction) -> None:
-    """Inside a change that ends a life of an agent: what is reserved for it goes back by the next sweep."""
-    tx.zadd(tx.keys.deadlines, LOOK, tx.now_ms)
 
 
 def requeue(change: SessionChange, task: HeldTask, reason: str) -> None:

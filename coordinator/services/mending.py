@@ -16,7 +16,6 @@ from coordinator.rules.findings import task_path
 from coordinator.rules.lifecycle import terminal
 from coordinator.rules.link_validation import holder_of
 from coordinator.rules.path_text import render
-from coordinator.rules.reservations import LOOK, Gone
 from coordinator.rules.use_validation import path_of_member, wrong_in
 from coordinator.rules.workflow_validation import forgotten
 from coordinator.services import ageing, blockers, task_records
@@ -73,7 +72,6 @@ class _Mending:
             self._blockers()
             self._uses()
             self._workflows()
-            self._reserved()
         self._dependants()
         self._holding()
         self._parts(there.parents)
@@ -198,15 +196,6 @@ class _Mending:
             if forgotten(self.name, run_id, node.value, self.tasks, end_ms, waits, self.tx.now_ms):
                 self.change.wake(run_id)
                 self._did(render((WORKFLOWS, run_id)), "is gone on with again")
-
-    def _reserved(self) -> None:
-        """What is reserved for somebody who is gone is given back when this is done, as any sweep would."""
-        everybody = self.tx.fetch(AllNodes(SHARED, "agents"))[0]
-        gone = Gone({name: node.value for name, node in everybody.items()}).of(self.tasks.values())
-        for name in gone:
-            self._did(task_path(name, "assignee"), f"is given back to all: {self.tasks[name]['assignee']} is lost")
-        if gone:
-            self.tx.zadd(self.tx.keys.deadlines, LOOK, self.tx.now_ms)
 
     def _dependants(self) -> None:
         """Who is told when a task ends. The sets only grow, so what is too much in one does no harm."""

@@ -27,8 +27,8 @@ RESOURCE, LIMIT = "resource", "limit"
 COUNTED = {LIMIT: RESOURCE}
 OF_TASKS = ("task", "retry", "spread", "subtree", "escalate")
 GOES_ON = ("spread", "subtree")
-BREAKER, RESERVED = "breaker", "reserved"
-KINDS = (*OF_TASKS, "agent", "session", "lock", "message", "workflow", BREAKER, RESERVED, RESOURCE, "pruned", "failed")
+BREAKER = "breaker"
+KINDS = (*OF_TASKS, "agent", "session", "lock", "message", "workflow", BREAKER, RESOURCE, "pruned", "failed")
 OF_A_TASK = frozenset(TASK_FIELDS) - {"ready_at", "deferred", "failed_on", "usage"}
 OF_AN_AGENT = frozenset(AGENT_FIELDS) - {"breaker"}
 
@@ -79,11 +79,6 @@ def _act(store: Store, project: str, member: str, deadline_ms: int, *, quick: bo
         return _session(store, project, member, rest, deadline_ms, quick=quick)
     if kind == "workflow":
         return _workflow(store, project, member, deadline_ms)
-    if kind == RESERVED:
-        from coordinator.services import reservations  # late: most sweeps find none
-
-        reservations.give_back(store, project, deadline_ms, quick=quick)
-        return None
     work: Callable[[Transaction], str | None]
     if kind == "agent":
         work = _agent(member, rest, deadline_ms)
@@ -211,7 +206,6 @@ def _agent(member: str, name: str, deadline_ms: int) -> Callable[[Transaction], 
             return POSTPONED
         tx.end_lease(member)
         giving_back.give_back_all(tx, name, "agent_lost")
-        giving_back.look_at_reservations(tx)
         if found.exists:
             record = {**found.value, "status": AgentStatus.LOST.value}
             tasks = [f"{tx.keys.project}.{mark}" for mark in held]

@@ -1,7 +1,7 @@
-"""What is reserved for an agent that is gone goes back to all: a reservation has no lease that would run out.
+"""What is reserved for an agent that is gone. It has no lease that would run out, and is never taken away by itself: a
+name may come back. Nothing new is reserved for one that is gone, and `state validate --fix` gives it to all.
 
-Whoever ends a life of an agent puts LOOK into the deadlines in the same commit, and any sweep finishes it in bounded
-commits: one look for all that died meanwhile. Left to others: what an agent holds (giving_back).
+Left to others: what an agent holds (giving_back).
 """
 
 from __future__ import annotations
@@ -9,25 +9,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from coordinator.models import ids
 from coordinator.models.errors import WrongState
+from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
-from coordinator.rules.reservations import LOOK, Gone
+from coordinator.rules.findings import task_path
+from coordinator.rules.reservations import Gone
 from coordinator.services import task_records
-from coordinator.services.request import CLOSED, Request, SessionChange, change_project
+from coordinator.services.request import Request, SessionChange, change_session
 from coordinator.store.connection import Store
 from coordinator.store.damage import fetch_sound
-from coordinator.store.documents import RECORD, SESSION, TASKS
+from coordinator.store.documents import TASKS
 from coordinator.store.found import Found, LeaseFound
 from coordinator.store.keys import SHARED, agent_member
 from coordinator.store.project import ProjectStore
-from coordinator.store.reads import AllLeases, AllNodes, Counts, Leases, Node, Read
+from coordinator.store.reads import AllNodes, Leases, Node, Read
 from coordinator.store.transaction import Transaction
 
 AGENTS = "agents"
 BATCH = 50
-QUICKLY = 4
-"""Batches that a command gives back by the way."""
-WAIT_MS = 500
+VERB = "give back reservations"
 
 
 def reads_of(agent: str) -> list[Read]:
@@ -59,28 +60,22 @@ def _is_gone(found: Found, lease: LeaseFound | None) -> bool:
     return bool(has_ended or found.value["status"] == AgentStatus.LOST)
 
 
-def give_back(store: Store, project: str, deadline_ms: int, *, quick: bool) -> None:
-    """For the sweep: everything that is reserved for somebody who is gone, of every session; with `quick` some of it,
-    and the next sweep goes on."""
-    project_store, left = store.project(project), QUICKLY if quick else None
-    for name in _sessions(project_store):
-        gone = _reserved_for_gone(project_store, name)
-        for start in range(0, len(gone), BATCH):
-            if left == 0:
-                return
-            left = None if left is None else left - 1
-            few = gone[start : start + BATCH]
+def give_back(store: Store, session_id: str) -> list[Record]:
+    """For whoever mends: what is reserved for somebody who is gone, for everybody again → `{path, what}` each."""
+    project, name = ids.session_id(session_id)
+    gone, steps = _reserved_for_gone(store.project(project), name), list[Record]()
+    for start in range(0, len(gone), BATCH):
+        few = gone[start : start + BATCH]
 
-            def work(tx: Transaction, name: str = name, few: list[str] = few) -> None:
-                _give_back(tx, name, few)
+        def work(change: SessionChange, few: list[str] = few) -> list[tuple[str, str]]:
+            return _give_back(change, few)
 
-            change_project(store, project, Request(system=True, wait_ms=WAIT_MS), work, verb="give back reservations")
-
-    def done(tx: Transaction) -> None:
-        tx.passed(LOOK, deadline_ms)  # not when another has died meanwhile
-        tx.noticed(LOOK)
-
-    change_project(store, project, Request(system=True, wait_ms=0), done, verb="give back reservations")
+        given = change_session(store, session_id, Request(system=True), work, verb=VERB)
+        steps += [
+            {"path": task_path(task_id, "assignee"), "what": f"is given back to all: {agent} is lost"}
+            for task_id, agent in given
+        ]
+    return steps
 
 
 def held(leases: Iterable[str]) -> Counter[str]:
@@ -94,22 +89,6 @@ def may_be_in(counts: Mapping[str, int], leased: int) -> bool:
     return sum(number for field, number in counts.items() if field.rpartition(":")[2] in taken) > leased
 
 
-def _sessions(project: ProjectStore) -> list[str]:
-    """Those that have any."""
-    leases: dict[str, LeaseFound] = project.fetch(AllLeases())[AllLeases()]
-    leased = held(leases)
-    counts: dict[str, Read] = {
-        name: Counts(project.keys.counts(name))
-        for name in sorted(member.partition("/")[2] for member in leases if member.startswith("session/"))
-    }
-    snapshot, damaged = fetch_sound(project, *counts.values())
-    found = []
-    for name, read in counts.items():
-        if read not in damaged and may_be_in(snapshot[read], leased[name]):
-            found.append(name)
-    return found
-
-
 def _reserved_for_gone(project: ProjectStore, name: str) -> list[str]:
     tasks, everybody = AllNodes(name, TASKS), AllNodes(SHARED, AGENTS)
     snapshot, damaged = fetch_sound(project, tasks, everybody)
@@ -119,20 +98,18 @@ def _reserved_for_gone(project: ProjectStore, name: str) -> list[str]:
     return gone.of(found.value for found in snapshot[tasks].values())
 
 
-def _give_back(tx: Transaction, name: str, task_ids: list[str]) -> None:
-    session = tx.node(name, SESSION, RECORD).value
-    if session is None or session["status"] in CLOSED:
-        return
-    change = SessionChange(tx, f"{tx.keys.project}.{name}", name, session)
+def _give_back(change: SessionChange, task_ids: list[str]) -> list[tuple[str, str]]:
     found = {task_id: task for task_id, task in task_records.load_many(change, task_ids).items() if task is not None}
-    everybody: dict[str, Found] = tx.fetch(AllNodes(SHARED, AGENTS))[0]
-    gone = Gone({agent: node.value for agent, node in everybody.items()})
+    everybody: dict[str, Found] = change.tx.fetch(AllNodes(SHARED, AGENTS))[0]
+    gone, given = Gone({agent: node.value for agent, node in everybody.items()}), list[tuple[str, str]]()
     for task_id, task in found.items():
         agent = task.record["assignee"]
         if not gone.has(task.record):
             continue
-        tx.guard(SHARED, AGENTS, agent, everybody[agent].revision)  # it may be beginning its next life
+        change.tx.guard(SHARED, AGENTS, agent, everybody[agent].revision)  # it may be beginning its next life
         task.record.update(status=TaskStatus.PENDING.value, assignee=None)
         ready = task_records.is_unblocked(change, task_id)
         data = {"reason": "agent_lost", "reserved_for": agent}
         task_records.store(change, task, ready=ready, event="task:requeued", data=data)
+        given.append((task_id, agent))
+    return given

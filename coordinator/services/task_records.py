@@ -17,7 +17,6 @@ from coordinator.models.states import TaskStatus
 from coordinator.rules import things
 from coordinator.rules.lines import line as line
 from coordinator.rules.lines import may_stand_in_line as may_stand_in_line
-from coordinator.rules.reservations import LOOK, is_reserved
 from coordinator.services import ageing, blockers, roll_up
 from coordinator.services.request import SessionChange, not_found
 from coordinator.store.connection import Store
@@ -138,8 +137,6 @@ def store(
     _line_up(change, task, ready)
     expires_ms = _hold(change, task, lease_ms, holder)
     tx.put(change.name, TASKS, task.id, record)
-    if is_reserved(record) and (before is None or before["status"] == TaskStatus.BLOCKED):
-        tx.zadd(tx.keys.deadlines, LOOK, tx.now_ms)  # for somebody who may be gone
     if event is not None:
         path = f"execution.tasks.{rendered(task.id)}"
         facts = {"task": task.id, "status": record["status"], "assignee": record["assignee"], "team": record["team"]}

@@ -21,12 +21,10 @@ from coordinator.models.shapes import (
 )
 from coordinator.models.states import TaskStatus
 from coordinator.rules import lifecycle, things
-from coordinator.rules.reservations import is_reserved
 from coordinator.rules.subtasks import require_its_parent_does_not_wait_for_it
 from coordinator.services import (
     bringing_back,
     dependencies,
-    reservations,
     roll_up,
     subtasks,
     task_links,
@@ -86,8 +84,6 @@ def write_task(change: SessionChange, task_id: str, fields: dict[str, Json]) -> 
     task.record = validate_task({**record, "epoch": None}) | {"epoch": record["epoch"]}
     _follow_assignee(task.record, before, fields)
     _change_status(change, task, before, fields)
-    if is_reserved(task.record) and task.record["assignee"] != before["assignee"]:
-        reservations.refuse_gone(change.tx, change.session_id, task_id, task.record["assignee"])
     _follow_parts(change, task, None if new else before)
     if new or task.record["after"] != before["after"]:
         task_links.relink(change, task, [] if new else before["after"])

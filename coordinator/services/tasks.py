@@ -226,8 +226,8 @@ def show(store: Store, session_id: str, task_id: str) -> Record:
 
 
 def assign(store: Store, session_id: str, task_id: str, agent: str, *, request: Request) -> Record:
-    """Reserve a task for an agent or a role by name: no lease, claimed by them alone, back to all when that agent is
-    gone. A held task must be released first, and one that is gone already gets none (WrongState)."""
+    """Reserve a task for an agent or a role by name: no lease, claimed by them alone, until it is released. A held
+    task must be released first, and an agent that is lost gets none (WrongState)."""
     ids.thing_id(task_id, "task")
     name, _ = ids.agent_reference(agent)
 

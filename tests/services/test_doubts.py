@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from coordinator.models.errors import WrongState
 from coordinator.services import agents, explain, resources, shared, state, state_validation, tasks, teams
 from coordinator.services.request import Request
 from coordinator.store.connection import Store
@@ -68,13 +67,14 @@ def test_near_names_are_proposed(shop: Crew) -> None:
     assert warnings(shop, team="qaa")[0]["fix"].startswith("did you mean qa?")
 
 
-def test_a_lead_that_is_there_gets_its_task_and_one_that_is_gone_is_refused(shop: Crew) -> None:
+def test_a_lead_that_is_there_gets_its_task_and_of_one_that_is_gone_it_is_said(shop: Crew) -> None:
     shop.agent("ole", team="ops")
     assert warnings(shop, team="ops", to_lead=True) == []
     agents.deregister(shop.store, shop.project, "ole", force=True, request=NOW)
-    with pytest.raises(WrongState) as refused:
-        shop.submit({"id": "next", "team": "ops", "to_lead": True})
-    assert refused.value.message == "agent ole is lost: nobody would take task next"
+    (made,) = shop.submit({"id": "next", "team": "ops", "to_lead": True})
+    assert made["assignee"] == "ole"
+    (warning,) = made["warnings"]
+    assert (warning["code"], warning["what"]) == ("absent_lead", "waits for ole, who leads team ops and is not there")
 
 
 def test_a_repeated_request_says_the_same(shop: Crew) -> None:

@@ -1,9 +1,8 @@
-"""What is reserved for somebody who is gone goes back to all; nobody gets something to do who is gone already."""
+"""What is reserved for somebody stays for him, also when he is gone: he may come back, and somebody hears of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -12,15 +11,12 @@ from coordinator.services import (
     agents,
     balance,
     explain,
-    reaping,
     reservations,
     state,
     state_validation,
     tasks,
-    transfer,
-    working,
 )
-from coordinator.services.request import Request, change_project
+from coordinator.services.request import Request
 from coordinator.store.connection import Store
 from tests.services.crew import Crew, begin
 from tests.store.changing import before_the_next_commit
@@ -64,43 +60,18 @@ def whose(crew: Crew, task: str) -> tuple[str, str | None]:
 
 
 @pytest.mark.parametrize("ends", [leaves, dies, set_lost])
-def test_what_is_reserved_for_an_agent_comes_back_when_it_is_gone(
-    crew: Crew, ends: Callable[[Crew, str], None]
-) -> None:
-    crew.submit("a", "first", {"id": "b", "after": ["first"]}, "for-bob", "for-the-role")
+def test_what_is_reserved_for_an_agent_stays_until_it_comes_back(crew: Crew, ends: Callable[[Crew, str], None]) -> None:
+    crew.submit("a", "first", {"id": "b", "after": ["first"]})
     crew.agent("ann-1", ttl_ms=60)
     crew.agent("bob")
-    for task, agent in (("a", "ann-1"), ("b", "ann-1"), ("for-bob", "bob"), ("for-the-role", "ann")):
-        assign(crew, task, agent)
+    for task in ("a", "b"):
+        assign(crew, task, "ann-1")
     ends(crew, "ann-1")
     crew.sweep()
-    assert (whose(crew, "a"), whose(crew, "b")) == (("pending", None), ("pending", None))
-    assert (whose(crew, "for-bob"), whose(crew, "for-the-role")) == (("assigned", "bob"), ("assigned", "ann"))
-    told = [one["data"] for one in crew.events("task:requeued")]
-    assert [(one["task"], one["reason"], one["reserved_for"]) for one in told] == [
-        ("a", "agent_lost", "ann-1"),
-        ("b", "agent_lost", "ann-1"),
-    ]
-    assert crew.claimed("bob")["id"] == "a"
-    assert not any(crew.sweep().values()), "once"
-    crew.sound()
-
-
-def test_a_command_gives_back_some_of_many_and_the_next_goes_on(
-    real_crew: Crew, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    crew = real_crew
-    monkeypatch.setattr(reservations, "BATCH", 1)
-    crew.submit(*(f"t{number}" for number in range(6)))
-    crew.agent("ann")
-    for number in range(6):
-        assign(crew, f"t{number}", "ann")
-    leaves(crew, "ann")
-    left = []
-    for _ in range(3):
-        reaping.sweep(crew.store, crew.project, quick=True)
-        left.append(sum(crew.status(f"t{number}") == "assigned" for number in range(6)))
-    assert left == [2, 0, 0]
+    assert (whose(crew, "a"), whose(crew, "b")) == (("assigned", "ann-1"), ("assigned", "ann-1"))
+    assert crew.claimed("bob")["id"] == "first"
+    crew.agent("ann-1")
+    assert crew.claimed("ann-1")["id"] == "a"
     crew.sound()
 
 
@@ -124,17 +95,6 @@ def test_the_next_life_of_a_name_has_what_was_reserved_for_the_one_before(crew: 
     assert crew.claimed("ann")["id"] == "a"
 
 
-def test_a_life_that_begins_in_that_moment_keeps_it(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
-    crew.submit("a")
-    crew.agent("ann")
-    assign(crew, "a", "ann")
-    leaves(crew, "ann")
-    before_the_next_commit(monkeypatch, lambda: crew.agent("ann"))
-    crew.sweep()
-    assert whose(crew, "a") == ("assigned", "ann")
-    crew.sound()
-
-
 def test_another_of_that_role_keeps_it(crew: Crew) -> None:
     crew.submit("a")
     crew.agent("ann")
@@ -145,73 +105,63 @@ def test_another_of_that_role_keeps_it(crew: Crew) -> None:
     assert crew.claimed("ann-2")["id"] == "a"
 
 
-def test_what_was_blocked_meanwhile_comes_back_when_it_is_not_any_more(crew: Crew) -> None:
-    crew.submit("a")
-    crew.agent("ann")
-    assign(crew, "a", "ann")
-    working.block(crew.store, crew.session, "a", None, reason="no budget", request=NOW)
-    leaves(crew, "ann")
-    crew.sweep()
-    working.unblock(crew.store, crew.session, "a", request=NOW)
-    crew.sweep()
-    assert whose(crew, "a") == ("pending", None)
-    crew.sound()
-
-
-def test_what_an_import_reserves_for_who_is_gone_here_goes_to_all(real_crew: Crew) -> None:
-    crew = real_crew
-    crew.submit("a")
-    crew.agent("ann")
-    assign(crew, "a", "ann")
-    saved = transfer.export(crew.store, crew.session)
-    leaves(crew, "ann")
-    crew.sweep()
-    copy = transfer.import_(crew.store, saved, as_id=f"{crew.project}.copy", request=NOW)["id"]
-    crew.sweep()
-    assert tasks.show(crew.store, copy, "a")["assignee"] is None
-
-
-def _set(crew: Crew, task: str, agent: str) -> None:
-    value = {"assignee": agent, "status": "assigned"}
-    state.set_(crew.store, crew.session, f"execution.tasks.{task}", value, request=NOW)
-
-
-@pytest.mark.parametrize("give", [assign, _set])
-def test_nothing_is_reserved_for_who_is_gone(crew: Crew, give: Callable[[Crew, str, str], None]) -> None:
+def test_nobody_is_assigned_something_who_is_gone_already_unless_others_have_that_role(crew: Crew) -> None:
     crew.submit("a", "b")
     crew.agent("ann")
     leaves(crew, "ann")
     with pytest.raises(WrongState) as refused:
-        give(crew, "a", "ann")
+        assign(crew, "a", "ann")
     assert "ann is lost" in str(refused.value)
     assert whose(crew, "a") == ("pending", None)
     crew.agent("ann-3")
-    give(crew, "a", "ann")
+    assign(crew, "a", "ann")
     assert crew.claimed("ann-3")["id"] == "a"
     crew.sound()
 
 
-def test_validate_names_what_is_reserved_for_who_is_gone_and_fix_gives_it_back(crew: Crew) -> None:
+def test_the_state_tree_takes_any_name(crew: Crew) -> None:
+    crew.submit("a")
+    crew.agent("ann")
+    leaves(crew, "ann")
+    value = {"assignee": "ann", "status": "assigned"}
+    state.set_(crew.store, crew.session, "execution.tasks.a", value, request=NOW)
+    assert whose(crew, "a") == ("assigned", "ann")
+
+
+def test_validate_names_what_is_reserved_for_who_is_gone_and_fix_gives_it_back(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reservations, "BATCH", 2)
+    crew.submit("a", "b", "c", "for-bob", "for-the-role")
+    crew.agent("ann")
+    crew.agent("bob-1")
+    for task, agent in (("a", "ann"), ("b", "ann"), ("c", "ann"), ("for-bob", "bob-1"), ("for-the-role", "bob")):
+        assign(crew, task, agent)
+    leaves(crew, "ann")
+    (told,) = explain.why_not_running(crew.store, crew.session, "a")["reasons"]
+    assert told == "it is reserved for ann, who is lost; `coord task release` gives it to others"
+    warned = state_validation.validate(crew.store, crew.session)["warnings"]
+    lost = [one["path"] for one in warned if one["code"] == "lost_assignee"]
+    assert lost == [f"execution.tasks.{task}.assignee" for task in "abc"]
+    fixed = state_validation.validate(crew.store, crew.session, fix=True)
+    assert fixed["fixed"] == [{"path": path, "what": "is given back to all: ann is lost"} for path in lost]
+    assert (fixed["valid"], [one["code"] for one in fixed["warnings"]]) == (True, ["role"])
+    assert (whose(crew, "a"), whose(crew, "for-bob")) == (("pending", None), ("assigned", "bob-1"))
+    told_of = [(one["data"]["task"], one["data"]["reserved_for"]) for one in crew.events("task:requeued")]
+    assert told_of == [("a", "ann"), ("b", "ann"), ("c", "ann")]
+    assert crew.claimed("bob-1")["id"] == "a"
+    crew.sound()
+
+
+def test_a_life_that_begins_while_that_is_mended_keeps_it(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
     crew.submit("a")
     crew.agent("ann")
     assign(crew, "a", "ann")
     leaves(crew, "ann")
-    _forget_to_look(crew)
-    (told,) = explain.why_not_running(crew.store, crew.session, "a")["reasons"]
-    assert told == "it is reserved for ann, who is lost; `coord task release` gives it to others"
-    (warning,) = state_validation.validate(crew.store, crew.session)["warnings"]
-    assert (warning["code"], warning["path"]) == ("lost_assignee", "execution.tasks.a.assignee")
-    fixed = state_validation.validate(crew.store, crew.session, fix=True)
-    assert fixed["fixed"] == [{"path": "execution.tasks.a.assignee", "what": "is given back to all: ann is lost"}]
-    assert (fixed["valid"], fixed["warnings"]) == (True, [])
-    assert whose(crew, "a") == ("pending", None)
-
-
-def _forget_to_look(crew: Crew) -> None:
-    def work(tx: Any) -> None:
-        tx.zrem(tx.keys.deadlines, "reserved/lost")
-
-    change_project(crew.store, crew.project, NOW, work, verb="test")
+    before_the_next_commit(monkeypatch, lambda: crew.agent("ann"))
+    assert reservations.give_back(crew.store, crew.session) == []
+    assert whose(crew, "a") == ("assigned", "ann")
+    crew.sound()
 
 
 # ------------------------------------------------------------------------------------------------ for a worker
