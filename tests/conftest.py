@@ -38,6 +38,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's `&` leaves it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Side by side, long tests are spread over the first two thirds: one that begins last keeps everybody waiting."""
+    long = [item for item in items if item.get_closest_marker("slow")]
+    if long and hasattr(config, "workerinput"):
+        others = [item for item in items if item not in set(long)]
+        step = max(1, 2 * len(others) // (3 * len(long)))
+        for number, item in enumerate(long):
+            others.insert(number * (step + 1), item)
+        items[:] = others
+
+
 @pytest.fixture(scope="session")
 def server_pool() -> Iterator[ServerPool]:
     pool = ServerPool()
