@@ -57,17 +57,18 @@ def server_pool() -> Iterator[ServerPool]:
     pool.close()
 
 
-def _emptied_and_checked(server: RunningServer) -> Iterator[RunningServer]:
-    with server.client() as client:
-        client.flushall()
-        yield server
-        leaks = leaked_keys(client)
-        assert not leaks, "keys without an end:\n" + "\n".join(leaks)
+def _emptied_and_checked(pool: ServerPool, kind: str) -> Iterator[RunningServer]:
+    server = pool.get(kind)
+    client = pool.client(server)
+    client.flushall()
+    yield server
+    leaks = leaked_keys(client)
+    assert not leaks, "keys without an end:\n" + "\n".join(leaks)
 
 
 @pytest.fixture(params=KINDS)
 def server(request: pytest.FixtureRequest, server_pool: ServerPool) -> Iterator[RunningServer]:
-    yield from _emptied_and_checked(server_pool.get(request.param))
+    yield from _emptied_and_checked(server_pool, request.param)
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def store(server: RunningServer) -> Iterator[Store]:
 
 @pytest.fixture
 def real_server(server_pool: ServerPool) -> Iterator[RunningServer]:
-    yield from _emptied_and_checked(server_pool.get(REAL))
+    yield from _emptied_and_checked(server_pool, REAL)
 
 
 @pytest.fixture

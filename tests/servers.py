@@ -201,19 +201,30 @@ def start_server(
 
 
 class ServerPool:
-    """The servers of one test process, each started when it is first asked for."""
+    """The servers of one test process, each started when it is first asked for, with a client that stays."""
 
     def __init__(self) -> None:
         self._running: dict[str, RunningServer] = {}
+        self._clients: dict[str, redis.Redis] = {}
 
     def get(self, kind: str) -> RunningServer:
         if kind == "fake":
-            return fake_server()  # costs nothing, so every test has its own
+            return fake_server()  # every test has its own
         if kind not in self._running:
             self._running[kind] = start_server(kind)
         return self._running[kind]
 
+    def client(self, server: RunningServer) -> redis.Redis:
+        """To look at what a test leaves behind."""
+        if server.is_fake:
+            return server.client()
+        if server.kind not in self._clients:
+            self._clients[server.kind] = server.client()
+        return self._clients[server.kind]
+
     def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
         for server in self._running.values():
             server.close()
 
