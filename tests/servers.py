@@ -33,7 +33,7 @@ REAL = os.environ.get(CHOICE) or "valkey-9"
 environment chooses another, on which then the whole suite runs."""
 
 KINDS = ("fake", "valkey-9", "redis-8", "redis-7")
-START_WITHIN_S = 20.0
+START_WITHIN_S = 60.0
 _SETPRIV = shutil.which("setpriv")
 WITH_US = [_SETPRIV, "--pdeathsig", "KILL"] if _SETPRIV else []
 """Before a command: it ends with the thread that started it. A test process that is killed outright must not leave its

@@ -177,7 +177,7 @@ def test_a_cut_resets_connections_and_refuses_new_ones_until_it_is_mended(proxy:
         thread.start()
         eventually(lambda: client.info("clients")["blocked_clients"] == 1, "the blocked client")
         proxy.cut()
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         assert len(blocked) == 1
         for _ in range(3):
             with pytest.raises(redis.ConnectionError):
@@ -204,7 +204,7 @@ def test_nothing_passes_a_half_open_line_and_what_was_sent_arrives_when_it_is_me
         thread = threading.Thread(target=lambda: answers.append(patient.incr(KEY)))
         thread.start()
         proxy.mend()
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         eventually(lambda: client.get(KEY) == "2", "both requests arriving, the one that was given up too")
         assert len(answers) == 1
 

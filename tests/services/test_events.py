@@ -143,9 +143,9 @@ def test_the_channel_of_its_type_carries_the_event(store: Store, project: str) -
     session_id = begin(store, project)
     with store.subscriptions.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
         listener.subscribe(Keys(project).channel("own:event"))
-        listener.get_message(timeout=5)
+        listener.get_message(timeout=30)
         event = emit(store, session_id, "own:event")
-        message = listener.get_message(timeout=5)
+        message = listener.get_message(timeout=30)
     assert message is not None
     assert json.loads(message["data"]) == event
 

@@ -269,7 +269,7 @@ def an_event_is_not_published(shop: ProjectStore, patch: pytest.MonkeyPatch) -> 
     client: Any = shop.store.subscriptions
     listener = client.pubsub()
     listener.subscribe(shop.keys.channel("state:changed"))
-    assert listener.get_message(timeout=5)
+    assert listener.get_message(timeout=30)
     shop.change(put("a", 1), verb="t")
     heard = listener.get_message(timeout=0.5)
     listener.close()

@@ -86,7 +86,7 @@ def test_events_are_appended_under_the_revision_and_published_in_the_same_commit
     subscriptions: Any = shop.store.subscriptions
     listener = subscriptions.pubsub()
     listener.psubscribe(shop.keys.channel("*"))
-    assert listener.get_message(timeout=5)
+    assert listener.get_message(timeout=30)
 
     def work(tx: Transaction) -> Any:
         tx.put("s1", "planning", "a", 1)
@@ -96,7 +96,7 @@ def test_events_are_appended_under_the_revision_and_published_in_the_same_commit
 
     revision = shop.change(work, verb="t", actor="ann#7")
     for _ in range(2):
-        message = listener.get_message(timeout=5)
+        message = listener.get_message(timeout=30)
         assert message is not None
         # whoever hears of it finds it in the stream and in the records
         seen.append((message["channel"], json.loads(message["data"]), value(shop, "a")))

@@ -89,7 +89,7 @@ def _left(server: RunningServer, folder: Path, mark: Mark) -> list[str]:
     with server.client() as client:
         keys = list(map(str, client.scan_iter()))
     try:
-        eventually(lambda: mark.pids() == [], "the end of every process", within_s=10)
+        eventually(lambda: mark.pids() == [], "the end of every process", within_s=60)
         processes = []
     except AssertionError:
         processes = [f"process {pid}" for pid in mark.pids()]
