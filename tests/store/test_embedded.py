@@ -21,7 +21,7 @@ from coordinator.models.errors import ServerUnavailable
 from coordinator.store import embedded, embedded_folder, embedded_process
 from coordinator.store.embedded_wire import Answer, ask, ping
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 REPOSITORY = Path(__file__).parents[2]
 STARTER = """

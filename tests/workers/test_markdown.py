@@ -48,7 +48,7 @@ def test_headings_are_named_as_github_does() -> None:
     assert markdown.anchors(text) == {"the-end", "a-b", "the-end-1", "the-end-2", "x"}
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "part",
     [
