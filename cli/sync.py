@@ -24,7 +24,8 @@ def sync(session: SessionArg, agent: AgentOpt = None, request_id: RequestId = No
     from coordinator.services.sync import sync_session
 
     answer = sync_session(context().store, session, request=request_of(request_id, agent))
-    if answer["without_sprint"]:
+    if answer["without_sprint"] and answer["active_sprints"]:
         number = "1 task counts" if answer["without_sprint"] == 1 else f"{answer['without_sprint']} tasks count"
-        say(f"{number} for no sprint: `coord state set {answer['session']} planning.current_sprint S` names theirs")
+        theirs = f"{answer['session']} planning.current_sprint {answer['active_sprints'][0]}"
+        say(f"{number} for no sprint: `coord state set {theirs}` names theirs")
     emit(answer)

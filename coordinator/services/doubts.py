@@ -7,6 +7,7 @@ from typing import Any
 
 from coordinator.models import ids
 from coordinator.models.shapes import Record
+from coordinator.models.states import TaskStatus
 from coordinator.rules import doubts, team_gates, team_validation, things
 from coordinator.rules.doubts import Known
 from coordinator.rules.findings import Finding
@@ -21,6 +22,7 @@ from coordinator.store.transaction import Transaction
 
 _SECTIONS = {"team": TEAMS, "epic": "epics", "sprint": "sprints"}
 RESOURCES = "resources"
+_TAKEN = frozenset((TaskStatus.RUNNING, TaskStatus.COMPLETED, TaskStatus.FAILED))
 
 
 def reads(store: Store, session_id: str, specs: Sequence[Record]) -> list[Read]:
@@ -73,12 +75,13 @@ def _known(change: SessionChange, specs: Sequence[Record], described: Collection
 
 
 def _staffed(change: SessionChange, without_record: set[str]) -> set[str]:
-    """Of these teams, those that had tasks in this session before, and those that an agent belongs to: agents are many,
-    and are looked at only for a team that is new to the session."""
+    """Of these teams, those whose tasks somebody took before in this session, and those that an agent belongs to:
+    agents are many, and are looked at only for a team of which nothing was taken yet."""
     tx = change.tx
     if not without_record:
         return set()
-    used = {field.rpartition(":")[0] for field in tx.fetch(Counts(tx.keys.counts(change.name)))[0]}
+    counts = tx.fetch(Counts(tx.keys.counts(change.name)))[0]
+    used = {team for team, _, status in (field.rpartition(":") for field in counts) if status in _TAKEN}
     if without_record <= used:
         return used
     return used | those_known((), tx.fetch(AllNodes(SHARED, AGENTS))[0])

@@ -3,7 +3,7 @@ an agent gets none."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from coordinator.models import ids
@@ -15,6 +15,7 @@ from coordinator.rules.breaker import BreakerState
 from coordinator.rules.crowds import parted
 from coordinator.rules.plans import Plan, TaskNeed
 from coordinator.rules.policy import ageing_ms
+from coordinator.rules.reservations import RESTING
 from coordinator.rules.why import MOST, at_rest, chain, in_plan, waits
 from coordinator.services import admission, ageing, agents, needs, project_plan, team_gates
 from coordinator.services.request import not_found, session_not_found
@@ -23,7 +24,7 @@ from coordinator.store.documents import RECORD, SESSION, TASKS
 from coordinator.store.found import Found, Snapshot
 from coordinator.store.keys import SHARED, task_member
 from coordinator.store.project import ProjectStore
-from coordinator.store.reads import AllLeases, AllNodes, Node, SetMembers
+from coordinator.store.reads import AllLeases, AllNodes, Counts, Node, SetMembers
 
 
 def why_not_running(store: Store, session_id: str, task_id: str) -> Record:
@@ -147,14 +148,15 @@ def _cooling_down(need: TaskNeed, everybody: list[Record]) -> list[str]:
 
 
 def why_nothing(store: Store, session_id: str, agent: str) -> str | None:
-    """Why `task next` has nothing for this agent, whatever is ready; None where it is only that nothing fits."""
+    """Why `task next` has nothing for this agent; None where nothing waits for anybody."""
     project, name = ids.session_id(session_id)
     project_store = store.project(project)
     who, _ = ids.agent_reference(agent)
     session, node = Node(name, SESSION, RECORD), Node(SHARED, agents.AGENTS, who)
     holding = SetMembers(project_store.keys.holding(who))
     keys = project_store.keys
-    snapshot = project_store.fetch(session, node, holding, *admission.reads(keys, name))
+    counts = Counts(keys.counts(name))
+    snapshot = project_store.fetch(session, node, holding, counts, *admission.reads(keys, name))
     record, held, now = snapshot[node].value, snapshot[holding], instant(snapshot.now_us)
     if not snapshot[node].exists or not snapshot[session].exists:
         return None
@@ -172,4 +174,18 @@ def why_nothing(store: Store, session_id: str, agent: str) -> str | None:
     if len(held) >= record["slots"]:
         return f"agent {who} holds as much as it can: {', '.join(f'{project}.{mark}' for mark in held[:5])}"
     allowed = admission.made(snapshot.__getitem__, keys, name, now_us=snapshot.now_us)
-    return allowed.why_shut(session_id, None) or allowed.why_shut(session_id, record["team"])
+    shut = allowed.why_shut(session_id, None) or allowed.why_shut(session_id, record["team"])
+    return shut or _not_for(session_id, who, snapshot[counts])
+
+
+def _not_for(session_id: str, who: str, counts: Mapping[str, int]) -> str | None:
+    waiting = dict.fromkeys(RESTING, 0)
+    for field, number in counts.items():
+        status = field.rpartition(":")[2]
+        if status in waiting:
+            waiting[TaskStatus(status)] += number
+    told = [f"{number} {status}" for status, number in waiting.items() if number]
+    if not told:
+        return None
+    again = f"`coord task why {session_id} TASK` says what keeps one"
+    return f"nothing is ready for {who} ({' and '.join(told)} in the session); {again}"

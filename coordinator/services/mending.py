@@ -18,7 +18,7 @@ from coordinator.rules.link_validation import holder_of
 from coordinator.rules.path_text import render
 from coordinator.rules.use_validation import path_of_member, wrong_in
 from coordinator.rules.workflow_validation import forgotten
-from coordinator.services import ageing, blockers, task_records
+from coordinator.services import ageing, blockers, reservations, task_records
 from coordinator.services.request import CLOSED, Request, SessionChange, change_session
 from coordinator.services.retrying import retry_member
 from coordinator.services.validation_reads import IndexKeys, uses_of
@@ -72,6 +72,7 @@ class _Mending:
             self._blockers()
             self._uses()
             self._workflows()
+            self._reserved()
         self._dependants()
         self._holding()
         self._parts(there.parents)
@@ -196,6 +197,10 @@ class _Mending:
             if forgotten(self.name, run_id, node.value, self.tasks, end_ms, waits, self.tx.now_ms):
                 self.change.wake(run_id)
                 self._did(render((WORKFLOWS, run_id)), "is gone on with again")
+
+    def _reserved(self) -> None:
+        for task_id, agent in reservations.give_back(self.change, self.tasks.values()):
+            self._did(task_path(task_id, "assignee"), f"is given back to all: {agent} is lost")
 
     def _dependants(self) -> None:
         """Who is told when a task ends. The sets only grow, so what is too much in one does no harm."""

@@ -18,7 +18,8 @@ from coordinator.rules.aiming import names_of
 from coordinator.rules.balancing import AgentOffer, Plan, TaskNeed, plan
 from coordinator.rules.placement_words import not_ready
 from coordinator.rules.policy import ageing_ms
-from coordinator.services import admission, ageing, agents, chains, needs, reservations
+from coordinator.rules.reservations import leased_in, may_be_in
+from coordinator.services import admission, ageing, agents, chains, needs
 from coordinator.services.ready_work import FIRST, Line, NeedOf, ReadyLines, ReadyTask, TaskKey
 from coordinator.store.damage import fetch_sound
 from coordinator.store.documents import RECORD, SESSION, TASKS
@@ -115,12 +116,12 @@ def _open_sessions(
         for name in names
     }
     snapshot, damaged = fetch_sound(project, *dict.fromkeys(read for listed in reads.values() for read in listed))
-    found, held = {}, reservations.held(leases)
+    found, leased = {}, leased_in(leases)
     for name, (session, counts, *more) in reads.items():
         if damaged.isdisjoint((session, counts, *more)) and _takes_claims(snapshot[session].value):
             pending = (team for team, _, status in map(_parted, snapshot[counts]) if status == TaskStatus.PENDING)
             found[name] = [Line(name, team or None) for team in sorted(pending)]
-            if reservations.may_be_in(snapshot[counts], held[name]):
+            if may_be_in(snapshot[counts], leased[name]):
                 found[name] += [Line(name, f"@{one}") for one in with_room()]
     if damaged and not found:
         project.fetch(*damaged)

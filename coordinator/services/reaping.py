@@ -208,10 +208,13 @@ def _agent(member: str, name: str, deadline_ms: int) -> Callable[[Transaction], 
         giving_back.give_back_all(tx, name, "agent_lost")
         if found.exists:
             record = {**found.value, "status": AgentStatus.LOST.value}
-            tasks = [f"{tx.keys.project}.{mark}" for mark in held]
+            path, tasks = (
+                f"execution.agents.{task_records.rendered(name)}",
+                [f"{tx.keys.project}.{mark}" for mark in held],
+            )
             tx.put(SHARED, agents.AGENTS, name, record)
             data = {"agent": name, "as": f"{name}#{record['incarnation']}", "team": record["team"], "tasks": tasks}
-            tx.event("agent:lost", session=record["session"], data=data)
+            tx.event("agent:lost", session=record["session"], subject=path, data=data)
         return None
 
     return work

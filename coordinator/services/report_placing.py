@@ -18,6 +18,7 @@ from coordinator.rules.placement_words import capabilities
 from coordinator.rules.plans import Unplaced
 from coordinator.rules.policy import ageing_ms
 from coordinator.rules.problem_facts import Puller, ReservedTask, StarvingThing, UnplacedTasks
+from coordinator.rules.reservations import RESTING, is_reserved
 from coordinator.rules.waiting_for import Kept
 from coordinator.services import admission, ageing, project_plan, resource_view, team_gates
 from coordinator.services.needs import need_of, offer_of
@@ -25,7 +26,6 @@ from coordinator.services.report_reads import Measured
 from coordinator.store.keys import task_member
 from coordinator.store.reads import Wanting
 
-RESTING = (TaskStatus.PENDING, TaskStatus.ASSIGNED)
 ARGV = f"{RUNNER}argv"
 
 
@@ -218,11 +218,6 @@ class Placement:
         return waits[:1] if waits and not moves and not comes and not self.ready else []
 
 
-def is_reserved(task: Record) -> bool:
-    """It is kept for one agent or role, and nobody has it."""
-    return bool(task["status"] in RESTING and task["epoch"] is None and task["assignee"])
-
-
 def reserved(measured: Measured, waiting: Callable[[str], int | None]) -> list[ReservedTask]:
     """The tasks that are kept for somebody who does not take them; `waiting` counts what waits for one."""
     found: list[ReservedTask] = []
@@ -246,12 +241,13 @@ def _role(agent: Record) -> str:
 
 def _why_nobody(task: Record, meant: list[Record]) -> str | None:
     there = [agent for agent in meant if agent["status"] != AgentStatus.LOST]
-    if any(agent["id"] == task["assignee"] for agent in meant) and not there:
-        return None  # a sweep gives it back
     if not there:
-        return "is gone" if meant else "is not there"
+        return "is lost" if meant else "is not there"
+    working = [agent for agent in there if agent["status"] != AgentStatus.DRAINING]
+    if not working:
+        return "is draining and takes nothing new"
     needs, runners = parted(need_of(task, "").needs)
-    for agent in there:
+    for agent in working:
         lacks = (needs | runners if agent["kind"] == AgentKind.PUSH else needs) - {*agent["capabilities"]}
         if agent["kind"] == AgentKind.MANUAL or not lacks:
             return None

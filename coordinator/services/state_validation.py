@@ -100,16 +100,15 @@ def _mend(
 ) -> tuple[list[Record], list[Record]]:
     """Keys and nodes that nothing but coord's own care needs first, then the indexes, each in one commit; what was cut
     off in between is done by the next."""
-    from coordinator.services import backups, opportunity, repair, reservations
+    from coordinator.services import backups, opportunity, repair
     from coordinator.services.mending import mend
 
     backups.take(store, session_id, BEFORE_FIX, data=_readable(seen, session_id), request=Request(system=True))
     if _is_mendable(seen) and not repaired:
         repaired = repair.mend(store, session_id, seen, dict, verb=VERB, request=given.part(1))
-    given_back = reservations.give_back(store, session_id) if seen.record is not None else []
     indexed = mend(store, session_id, request=given, there=index_keys(store, session_id, seen.found.keys))
     opportunity.bring_back(store, session_id.partition(".")[0])  # what it left to any sweep
-    return repaired, given_back + indexed
+    return repaired, indexed
 
 
 def _readable(seen: Inspection, session_id: str) -> Record | None:

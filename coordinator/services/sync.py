@@ -41,9 +41,9 @@ AT_REST_US = 24 * 3_600_000_000
 
 
 def sync_session(store: Store, session_id: str, *, request: Request) -> Record:
-    """→ `{session, synced: bool, sprints: {id: …}, epics: {id: …}, without_sprint, without_epic, revision}`, the last
-    two counting tasks that say nowhere what they are for; emits `state:synced` when anything changed. A closed session
-    may be synced too."""
+    """→ `{session, synced: bool, sprints: {id: …}, epics: {id: …}, without_sprint, without_epic, active_sprints,
+    revision}`: `without_…` count the tasks that say nowhere what they are for. Emits `state:synced` when anything
+    changed. A closed session may be synced too."""
     _, name = ids.session_id(session_id)
     reads = Reads(name)
 
@@ -73,16 +73,15 @@ def carry_over(change: SessionChange) -> Record:
         "synced": changed,
         "sprints": sprints,
         "epics": epics,
-        "without_sprint": _left_out(tasks, by_sprint, aims.sprints),
-        "without_epic": _left_out(tasks, by_epic, aims.epics),
+        "without_sprint": _left_out(tasks, by_sprint),
+        "without_epic": _left_out(tasks, by_epic),
+        "active_sprints": sorted(name for name, one in aims.sprints.items() if one["status"] == SprintStatus.ACTIVE),
         "revision": tx.mark if changed else tx.revision,
     }
 
 
-def _left_out(tasks: list[Record], groups: dict[str, list[Record]], there: progress.Records) -> int:
-    """How many tasks count for none of these, where one is active that might be meant."""
-    if not any(record["status"] == SprintStatus.ACTIVE for record in there.values()):
-        return 0
+def _left_out(tasks: list[Record], groups: dict[str, list[Record]]) -> int:
+    """How many tasks count for none of these."""
     counting = sum(1 for task in tasks if task["status"] != TaskStatus.CANCELLED)
     return counting - sum(map(len, groups.values()))
 

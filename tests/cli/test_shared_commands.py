@@ -111,7 +111,7 @@ def test_sync_prints_what_it_counted_and_counts_it_once(shop: Coord) -> None:
     shop("state", "set", SID, "execution.tasks.t1", '{"status": "completed"}')
     guessed = shop("sync", SID)
     assert (guessed.json["synced"], guessed.json["without_sprint"], guessed.json["without_epic"]) == (False, 1, 1)
-    assert f"coord state set {SID} planning.current_sprint S" in guessed.stderr
+    assert f"coord state set {SID} planning.current_sprint s1" in guessed.stderr
     shop("shared", "update-sprint", "shop", "s1", "--epic", "e1")
     shop("state", "set", SID, "execution.tasks.t1.sprint", "s1")
     answer = shop("sync", SID).json

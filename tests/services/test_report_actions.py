@@ -11,7 +11,18 @@ from cli.root import run
 from coordinator.models.clock import parse_instant_us
 from coordinator.models.errors import CoordError
 from coordinator.models.states import AgentKind
-from coordinator.services import claims, closing, conflicts, messages, resources, sessions, state, tasks, working
+from coordinator.services import (
+    agents,
+    claims,
+    closing,
+    conflicts,
+    messages,
+    resources,
+    sessions,
+    state,
+    tasks,
+    working,
+)
 from coordinator.services.holding import Holder
 from coordinator.store.connection import Store
 from tests.services.sites import NOW, Site, busy
@@ -121,6 +132,12 @@ def test_tasks_kept_for_nobody_late_results_and_idle_agents_are_named(site: Site
     site.agent("free", "design")
     site.add("kept", team="qa")
     tasks.assign(site.store, site.session, "kept", "ghost", request=NOW)
+    for agent in ("gone", "draining"):
+        site.agent(agent, "qa")
+        site.add(f"of-{agent}", team="qa")
+        tasks.assign(site.store, site.session, f"of-{agent}", agent, request=NOW)
+    agents.deregister(site.store, site.project, "gone", request=NOW)
+    agents.drain(site.store, site.project, "draining", request=NOW)
     site.add("role", team="qa")
     tasks.assign(site.store, site.session, "role", "idle", request=NOW)
     site.add("alone", team="ops")
@@ -130,7 +147,9 @@ def test_tasks_kept_for_nobody_late_results_and_idle_agents_are_named(site: Site
     with pytest.raises(CoordError):
         working.complete(site.store, site.session, "late", Holder("ann", task["epoch"]), result=1, request=NOW)
     problems = site.report()["problems"]
-    assert [one["id"] for one in problems["reserved"]] == ["kept"]
+    kept = {one["id"]: one["why"] for one in problems["reserved"]}
+    draining = "is draining and takes nothing new"
+    assert kept == {"kept": "is not there", "of-gone": "is lost", "of-draining": draining}
     assert problems["late_results"] == ["late"]
     assert problems["idle_agents"] == ["free"]
     assert problems["pulling"] == [{"agent": "ann", "tasks": 1}, {"agent": "idle-1", "tasks": 1}]

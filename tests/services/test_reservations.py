@@ -11,6 +11,7 @@ from coordinator.services import (
     agents,
     balance,
     explain,
+    mending,
     reservations,
     state,
     state_validation,
@@ -143,9 +144,12 @@ def test_validate_names_what_is_reserved_for_who_is_gone_and_fix_gives_it_back(
     warned = state_validation.validate(crew.store, crew.session)["warnings"]
     lost = [one["path"] for one in warned if one["code"] == "lost_assignee"]
     assert lost == [f"execution.tasks.{task}.assignee" for task in "abc"]
-    fixed = state_validation.validate(crew.store, crew.session, fix=True)
-    assert fixed["fixed"] == [{"path": path, "what": "is given back to all: ann is lost"} for path in lost]
-    assert (fixed["valid"], [one["code"] for one in fixed["warnings"]]) == (True, ["role"])
+    steps = [{"path": path, "what": "is given back to all: ann is lost"} for path in lost]
+    once = [state_validation.validate(crew.store, crew.session, fix=True, request=Request("r1")) for _ in range(2)]
+    assert [one["fixed"] for one in once] == [steps[:2], steps[:2]], "a commit takes so many"
+    again = state_validation.validate(crew.store, crew.session, fix=True)
+    assert again["fixed"] == steps[2:]
+    assert (again["valid"], [one["code"] for one in again["warnings"]]) == (True, ["role"])
     assert (whose(crew, "a"), whose(crew, "for-bob")) == (("pending", None), ("assigned", "bob-1"))
     told_of = [(one["data"]["task"], one["data"]["reserved_for"]) for one in crew.events("task:requeued")]
     assert told_of == [("a", "ann"), ("b", "ann"), ("c", "ann")]
@@ -159,7 +163,7 @@ def test_a_life_that_begins_while_that_is_mended_keeps_it(crew: Crew, monkeypatc
     assign(crew, "a", "ann")
     leaves(crew, "ann")
     before_the_next_commit(monkeypatch, lambda: crew.agent("ann"))
-    assert reservations.give_back(crew.store, crew.session) == []
+    assert mending.mend(crew.store, crew.session) == []
     assert whose(crew, "a") == ("assigned", "ann")
     crew.sound()
 

@@ -138,7 +138,7 @@ def test_a_session_that_goes_on_counts_what_is_new_alone(shop: Shop) -> None:
 def test_a_session_with_nothing_that_counts_changes_nothing(shop: Shop) -> None:
     before = shop.store.project(shop.project).fetch().revision
     nothing = {"synced": False, "sprints": {}, "epics": {}, "without_sprint": 0, "without_epic": 0}
-    assert shop.sync() == {"session": shop.session, **nothing, "revision": before}
+    assert shop.sync() == {"session": shop.session, **nothing, "active_sprints": ["s1"], "revision": before}
     assert shop.told() == []
 
 
