@@ -6,14 +6,15 @@ One speaks for all behind it who lack the same.
 
 What is kept for it: of all resources that it wants, by rank. Those behind it get what is left beyond. So who wants 4
 units is not overtaken for ever by those who want 1: what it lacks is given back and not taken anew by somebody behind.
-Nothing is held while it waits, so that nobody can wait for each other in a circle.
+While somebody has a path that it claims, the paths alone are kept: units would lie idle until that run ends, and are
+kept from then on. Nothing is held while it waits, so that nobody can wait for each other in a circle.
 
 When nothing is kept for it: while a limit is what keeps it (that has room again for whoever is first then); and, after
 all that it wants was there once and still nobody started it, in every other turn of the clock. It lacks an agent then,
 not the thing. A turn is up to a quarter as long as that was ago, 30 s at least: so nobody stands in the way for ever,
 and a turn comes that is longer than any run R of what has the thing and any run D of its agent together, within
-16 × (R + D). The turns of all are of one clock and double in length, so that there are moments in which all who lack
-only agents give way at once.
+16 × (R + D), for one that claims paths too 16 × (2 R + D). The turns of all are of one clock and double in length, so
+that there are moments in which all who lack only agents give way at once.
 """
 
 from __future__ import annotations
@@ -99,14 +100,14 @@ class Kept:
         self.complete: list[Waiter] = []
         """Those for whom all was there at this moment, for the first time."""
 
-    def add(self, waiter: Waiter, until_ms: int | None = None) -> None:
-        for thing, amount in waiter.wants.items():
+    def add(self, wants: Mapping[str, int], member: str, until_ms: int | None = None) -> None:
+        for thing, amount in wants.items():
             if things.is_limit(thing):
                 continue
             self.amounts[thing] = self.amounts.get(thing, 0) + amount
             if thing not in self.whose and until_ms is not None:
                 self.until_ms[thing] = until_ms
-            self.whose.setdefault(thing, waiter.member)
+            self.whose.setdefault(thing, member)
 
     def paths_in_the_way(self, path: str) -> Iterable[str]:
         return (one for one in self.amounts if things.is_path(one) and _overlap(one, path))
@@ -129,11 +130,18 @@ def kept_before(line: Iterable[Waiter], rank: Rank, member: str, stock: Stock, n
             continue
         if not lacks and waiter.had_ms is None:
             kept.complete.append(waiter)
+        wants = _kept_of(waiter.wants, lacks, stock)
         if waiter.had_ms is None:
-            kept.add(waiter)
+            kept.add(wants, waiter.member)
         elif has_turn(now_ms - waiter.had_ms, now_ms):
-            kept.add(waiter, turn_ends_ms(now_ms - waiter.had_ms, now_ms))
+            kept.add(wants, waiter.member, turn_ends_ms(now_ms - waiter.had_ms, now_ms))
     return kept
+
+
+def _kept_of(wants: Mapping[str, int], lacks: Iterable[str], stock: Stock) -> Mapping[str, int]:
+    if any(things.is_path(thing) and any(stock.in_the_way(thing)) for thing in lacks):
+        return {thing: amount for thing, amount in wants.items() if things.is_path(thing)}
+    return wants
 
 
 def has_turn(waited_ms: int, now_ms: int) -> bool:

@@ -113,6 +113,19 @@ def test_those_behind_get_what_is_left_beyond_what_is_kept() -> None:
     assert allowed.refusal(task("urgent", 9, priority=9, gpu=1)) is None, "who comes first takes what is there"
 
 
+def test_units_are_not_kept_for_one_that_waits_for_a_path_until_that_is_free_and_the_path_always_is() -> None:
+    mine, small = replace(task("mine"), resources=(("files:a/**", 1), ("gpu", 2))), task("small", 9, gpu=1)
+    late = replace(task("late", 9), resources=(("files:a/b", 1),))
+    waiting = admission({"gpu": 2}, {"files:a/x": 1})
+    waiting.stand_in_line(mine)
+    assert waiting.refusal(small) is None
+    assert "kept for task mine" in str(waiting.refusal(late))
+    free = admission({"gpu": 2}, {"gpu": 1}, line=waiting.joined.values())
+    assert free.refusal(mine) == "it waits for 2 of gpu: 1 of 2 in use"
+    assert "kept for task mine" in str(free.refusal(small))
+    assert "kept for task mine" in str(free.refusal(late))
+
+
 def test_one_speaks_for_all_who_lack_the_same() -> None:
     allowed = admission({"gpu": 1, "db": 1}, {"gpu": 1, "db": 1})
     for number in range(50):
