@@ -5,7 +5,9 @@ An assignment is a lease of 30 s on the task: an agent that does not claim in ti
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from coordinator.models import ids
@@ -134,41 +136,48 @@ class _Placing:
             self._keep(placed)
 
     def _commit(self, made: Plan, basis: Basis) -> bool:
-        """False as soon as something was not as planned: what comes after it may be wrong too."""
+        """False when something was not as planned. Where tasks went to others or changed, what is left of the plan
+        holds without them; where it counts on room that is gone, nothing more of it is carried out."""
         only = None if self._name is None else f"{self._project}.{self._name}"
-        for batch in placing.batches(placing.steps_of(made, only)):
+        waiting, is_whole = deque(placing.batches(placing.steps_of(made, only))), True
+        while waiting:
+            batch = waiting.popleft()
+            work = placing.Assigning(batch, basis)
             try:
-                placed = self._assign(batch, basis)
-            except (Conflict, Fenced, LimitReached):
+                is_whole &= self._assign(batch, work) == len(batch)
+            except (Fenced, LimitReached):
                 return False  # an agent filled up or went away in that very moment
             except (NotFound, ReadOnly, Damaged):
                 if self._name is not None:
                     raise
                 self._passed_over.add(batch[0].session.partition(".")[2])
                 return False
-            if len(placed) < len(batch):
-                return False
-        return True
+            except TooLarge:
+                if len(batch) == 1:
+                    raise
+                placing.put_off(batch, waiting)
+            except Conflict:
+                if len(batch) == 1 or work.is_short:
+                    return False
+                placing.put_off(batch, waiting)
+            else:
+                if work.is_short:
+                    return False
+        return is_whole
 
-    def _assign(self, batch: Sequence[Step], basis: Basis) -> list[Record]:
-        """In one commit, or in several where the records are too large for one: a prompt may have 256 KiB."""
-        try:
-            placed: list[Record] = change_session(
-                self._store,
-                batch[0].session,
-                self._request.part(self._part),
-                placing.assign(batch, basis),
-                verb="rebalance",
-                first=placing.reads_of(self._store, batch),
-            )
-        except TooLarge:
-            half = len(batch) // 2
-            if not half:
-                raise
-            placed = self._assign(batch[:half], basis)
-            return placed if len(placed) < half else placed + self._assign(batch[half:], basis)
+    def _assign(self, batch: Sequence[Step], work: placing.Assigning) -> int:
+        """→ how many were placed. Only what cannot be put off is tried again when somebody was faster."""
+        request = self._request.part(self._part)
+        placed: list[Record] = change_session(
+            self._store,
+            batch[0].session,
+            request if len(batch) == 1 else replace(request, wait_ms=0),
+            work,
+            verb="rebalance",
+            first=placing.reads_of(self._store, batch),
+        )
         self._keep(placed)
-        return placed
+        return len(placed)
 
     def _keep(self, placed: list[Record]) -> None:
         self._part += 1

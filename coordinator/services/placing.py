@@ -4,8 +4,8 @@ was made from. What has changed since is left out, so that a stale plan is never
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from coordinator.models import ids
@@ -63,6 +63,18 @@ def batches(steps: Sequence[Step]) -> list[list[Step]]:
     return [run[start : start + BATCH] for run in (*runs, *of_session.values()) for start in range(0, len(run), BATCH)]
 
 
+def put_off(batch: Sequence[Step], waiting: deque[list[Step]]) -> None:
+    """A batch that is too large for one commit (a prompt may have 256 KiB), or that somebody was faster with: its
+    halves come after all others. Who claims from the same lines as fast as they can is at a few of its tasks, and all
+    others are placed meanwhile. Moves keep their turn: what comes after them counts on the slots that they free."""
+    middle = len(batch) // 2
+    halves = [list(batch[:middle]), list(batch[middle:])]
+    if batch[0].from_agent is None:
+        waiting.extend(halves)
+    else:
+        waiting.extendleft(reversed(halves))
+
+
 def reads_of(store: Store, batch: Sequence[Step]) -> list[Read]:
     """Everything that carrying it out asks for, in one round trip."""
     project, name = ids.session_id(batch[0].session)
@@ -79,36 +91,41 @@ def reads_of(store: Store, batch: Sequence[Step]) -> list[Read]:
     ]
 
 
-def assign(batch: Sequence[Step], basis: Basis) -> Callable[[SessionChange], list[Record]]:
-    """Work for a change of the batch's session: assigns what is still as it was planned → `[{session, task, agent,
-    reason, epoch, from_agent}]`, fewer than were planned where something has changed."""
+class Assigning:
+    """Work for a change of the batch's session: assigns the tasks that are still as they were planned → `[{session,
+    task, agent, reason, epoch, from_agent}]`.
 
-    def work(change: SessionChange) -> list[Record]:
-        if not lifecycle.takes_claims(change.record["status"]):
+    A task that is not leaves its place free: without it, those that come first are all the others of the plan, and at
+    most one more that is less important than it was (such sets form a matroid); the next plan finds that one. Where
+    there is less room than planned, others may come first: it ends there, and `is_short`."""
+
+    def __init__(self, batch: Sequence[Step], basis: Basis) -> None:
+        self.is_short = False
+        self._batch, self._basis = batch, basis
+
+    def __call__(self, change: SessionChange) -> list[Record]:
+        self.is_short = not lifecycle.takes_claims(change.record["status"])
+        if self.is_short:
             return []
-        tasks = task_records.load_many(change, [one.task for one in batch])
-        allowed = admission.of_change(change.tx, change.name)
-        room = _Room(change, basis, sorted({one.agent for one in batch}))
+        tasks = task_records.load_many(change, [one.task for one in self._batch])
+        room = _Room(change, self._basis, sorted({one.agent for one in self._batch}))
         placed = []
-        for one in batch:
+        for one in self._batch:
             task = tasks[one.task]
-            if task is None or not _is_as_planned(change, task, one, basis):
+            if task is None:
                 continue
-            need = basis.needs[change.session_id, task.id]  # of this very revision of it
-            is_moved = one.from_agent is not None  # it was admitted, and takes what it has with it
-            if (not is_moved and allowed.refusal(need) is not None) or not room.take(one, task):
-                continue
-            if not is_moved:
-                admission.check(change.tx, task.member, allowed.wants(need.team, need.resources))
-                team_gates.hold(change.tx, change.name, need.team)
-                allowed.admit(need)
-            _give(change, task, one)
-            facts = {"session": one.session, "task": one.task, "agent": one.agent, "reason": one.reason}
-            placed.append({**facts, "epoch": change.tx.mark, "from_agent": one.from_agent})
+            if not _is_as_planned(change, task, one, self._basis):
+                self.is_short = _takes_room(task, one, self._basis)
+            elif room.take(one, task):
+                _give(change, task, one)
+                facts = {"session": one.session, "task": one.task, "agent": one.agent, "reason": one.reason}
+                placed.append({**facts, "epoch": change.tx.mark, "from_agent": one.from_agent})
+            else:
+                self.is_short = True
+            if self.is_short:
+                break
         room.hold()
         return placed
-
-    return work
 
 
 def _is_as_planned(change: SessionChange, task: HeldTask, one: Step, basis: Basis) -> bool:
@@ -124,6 +141,12 @@ def _is_as_planned(change: SessionChange, task: HeldTask, one: Step, basis: Basi
         as_seen = record["status"] == TaskStatus.PENDING
     is_held = record["epoch"] is not None
     return as_seen and is_held == (one.from_agent is not None) and task_records.is_unblocked(change, task.id)
+
+
+def _takes_room(task: HeldTask, one: Step, basis: Basis) -> bool:
+    """Whether it is where the plan might have put another task."""
+    agent, _, _ = (task.record["holder"] or "").partition("#")
+    return agent != one.agent and agent in basis.pushed_to
 
 
 def _give(change: SessionChange, task: HeldTask, one: Step) -> None:
@@ -145,7 +168,7 @@ def _give(change: SessionChange, task: HeldTask, one: Step) -> None:
 
 
 class _Room:
-    """What the agents of a batch can take: as planned, and no more than their slots."""
+    """What a batch can take: as planned, and no more than the slots of its agents and what else its tasks want."""
 
     def __init__(self, change: SessionChange, basis: Basis, names: list[str]) -> None:
         self._change, self._basis = change, basis
@@ -154,9 +177,22 @@ class _Room:
         self._held: dict[str, list[str]] = dict(zip(names, sets, strict=True))
         self._taken: Counter[str] = Counter()
         self._left: Counter[str] = Counter()
+        self._allowed = admission.of_change(change.tx, change.name)
 
     def take(self, one: Step, task: HeldTask) -> bool:
-        """One more task for its agent; False when that is another than it was, or has no slot for it."""
+        """One more task, with all that it wants; False when there is no room for it."""
+        if one.from_agent is not None:
+            return self._take_slot(one, task)  # it was admitted, and takes what it has with it
+        need = self._basis.needs[one.session, task.id]  # of this very revision of it
+        if self._allowed.refusal(need) is not None or not self._take_slot(one, task):
+            return False
+        admission.check(self._change.tx, task.member, self._allowed.wants(need.team, need.resources))
+        team_gates.hold(self._change.tx, self._change.name, need.team)
+        self._allowed.admit(need)
+        return True
+
+    def _take_slot(self, one: Step, task: HeldTask) -> bool:
+        """False when its agent is another than it was, or has no slot for it."""
         agent, tx = self._found[one.agent], self._change.tx
         if not agent.exists or agent.revision != self._basis.agents.get(one.agent):
             return False

@@ -47,6 +47,11 @@ class Basis:
         """The tasks by their keys."""
         return {(need.session, need.id): need for need in self.seen}
 
+    @cached_property
+    def pushed_to(self) -> frozenset[str]:
+        """The agents that a plan gives work to."""
+        return frozenset(offer.id for offer in self.offers if offer.kind == AgentKind.PUSH)
+
 
 def make(
     project: ProjectStore,

@@ -268,11 +268,11 @@ def test_a_repeated_rebalancing_is_the_same_one(crew: Crew) -> None:
     assert crew.status("b") == "pending"
 
 
-def test_a_plan_that_was_overtaken_and_made_anew_places_what_is_left(
+def test_a_plan_that_was_overtaken_is_carried_out_as_far_as_it_holds_and_one_more_fills_its_gaps(
     crew: Crew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placing, "BATCH", 2)
-    crew.submit(*({"id": f"t{number}", "priority": 9 - number} for number in range(5)))
+    crew.submit(*({"id": f"t{number}", "priority": 9 - number} for number in range(6)))
     crew.worker("w1", slots=2)
     crew.worker("w2", slots=3)
     really = project_plan.make
@@ -287,7 +287,7 @@ def test_a_plan_that_was_overtaken_and_made_anew_places_what_is_left(
 
     monkeypatch.setattr(project_plan, "make", make)
     plan = balance.rebalance(crew.store, crew.session, request=Request("r1", system=True))
-    assert sorted(one["task"] for one in plan["placements"]) == ["t0", "t1", "t2", "t4"]
+    assert sorted(one["task"] for one in plan["placements"]) == ["t0", "t1", "t2", "t4", "t5"]
     assert plans == [5, 1]
     crew.sound()
 

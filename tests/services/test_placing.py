@@ -13,6 +13,7 @@ from coordinator.services import (
     balance,
     claims,
     explain,
+    placing,
     project_plan,
     sessions,
     shared,
@@ -22,6 +23,8 @@ from coordinator.services import (
 from coordinator.services.request import Request, change_session
 from coordinator.store.connection import Store
 from coordinator.store.keys import Keys
+from coordinator.store.project import ProjectStore
+from coordinator.store.transaction import Transaction
 from tests.queues import queued
 from tests.services.crew import Crew, begin
 from tests.services.placed import another, given, submit
@@ -125,6 +128,58 @@ def test_what_is_still_as_it_was_is_assigned_though_other_things_of_its_batch_ch
     assert balance.rebalance_project(crew.store, crew.project) == 2
     assert given(crew) == {"s1/a": "w1", "s1/c": "w1"}
     assert len({crew.show(task)["epoch"] for task in "ac"}) == 1, "in one commit"
+
+
+def before_each_commit(monkeypatch: pytest.MonkeyPatch, action: Callable[[], Any]) -> None:
+    """Let somebody act each time between the look at a batch and its commit."""
+    really, acting = ProjectStore._commit, list[bool]()
+
+    def commit(self: ProjectStore, tx: Transaction, answer: Any, *rest: Any) -> Any:
+        if not acting and isinstance(answer, list):  # of placements; not a commit of the action itself
+            acting.append(True)
+            action()
+            acting.clear()
+        return really(self, tx, answer, *rest)
+
+    monkeypatch.setattr(ProjectStore, "_commit", commit)
+
+
+def test_who_takes_the_first_of_a_line_again_and_again_meets_one_batch_and_no_other(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "BATCH", 8)
+    crew.submit(*(f"t{number:02}" for number in range(40)))
+    crew.worker("w1", slots=32)
+    crew.agent("ann", slots=40)
+    plans = after_the_plan(monkeypatch, lambda: None)
+    before_each_commit(monkeypatch, crew.claim)
+    assert balance.rebalance_project(crew.store, crew.project) == 28
+    assert plans == [32, 8, 0]
+    assert len(given(crew)) == 40, "all others went to who was faster"
+    crew.sound()
+
+
+def test_nobody_comes_before_a_more_important_task_whose_place_is_gone(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew.submit({"id": "high", "priority": 9}, {"id": "low", "needs": ["gpu"], "priority": 1})
+    crew.worker("w1")
+    crew.worker("w2", capabilities=["gpu"])
+    after_the_plan(monkeypatch, lambda: agents.drain(crew.store, crew.project, "w1", request=REQUEST))
+    balance.rebalance_project(crew.store, crew.project)
+    assert given(crew) == {"s1/high": "w2"}
+
+
+def test_nobody_comes_before_a_more_important_task_whose_place_was_taken_by_another(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew.submit({"id": "first", "needs": ["ab"], "priority": 9}, {"id": "low", "needs": ["c"], "priority": 1})
+    submit(crew, another(crew, "s2"), {"id": "high", "needs": ["bc"], "priority": 8})
+    for name, capabilities in {"a": ["ab"], "b": ["ab", "bc"], "c": ["bc", "c"]}.items():
+        crew.worker(name, capabilities=capabilities)
+    after_the_plan(monkeypatch, lambda: crew.claimed("b"))
+    balance.rebalance_project(crew.store, crew.project)
+    assert given(crew) == {"s1/first": "b", "s2/high": "c"}
 
 
 # ------------------------------------------------------------------------------------------------------------ moves
