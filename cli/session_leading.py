@@ -40,9 +40,10 @@ def recover(
     """Take over an interrupted session. Prints its record with the new leader's token, and what was done.
 
     Tasks of dead agents are pending again; live agents go on with theirs. The old leader's token is fenced. A snapshot
-    is kept before. Where records are damaged, the newest sound snapshot comes back, or, without one, the session begins
-    anew; what could be read is kept as a backup. With --from-backup values come back, and all who held something are
-    fenced. A closed session is not recovered: `coord session export` and `import --as` make a new one of it.
+    is kept before. Where records are damaged, the newest sound snapshot comes back; without one, what can be read goes
+    on: lost tasks are left out, and what never began and waited for them is blocked. With --from-backup values come
+    back, and all who held something are fenced. A closed session is not recovered: `coord session export` and `import
+    --as` make a new one of it.
     """
     from coordinator.services.recovery import recover as recover_session
 

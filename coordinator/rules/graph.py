@@ -7,7 +7,7 @@ chain of 100,000 tasks is as harmless as one of three.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from coordinator.models.errors import InvalidData
@@ -24,6 +24,16 @@ def edges_of(tasks: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 def find_cycle(edges: Edges) -> list[str] | None:
     """The ids of one cycle, each depending on the next and the last on the first; None where there is none."""
+    return next((path[at:] for path, at in _closed(edges)), None)
+
+
+def closing_links(edges: Edges) -> list[tuple[str, str]]:
+    """Links, as (who depends, on whom), without which there is no cycle any more."""
+    return [(path[-1], path[at]) for path, at in _closed(edges)]
+
+
+def _closed(edges: Edges) -> Iterator[tuple[list[str], int]]:
+    """Each link that closes a cycle: the path that it ends, and where on it the link leads back to."""
     done: set[str] = set()
     for start in edges:
         if start in done:
@@ -39,12 +49,11 @@ def find_cycle(edges: Edges) -> list[str] | None:
                 del position[finished]
                 done.add(finished)
             elif following in position:
-                return path[position[following] :]
+                yield path, position[following]
             elif following not in done:
                 position[following] = len(path)
                 path.append(following)
                 open_edges.append(iter(edges.get(following, ())))
-    return None
 
 
 def require_no_cycle(edges: Edges) -> None:

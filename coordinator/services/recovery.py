@@ -2,13 +2,15 @@
 tasks of dead agents and of leases that ran out are pending again, and live agents go on with theirs.
 
 The state is that of the last commit. Where it is damaged, what can be mended is (repair); lost records come back with
-the newest sound snapshot, and without any a new session begins under the same id. What is there is kept as a snapshot
-before anything is changed, and the takeover itself is the last commit: what was cut off before it is made up for by
-recovering again. Left to others: who is dead (reaping), passing on what one leads (handoffs).
+the newest sound snapshot. Without any, what could be read goes on without what is lost; a new session begins under the
+same id only where nothing can be used. What is there is kept as a snapshot before anything is changed, and the takeover
+itself is the last commit: what was cut off before it is made up for by recovering again. Left to others: who is dead
+(reaping), passing on what one leads (handoffs).
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +35,7 @@ BEFORE_RECOVER, BEFORE_RESTORE, DAMAGED = "before recover", "before restore", "d
 SWEPT_AT_ONCE, MOST_SWEEPS = 1_000, 50
 TOLD = 100
 """So many ids of tasks, and flaws, are told in an event."""
+NOT_LOST = "no sound snapshot was there: what could be read goes on"
 ROUNDS = 3
 """What cannot be read after it was mended so often is told to be damaged."""
 
@@ -49,7 +52,8 @@ def recover(
     """Take over an interrupted session, or with `force` (or the present leader's token) one that lives; with
     `from_backup` its state becomes that of the snapshot. Returns its record with the new `leader_token` and `recovery`:
 
-        {from: state | backup | nothing, backup: of the state before, restored: which one, requeued, damage, steps}
+        {from: state | backup | remains | nothing, backup: of the state before, restored: which one, requeued, damage,
+         steps}
 
     WrongState, with who leads it and until when, for a session that lives; ReadOnly for a closed one; Conflict when
     somebody else took it over meanwhile; NotFound or Damaged for the snapshot that was asked for.
@@ -142,24 +146,49 @@ class Takeover:
 
     # -- the state of a snapshot ------------------------------------------------------------------------------------
 
-    def _asked_for(self) -> tuple[Record, Content] | None:
+    def _asked_for(self) -> tuple[Record, Record] | None:
         if self.from_backup is None:
             return None
         data = backups.read(self.store, self.session_id, self.from_backup)
         entries = {entry["id"]: entry for entry in backups.list_(self.store, self.session_id)}
-        return entries[self.from_backup], checked(data, transfer.checksum)
+        return entries[self.from_backup], data
 
-    def _restore(self, sight: Sight, asked: tuple[Record, Content] | None) -> Record:
+    def _restore(self, sight: Sight, asked: tuple[Record, Record] | None) -> Record:
         """Put a snapshot into the place of what is there: the one asked for, or the newest of which nothing was lost,
-        or nothing."""
+        or what can be read of the state, or nothing."""
         if sight.damage:
             self._keep(sight, DAMAGED)
             self._mend(sight)
-        entry, content = asked or self._newest() or (None, restoring.nothing(sight.record_instead, sight.at))
+        entry, content = self._source(sight, asked)
         with restoring.Replacement(self.store, self.session_id, content) as replacement:
             if sight.inspection is None:
                 self._keep(sight, BEFORE_RESTORE)
             return self._commit(lambda tx: self._swap_in(tx, sight, replacement, entry), 0)
+
+    def _source(self, sight: Sight, asked: tuple[Record, Record] | None) -> tuple[Record | None, Content]:
+        if asked is not None:
+            entry, data = asked
+            with contextlib.suppress(CoordError):
+                if not entry["lost"]:
+                    return entry, checked(data, transfer.checksum)
+            return entry, self._salvaged(data, sight.at, entry["lost"])
+        newest = self._newest()
+        if newest is not None:
+            return newest
+        try:
+            content = self._salvaged(sight.document, sight.at, [flaw.as_json() for flaw in sight.damage])
+            if content.sections or content.values or content.agents:
+                return self.backup, content
+        except CoordError as error:
+            self._step("salvage refused", error.message)
+        return None, restoring.nothing(sight.record_instead, sight.at)
+
+    def _salvaged(self, data: Record, at: str, lost: list[Record]) -> Content:
+        content, steps = restoring.salvaged(data, at, lost)
+        self.steps += steps[:TOLD]
+        if len(steps) > TOLD:
+            self._step("salvage", f"{len(steps) - TOLD:,} steps more of these kinds")
+        return content
 
     def _newest(self) -> tuple[Record, Content] | None:
         for entry, data in backups.newest_sound(self.store, self.session_id):
@@ -182,12 +211,15 @@ class Takeover:
             tx.same_lease(session_member(self.name), lease)
         answer = replacement.swap_in(tx, self.owner, None if sight.inspection is not None else sight.sections)
         if entry is None:
-            steps = [*self.steps, {"step": "new session", "reason": "no sound snapshot was there"}]
+            why = "no sound snapshot was there, and nothing that could be read can be used"
+            steps = [*self.steps, {"step": "new session", "reason": why}]
+        elif entry is self.backup:
+            steps = [*self.steps, {"step": "salvage", "reason": NOT_LOST, "backup": entry["id"]}]
         else:
             reason = f"the state of {entry['taken_at']}" + (", as asked" if self.from_backup else "")
             steps = [*self.steps, {"step": "restore", "reason": reason, "backup": entry["id"]}]
         changes = [{"path": "$", "old": _digest(self.backup), "new": {} if entry is None else _digest(entry)}]
-        came_from = "nothing" if entry is None else "backup"
+        came_from = "nothing" if entry is None else "remains" if entry is self.backup else "backup"
         return self._told(tx, answer, sight, came_from, replacement.requeued, steps, changes, entry)
 
     # -- what both do -------------------------------------------------------------------------------------------------
@@ -231,7 +263,8 @@ class Takeover:
         data |= {"steps": steps, "changes": changes}
         tx.event("session:recovered", session=self.session_id, subject=SESSION, data=data)
         if damage:
-            became = f"the state of backup {entry['id']} came back" if entry else "the session begins anew"
+            restored = f"the state of backup {entry['id']} came back" if entry else "the session begins anew"
+            became = "the session goes on without them" if came_from == "remains" else restored
             message = f"{len(damage)} records could not be read; {became}; the rest is in backup {self.backup['id']}"
             alert = {"reason": "state_damaged", "message": message, "damage": damage[:TOLD], **facts}
             tx.event("alert:raised", session=self.session_id, data=alert)

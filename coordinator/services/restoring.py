@@ -8,11 +8,13 @@ others: which content (recovery), whether it is sound (transfer_content).
 from __future__ import annotations
 
 from coordinator.models.shapes import Record
+from coordinator.rules import salvage
 from coordinator.services import filling, sessions
 from coordinator.services.closing import end_holds
-from coordinator.services.transfer_content import Content, require_room
+from coordinator.services.transfer_content import Content, require_room, usable
 from coordinator.store import removal
 from coordinator.store.connection import Store
+from coordinator.store.documents import TASKS
 from coordinator.store.found import SectionFound
 from coordinator.store.reads import SetMembers
 from coordinator.store.staging import Stage
@@ -74,3 +76,16 @@ class Replacement:
 def nothing(record: Record, at: str) -> Content:
     """The content of a session that begins anew, with the goal and the mode of `record`."""
     return Content("", 0, at, record, {}, {}, {}, {})
+
+
+def salvaged(data: Record, at: str, lost: list[Record]) -> tuple[Content, list[Record]]:
+    """What can be used of an export that is without what was `lost`, or of which something is refused → it, and the
+    steps that say what was left out, cut and blocked. InvalidData for what is no export, TooLarge."""
+    content, refused = usable(data)
+    left = [*((str(flaw["place"]), str(flaw["what"])) for flaw in lost), *refused]
+    steps: list[Record] = [{"step": "left out", "reason": f"{path}: {why}"} for path, why in left]
+    if content.tasks:
+        content.sections[TASKS], rejoined = salvage.rejoined(content.tasks, at)
+        steps += rejoined
+    require_room(content)
+    return content, steps

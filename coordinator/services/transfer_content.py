@@ -76,13 +76,57 @@ def checked(data: Json, checksum: Callable[[Record], str]) -> Content:
     for section, nodes in data["sections"].items():
         _check_section(section, nodes)
     for section, value in data["values"].items():
-        _check_name(section, internal=False)
-        if isinstance(value, dict) or section in data["sections"] or section_parts(section)[0] == GROUP:
-            _refuse(f"values.{section}", "is not a section that is a value")
-        _check_size(f"values.{section}", value)
+        _check_value(section, value, data["sections"])
     _check_times(data["times"], data["sections"])
     _check_tasks(data["sections"].get(TASKS, {}))
+    graph.require_no_cycle(graph.edges_of(data["sections"].get(TASKS, {}).values()))
     _check_agents(data["agents"])
+    return _content(data)
+
+
+def usable(data: Json) -> tuple[Content, list[tuple[str, str]]]:
+    """What of an export can be used where `checked` refuses it, node by node, and what cannot: (path, why) each. Its
+    tasks may name others that it does not have, or wait in a circle. InvalidData for what is no export at all."""
+    _check_form(data)
+    _check_head(data)
+    refused: list[tuple[str, str]] = []
+
+    def is_sound(path: str, look: Callable[[], None]) -> bool:
+        try:
+            look()
+        except CoordError as error:
+            refused.append((path, error.message))
+            return False
+        return True
+
+    sections: Record = {}
+    for section, nodes in data["sections"].items():
+        if is_sound(section, partial(_check_section, section, {})):
+            sound = {
+                field: value
+                for field, value in nodes.items()
+                if is_sound(f"{section}.{field}", partial(_check_node, section, field, value))
+            }
+            sections |= {section: sound} if sound or not nodes else {}
+    values = {
+        section: value
+        for section, value in data["values"].items()
+        if is_sound(section, partial(_check_value, section, value, sections))
+    }
+    times = {
+        section: found
+        for section, found in data["times"].items()
+        if section in sections and is_sound(section, partial(_check_times, {section: found}, sections))
+    }
+    agents = {
+        name: agent
+        for name, agent in data["agents"].items()
+        if is_sound(f"agents.{name}", partial(_check_agents, {name: agent}))
+    }
+    return _content({**data, "sections": sections, "values": values, "times": times, "agents": agents}), refused
+
+
+def _content(data: Record) -> Content:
     return Content(
         checksum=data["checksum"],
         revision=data["revision"],
@@ -165,6 +209,19 @@ def _check_section(section: str, nodes: Any) -> None:
             _named(path, partial(_run, field), value)
 
 
+def _check_node(section: str, field: str, value: Json) -> None:
+    _check_section(section, {field: value})
+    if section == TASKS:
+        _check_tasks({field: value})
+
+
+def _check_value(section: str, value: Json, sections: Record) -> None:
+    _check_name(section, internal=False)
+    if isinstance(value, dict) or section in sections or section_parts(section)[0] == GROUP:
+        _refuse(f"values.{section}", "is not a section that is a value")
+    _check_size(f"values.{section}", value)
+
+
 def _run(field: str, value: Json) -> Record:
     return workflow_run.understood(value, field)
 
@@ -197,7 +254,6 @@ def _check_tasks(tasks: dict[str, Any]) -> None:
         _named(path, validate_task, task)
         if task["id"] != task_id:
             _refuse(f"{path}.id", "is not the task's place")
-    graph.require_no_cycle(graph.edges_of(tasks.values()))
 
 
 def _check_agents(agents: dict[str, Any]) -> None:

@@ -116,7 +116,7 @@ def test_damage_is_told_with_the_next_step_and_recovery_takes_it(
         assert (answer.exit_code, answer.error["code"]) == (5, "damaged"), answer.stderr
         assert "Traceback" not in answer.stderr
         assert "coord session recover shop.s1" in answer.error["hint"]
-    assert coord("session", "recover", "shop.s1", "--force").json["recovery"]["from"] == "nothing"
+    assert coord("session", "recover", "shop.s1", "--force").json["recovery"]["from"] == "remains"
     assert coord("task", "list", "shop.s1").json == []
     coord("task", "submit", "shop.s1", "--id", "a", "--title", "A")
 

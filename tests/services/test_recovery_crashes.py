@@ -113,7 +113,7 @@ WORLDS: dict[str, Callable[[Store, str], object]] = {
 }
 
 
-CAME_FROM = {"lost": "backup", "lost for good": "nothing", "no record": "backup", "restore": "backup"}
+CAME_FROM = {"lost": "backup", "lost for good": "remains", "no record": "backup", "restore": "backup"}
 
 
 def recover(store: Store, session_id: str, what: str) -> Record:
