@@ -92,7 +92,7 @@ def make(
         going = set(filter(goes_on, ready.unread))
         if gate is not None and not going:
             break
-        ready.read_on(going)
+        ready.read_on(going, room.free_of)
         known = {task.key for task in ready.tasks}
         resting = [task for task in others if task.key not in known]
         seen = chains.with_paths(project, [*resting, *ready.tasks], policy_ms, free)
@@ -217,14 +217,20 @@ class _Room:
                 self._lent.add(live[agent].team)
         self.free = sum(left[name] for name in live)
         self._with_room = [name for name in live if left[name] > 0]
-        self._teams = {live[name].team for name in live if left[name] > 0}
+        self._of_team: Counter[str | None] = Counter()
+        for name in self._with_room:
+            self._of_team[live[name].team] += left[name]
 
     def names(self) -> list[str]:
         """What tasks may be reserved for that those with a free slot are given."""
         return sorted({name for one in self._with_room for name in names_of(one)})
 
+    def free_of(self, team: str | None) -> int:
+        """The free slots of a team's agents; None for those of all."""
+        return self.free if team is None else self._of_team[team]
+
     def is_open(self, team: str | None) -> bool:
         """Whether one more task of this team might find a place: by a free slot of its team, or by one elsewhere that
         a task of no team, which has one of its team's slots and has not begun, could go to instead."""
         anywhere = team is None or Line("", team).is_reserved
-        return bool(self.free) and (anywhere or team in self._teams or team in self._lent)
+        return bool(self.free) and (anywhere or team in self._of_team or team in self._lent)
