@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 from coordinator.rules.path_text import render
 
 if TYPE_CHECKING:
+    from coordinator.rules.tie_validation import Ties
     from coordinator.rules.use_validation import Uses
 
 Record = dict[str, Any]
@@ -42,7 +43,7 @@ class Snapshot(TypedDict):
     the ids of what a task may name, by its field (`epic`, `sprint`, `team`), `capacity` how much there is of each
     resource, `workflows` the runs as they were read, `awaited`
     the runs that wait for each type of event. `parts` has the counters and the subtasks of each task that is the parent
-    of some. `uses` is what is in use in the whole project.
+    of some. `uses` is what is in use in the whole project, `ties` what else all its sessions share.
     """
 
     session: str
@@ -66,6 +67,7 @@ class Snapshot(TypedDict):
     gates: NotRequired[Gates | None]
     parts: NotRequired[dict[str, tuple[dict[str, int], list[str]]]]
     uses: NotRequired[Uses | None]
+    ties: NotRequired[Ties | None]
 
 
 class Finding(TypedDict):

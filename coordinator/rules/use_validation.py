@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from coordinator.models.ids import shown
 from coordinator.models.states import TaskStatus
 from coordinator.rules import things
 from coordinator.rules.path_text import render
@@ -17,11 +18,18 @@ Things = Mapping[str, int]
 
 
 class Uses(NamedTuple):
-    """What was read of a project: what each member uses, the sums, and the members of all leases."""
+    """What was read of a project: what each member uses, the sums, the members of all leases, and the texts of sums
+    that are no numbers."""
 
     by_member: Mapping[str, Things]
     in_use: Things
     leased: Collection[str]
+    unreadable: Mapping[str, str] = {}
+
+    def noted(self, thing: str) -> str:
+        """How much of it is in use as it stands there, in words."""
+        text = self.unreadable.get(thing)
+        return str(self.in_use.get(thing, 0)) if text is None else shown(text)
 
 
 class Wrong(NamedTuple):
@@ -56,7 +64,9 @@ def wrong_in(uses: Uses, name: str, tasks: Mapping[str, Mapping[str, Any]]) -> W
         for thing, amount in used.items():
             sums[thing] = sums.get(thing, 0) + amount
     noted = {thing: amount for thing, amount in uses.in_use.items() if "@" not in thing and thing != things.PATHS_TAKEN}
-    differing = {one for one in sums.keys() | noted.keys() if sums.get(one, 0) != noted.get(one, 0)}
+    differing = set(uses.unreadable) | {
+        one for one in sums.keys() | noted.keys() if sums.get(one, 0) != noted.get(one, 0)
+    }
     return Wrong(left, lacking, {thing: sums.get(thing, 0) for thing in sorted(differing)})
 
 
@@ -79,5 +89,5 @@ def check_uses(sound: Sound, found: Findings) -> None:
     for task_id in wrong.lacking:
         found.error(f"execution.tasks.{task_id}", "no_use", "is held, and what it names is not counted as in use")
     for thing, amount in wrong.sums.items():
-        what = f"{uses.in_use.get(thing, 0)} in use are noted, and {amount} are"
+        what = f"{uses.noted(thing)} in use are noted, and {amount} are"
         found.error(things.path_of(thing), "in_use_differs", what)

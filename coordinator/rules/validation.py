@@ -18,6 +18,7 @@ from coordinator.rules import (
     lifecycle,
     link_validation,
     team_validation,
+    tie_validation,
     use_validation,
     workflow_validation,
 )
@@ -50,6 +51,7 @@ def validate(snapshot: Snapshot) -> Verdict:
     link_validation.check_names(sound, found)
     team_validation.check_teams(sound, found)
     use_validation.check_uses(sound, found)
+    tie_validation.check_ties(sound, found)
     workflow_validation.check_workflows(sound, found)
     return {"valid": not found.errors, "errors": found.errors, "warnings": found.warnings}
 

@@ -18,7 +18,7 @@ from coordinator.rules.link_validation import holder_of
 from coordinator.rules.path_text import render
 from coordinator.rules.use_validation import path_of_member, wrong_in
 from coordinator.rules.workflow_validation import forgotten
-from coordinator.services import ageing, blockers, reservations, task_records
+from coordinator.services import ageing, blockers, reservations, task_records, tie_mending
 from coordinator.services.request import CLOSED, Request, SessionChange, change_session
 from coordinator.services.retrying import retry_member
 from coordinator.services.validation_reads import IndexKeys, uses_of
@@ -70,6 +70,7 @@ class _Mending:
             self._leases()
             self._pauses()
             self._blockers()
+            self.steps += tie_mending.mend(change, self.statuses)
             self._uses()
             self._workflows()
             self._reserved()
@@ -100,13 +101,15 @@ class _Mending:
 
     def _uses(self) -> None:
         tx = self.tx
-        uses = uses_of(lambda read: tx.fetch(read)[0])
+        uses = uses_of(lambda read: tx.fetch(read)[0], tx.keys)
         wrong = wrong_in(uses, self.name, self.tasks)
         for thing, amount in wrong.sums.items():
-            if thing in uses.in_use:  # what is no number changes with nobody's use
+            if thing in uses.unreadable:
+                tx.guard_text(tx.keys.in_use, thing, uses.unreadable[thing])
+            elif thing in uses.in_use:
                 tx.used_is(thing, uses.in_use[thing])
             tx.hset(tx.keys.in_use, thing, str(amount)) if amount else tx.hdel(tx.keys.in_use, thing)
-            self._did(things.path_of(thing), f"{uses.in_use.get(thing, 0)} in use were noted, and {amount} are")
+            self._did(things.path_of(thing), f"{uses.noted(thing)} in use were noted, and {amount} are")
         for member in wrong.left:
             tx.unheld(member)
             tx.end_lease(member)

@@ -13,6 +13,7 @@ from coordinator.rules.ageing import score
 from coordinator.rules.lines import line, may_stand_in_line
 from coordinator.rules.link_validation import holder_of
 from coordinator.rules.policy import ageing_ms
+from coordinator.rules.tie_validation import Ties, sessions_named
 from coordinator.services import ageing, team_gates
 from coordinator.services.admission import DEFINED
 from coordinator.services.request import CLOSED, session_not_found
@@ -20,7 +21,8 @@ from coordinator.services.teams import those_known
 from coordinator.store.connection import Store
 from coordinator.store.documents import AWAITED, RECORD, SESSION, TASKS, WORKFLOWS
 from coordinator.store.found import LeaseFound
-from coordinator.store.keys import SHARED, Keys, task_member
+from coordinator.store.keys import SHARED, Keys, session_member, task_member
+from coordinator.store.project import ProjectStore
 from coordinator.store.reads import (
     AllLeases,
     AllNodes,
@@ -30,6 +32,7 @@ from coordinator.store.reads import (
     Names,
     Node,
     Ranked,
+    Raw,
     Read,
     SetMembers,
     Uses,
@@ -103,6 +106,7 @@ def read(store: Store, session_id: str, more: IndexKeys = IndexKeys()) -> Snapsh
     gates, reads = team_gates.reads(found.keys, name), _Reads(found.keys, name, {}, [], more)
     while True:
         always: list[Read] = [session, tasks, agents, counts, *named.values(), *gates, runs, awaited, DEFINED]
+        always += [Raw(key) for key in (found.keys.leases, found.keys.wanting, found.keys.in_use)]
         snapshot = found.fetch(*always, AllLeases(), _EVERY_DEADLINE, ageing.POLICY, Uses(), InUse(), *reads.all)
         if not snapshot[session].exists:
             raise session_not_found(store, session_id)
@@ -129,7 +133,8 @@ def read(store: Store, session_id: str, more: IndexKeys = IndexKeys()) -> Snapsh
         "closed": closed,
         "parts": {task: (snapshot[one], snapshot[reads.subtasks[task]]) for task, one in reads.parts.items()},
         "gates": None if closed else team_gates.found(snapshot.__getitem__, name),
-        "uses": None if closed else uses_of(snapshot.__getitem__),
+        "uses": None if closed else uses_of(snapshot.__getitem__, found.keys),
+        "ties": None if closed else _ties(found, name, snapshot),
         "workflows": {run: node.value for run, node in snapshot[runs].items()},
         "awaited": {type_: node.value for type_, node in snapshot[awaited].items()},
         "named": {**{field: snapshot[one] for field, one in named.items()}, "team": _teams(snapshot)},
@@ -146,10 +151,32 @@ def _capacity(snapshot: StoreSnapshot) -> dict[str, int]:
     return {thing: most for thing, most in found.items() if most is not None}
 
 
-def uses_of(reply: Callable[[Read], Any]) -> use_validation.Uses:
+def uses_of(reply: Callable[[Read], Any], keys: Keys) -> use_validation.Uses:
     """What is in use, by whom, and who has a lease."""
     by_member = {member: use.things for member, use in reply(Uses()).items()}
-    return use_validation.Uses(by_member, reply(InUse()), reply(AllLeases()).keys())
+    in_use = reply(InUse())
+    unreadable = {thing: text for thing, text in reply(Raw(keys.in_use)).items() if thing not in in_use}
+    return use_validation.Uses(by_member, in_use, reply(AllLeases()).keys(), unreadable)
+
+
+def ties_of(reply: Callable[[Read], Any], keys: Keys) -> Ties:
+    """What all sessions share besides records; the sessions are those that have a lease."""
+    prefix = session_member("")
+    leases = {member: (lease.token, lease.deadline_ms, lease.ttl_ms) for member, lease in reply(AllLeases()).items()}
+    leased, wanting = reply(Raw(keys.leases)), reply(Raw(keys.wanting))
+    sessions = {member.removeprefix(prefix) for member in leased if member.startswith(prefix)}
+    return Ties(leased, leases, dict(reply(_EVERY_DEADLINE)), wanting, sessions)
+
+
+def _ties(project: ProjectStore, name: str, snapshot: StoreSnapshot) -> Ties:
+    """Also with the sessions that have lost their lease, where something speaks of one."""
+    ties = ties_of(snapshot.__getitem__, project.keys)
+    others = sorted(sessions_named([*ties.leased, *ties.wanting]) - {name, *ties.sessions})
+    records = {one: Node(one, SESSION, RECORD) for one in others}
+    if not records:
+        return ties
+    found = project.fetch(*records.values())
+    return ties._replace(sessions={*ties.sessions, *(one for one, read in records.items() if found[read].exists)})
 
 
 def _is_whole(record: Any) -> bool:

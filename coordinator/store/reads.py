@@ -299,6 +299,19 @@ class Counts(NamedTuple):
         return {name: _counted(text) for name, text in pairs(reply).items()}
 
 
+class Raw(NamedTuple):
+    """A hash as it is kept, by its key, understood or not → dict of field → text."""
+
+    key: str
+    kind: str = "Raw"
+
+    def command(self, keys: Keys) -> Command:
+        return "HGETALL", self.key
+
+    def parse(self, reply: Any) -> dict[str, str]:
+        return dict(pairs(reply))
+
+
 def _counted(text: str) -> int:
     """ValueError also for what Python takes for a number and Redis does not add to: ` 5`, `1_0`, `+5`."""
     number = int(text)
@@ -453,6 +466,7 @@ Read = (
     | SortedSetHead
     | Ranked
     | Counts
+    | Raw
     | Lock
     | PathLocks
     | NamedLocks

@@ -224,6 +224,24 @@ HARMS = (
     )),
     Harm("sums lost", lambda client, keys, _: client.delete(keys.in_use)),
     Harm("uses lost", lambda client, keys, _: client.delete(keys.uses)),
+    Harm("a sum that is none", lambda client, keys, pick: client.hset(
+        keys.in_use, pick(["gpu", ".running", "bogus"]), pick(["x", "", "-"])
+    )),
+    Harm("a waiter that is nobody", lambda client, keys, pick: client.hset(
+        keys.wanting, pick(["task/s1/ghost", "task/gone/t1", "foo"]), '{"member": "x", "until_ms": 99999999999999}'
+    )),
+    Harm("a lease of nobody", lambda client, keys, pick: client.hset(
+        keys.leases, pick(["agent/zz", "lock/foo", "task/gone/t1"]), pick(["5 99999999999999 1000", "x"])
+    )),
+    Harm("an end of an agent or a session lost", lambda client, keys, pick: client.zrem(
+        keys.deadlines, pick(["agent/ann", "agent/w1", "session/s1"])
+    )),
+    Harm("an end of an agent moved", lambda client, keys, pick: client.zadd(
+        keys.deadlines, {pick(["agent/ann", "agent/w1"]): 99_999_999_999_999}
+    )),
+    Harm("a lease of an agent lost", lambda client, keys, pick: client.hdel(
+        keys.leases, pick(["agent/ann", "agent/w1"])
+    )),
 )  # fmt: skip
 
 numbers = itertools.count()
