@@ -58,6 +58,7 @@ class IndexKeys(NamedTuple):
 
 
 _EVERY_DEADLINE = Expired(2**53, 1_000_000)
+_NAMED = {"epic": Names(SHARED, "epics"), "sprint": Names(SHARED, "sprints")}
 
 
 def index_keys(store: Store, session_id: str, keys: list[str]) -> IndexKeys:
@@ -102,12 +103,10 @@ def read(store: Store, session_id: str, more: IndexKeys = IndexKeys()) -> Snapsh
     found = store.project(project)
     session, tasks, runs = Node(name, SESSION, RECORD), AllNodes(name, TASKS), AllNodes(name, WORKFLOWS)
     agents, awaited, counts = AllNodes(SHARED, "agents"), AllNodes(SHARED, AWAITED), Counts(found.keys.counts(name))
-    named = {"epic": Names(SHARED, "epics"), "sprint": Names(SHARED, "sprints")}
     gates, reads = team_gates.reads(found.keys, name), _Reads(found.keys, name, {}, [], more)
+    always: list[Read] = [session, tasks, agents, counts, *_NAMED.values(), *gates, runs, awaited, *_shared(found.keys)]
     while True:
-        always: list[Read] = [session, tasks, agents, counts, *named.values(), *gates, runs, awaited, DEFINED]
-        always += [Raw(key) for key in (found.keys.leases, found.keys.wanting, found.keys.in_use)]
-        snapshot = found.fetch(*always, AllLeases(), _EVERY_DEADLINE, ageing.POLICY, Uses(), InUse(), *reads.all)
+        snapshot = found.fetch(*always, *reads.all)
         if not snapshot[session].exists:
             raise session_not_found(store, session_id)
         records: dict[str, Any] = {task: node.value for task, node in snapshot[tasks].items()}
@@ -137,9 +136,14 @@ def read(store: Store, session_id: str, more: IndexKeys = IndexKeys()) -> Snapsh
         "ties": None if closed else _ties(found, name, snapshot),
         "workflows": {run: node.value for run, node in snapshot[runs].items()},
         "awaited": {type_: node.value for type_, node in snapshot[awaited].items()},
-        "named": {**{field: snapshot[one] for field, one in named.items()}, "team": _teams(snapshot)},
+        "named": {**{field: snapshot[one] for field, one in _NAMED.items()}, "team": _teams(snapshot)},
         "capacity": None if closed else _capacity(snapshot),
     }
+
+
+def _shared(keys: Keys) -> list[Read]:
+    raw: list[Read] = [Raw(keys.leases), Raw(keys.wanting), Raw(keys.in_use)]
+    return [DEFINED, AllLeases(), _EVERY_DEADLINE, ageing.POLICY, Uses(), InUse(), *raw]
 
 
 def _teams(snapshot: StoreSnapshot) -> list[str]:
