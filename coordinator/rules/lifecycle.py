@@ -14,6 +14,10 @@ from coordinator.models.states import SessionStatus, TaskStatus
 
 BACKOFF_FIRST_MS = 1_000
 BACKOFF_LONGEST_MS = 300_000
+ASKED_ONCE = {"gate": "once"}
+"""In the `data` of a task whose answer stands, whatever attempts it has left for workers that are lost."""
+_SAYS_NOTHING = ("not_started", "no_command", "guard_died")
+"""Reasons of failed runs that say nothing of what the command found."""
 
 
 class TaskVerb(StrEnum):
@@ -196,6 +200,16 @@ def after_failure(task: Mapping[str, Any], *, counts: bool = True) -> TaskStatus
     if counts and task["attempts"] >= task["max_attempts"]:
         return TaskStatus.FAILED
     return TaskStatus.PENDING
+
+
+def is_last_word(task: Mapping[str, Any], problem: Any) -> bool:
+    """Whether a run that failed answers a task that is asked once, as the gate of a workflow is: its command ended with
+    another code than 0, or took too long, or who did it by hand says so. A command that never ran, or that a signal
+    killed, has said nothing; nor has a worker that was lost, which no run tells of."""
+    if not ASKED_ONCE.items() <= task["data"].items():
+        return False
+    told = problem if isinstance(problem, Mapping) else {}
+    return told.get("reason") not in _SAYS_NOTHING and (told.get("reason") != "exit" or told.get("signal") is None)
 
 
 def attempts_after_failure(task: Mapping[str, Any], *, counts: bool = True) -> int:

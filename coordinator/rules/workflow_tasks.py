@@ -11,7 +11,7 @@ from coordinator.models.ids import shown
 from coordinator.models.jsontext import Json, dumps
 from coordinator.models.shapes import Record
 from coordinator.models.states import TaskStatus
-from coordinator.rules import jsonpath, workflow_parts, workflow_run
+from coordinator.rules import jsonpath, lifecycle, workflow_parts, workflow_run
 from coordinator.rules.workflow_definition import fits
 from coordinator.rules.workflow_problems import near
 from coordinator.rules.workflow_templates import (
@@ -239,11 +239,13 @@ def label(run: Record, phase: str) -> str:
 
 
 def gate_spec(run: Record, name: str, session: Record, results: Tasks) -> Record:
-    """The task of a phase's command gate."""
+    """The task of a phase's command gate. It is asked once, unless it says how often: a worker that is lost is no
+    answer, so it has the attempts of any task."""
     spec = workflow_run.phase_of(run, name)["gate"]["command"]
-    task = {"name": GATE, "spec": {"title": f"Gate of phase {name}", "max_attempts": 1, **spec}}
+    task = {"name": GATE, "spec": {"title": f"Gate of phase {name}", **spec}}
     look = Meter(MAX_BROUGHT_BYTES).of(looker(run, session, results, name))
-    return _spec(run, name, task, gate_id(run["id"], label(run, name)), look, None)
+    made = _spec(run, name, task, gate_id(run["id"], label(run, name)), look, None)
+    return made if "max_attempts" in spec else {**made, "data": {**made["data"], **lifecycle.ASKED_ONCE}}
 
 
 def gate_id(run_id: str, phase: str) -> str:

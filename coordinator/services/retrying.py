@@ -38,7 +38,7 @@ def set_back(change: SessionChange, task: HeldTask, problem: Json, *, counts: bo
     if not counts:
         return _defer(change, task, problem, "failed", jitter)
     record["failed_on"] = _who(record)
-    if lifecycle.after_failure(record) == TaskStatus.FAILED:
+    if lifecycle.is_last_word(record, problem) or lifecycle.after_failure(record) == TaskStatus.FAILED:
         return set_aside(change, task, problem)
     record["deferred"] = 0
     _to_pending(record, problem)

@@ -263,6 +263,18 @@ def test_a_command_gate_is_a_task_that_has_to_pass(real_store: Store, project: s
     assert it.status == "completed"
 
 
+def test_a_worker_that_is_lost_is_no_answer_of_a_gate(real_store: Store, project: str) -> None:
+    it = flow(real_store, project, one("{command: [make, check], team: qa}", tasks_="{name: x}"))
+    it.do("a:x")
+    it.crew.agent("ann")
+    for _ in range(2):
+        it.crew.lose("w:a.gate")
+        it.crew.sweep()
+        assert (it.status, it.crew.status("w:a.gate")) == ("running", "pending")
+    it.crew.do("w:a.gate")
+    assert it.status == "completed"
+
+
 # ----------------------------------------------------------------------------------------------------- references
 
 

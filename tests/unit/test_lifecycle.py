@@ -151,6 +151,14 @@ def test_a_task_that_kills_its_agent_stops_at_its_limit() -> None:
     assert lifecycle.after_failure(a_task(attempts=3, max_attempts=3)) == "failed"
 
 
+def test_only_what_the_command_of_a_gate_says_is_its_last_word() -> None:
+    gate = a_task(max_attempts=3, data={"workflow": "w", **lifecycle.ASKED_ONCE})
+    said = [{"reason": "exit", "exit_code": 1, "signal": None}, {"reason": "timeout", "signal": 9}, "broken", None]
+    nothing = [{"reason": "exit", "exit_code": None, "signal": 9}, {"reason": "not_started"}, {"reason": "guard_died"}]
+    assert [lifecycle.is_last_word(gate, problem) for problem in (*said, *nothing)] == [True] * 4 + [False] * 3
+    assert not any(lifecycle.is_last_word(a_task(data={"workflow": "w"}), problem) for problem in said)
+
+
 def test_an_attempt_that_does_not_count_is_given_back() -> None:
     task = a_task(attempts=3, max_attempts=3)
     assert lifecycle.after_failure(task, counts=False) == "pending"
