@@ -22,9 +22,10 @@ def edges_of(tasks: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     return {task["id"]: list(task["after"]) for task in tasks}
 
 
-def find_cycle(edges: Edges) -> list[str] | None:
-    """The ids of one cycle, each depending on the next and the last on the first; None where there is none."""
-    return next((path[at:] for path, at in _closed(edges)), None)
+def find_cycle(edges: Edges, starts: Iterable[str] | None = None) -> list[str] | None:
+    """The ids of one cycle, each depending on the next and the last on the first; None where there is none. With
+    `starts`, only among what these depend on in the end."""
+    return next((path[at:] for path, at in _closed(edges, starts)), None)
 
 
 def closing_links(edges: Edges) -> list[tuple[str, str]]:
@@ -32,15 +33,15 @@ def closing_links(edges: Edges) -> list[tuple[str, str]]:
     return [(path[-1], path[at]) for path, at in _closed(edges)]
 
 
-def _closed(edges: Edges) -> Iterator[tuple[list[str], int]]:
+def _closed(edges: Edges, starts: Iterable[str] | None = None) -> Iterator[tuple[list[str], int]]:
     """Each link that closes a cycle: the path that it ends, and where on it the link leads back to."""
     done: set[str] = set()
-    for start in edges:
+    for start in edges if starts is None else starts:
         if start in done:
             continue
         path: list[str] = [start]
         position = {start: 0}  # where an id stands on the path, to cut the cycle out of it
-        open_edges = [iter(edges[start])]
+        open_edges = [iter(edges.get(start, ()))]
         while path:
             following = next(open_edges[-1], None)
             if following is None:
@@ -54,6 +55,24 @@ def _closed(edges: Edges) -> Iterator[tuple[list[str], int]]:
                 position[following] = len(path)
                 path.append(following)
                 open_edges.append(iter(edges.get(following, ())))
+
+
+def circle_through(start: str, edges: Edges) -> list[str] | None:
+    """As `find_cycle`, the shortest in which `start` is the first."""
+    came_from: dict[str, str] = {}
+    queue = deque([start])
+    while queue:
+        current = queue.popleft()
+        for known in edges.get(current, ()):
+            if known == start:
+                path = [current]
+                while path[-1] != start:
+                    path.append(came_from[path[-1]])
+                return path[::-1]
+            if known not in came_from:
+                came_from[known] = current
+                queue.append(known)
+    return None
 
 
 def require_no_cycle(edges: Edges) -> None:

@@ -11,7 +11,15 @@ from coordinator.models.states import SessionStatus
 from coordinator.rules.action_words import NAME, TITLE, command, do, duration_words, named, of_team, short
 from coordinator.rules.agent_actions import about_agents, about_busy, about_idle, about_ready, about_unplaced
 from coordinator.rules.placement_words import counted, held_up
-from coordinator.rules.problem_facts import Approval, BlockedTask, FailedRun, FailedTask, ReservedTask, StarvingThing
+from coordinator.rules.problem_facts import (
+    Approval,
+    BlockedTask,
+    Circle,
+    FailedRun,
+    FailedTask,
+    ReservedTask,
+    StarvingThing,
+)
 from coordinator.rules.report_facts import Action, Facts
 
 Weighed = tuple[float, int, float, str, Action]
@@ -87,7 +95,13 @@ def _about_what_stands_still(facts: Facts) -> list[Weighed]:
             (_weight(task["waiting"]), 6, 0, task["id"], _about_reserved(facts, task))
             for task in problems["reserved"] or []
         ),
+        *((-one["tasks"], 7, 0, one["task"], _about_circle(facts, one)) for one in problems["circles"] or []),
     ]
+
+
+def _about_circle(facts: Facts, one: Circle) -> Action:
+    text = f"Take a dependency away: {one['what']} wait for each other, so that none of them is ever done"
+    return do(text, command("task", "why", facts["session"]["id"], one["task"]))
 
 
 def _weight(waiting: int | None) -> float:

@@ -144,6 +144,14 @@ class UnreadInbox(TypedDict):
     reader: str | None
 
 
+class Circle(TypedDict):
+    """Tasks that wait for each other's ends, in words: `task` is one of them, `tasks` is how many they are."""
+
+    task: str
+    what: str
+    tasks: int
+
+
 class ProblemFacts(TypedDict):
     """What asks for somebody's hand. None: not looked at. `late_results` are tasks that are not done, with a result
     that came too late, `idle_agents` those that are free while no task that waits fits them. `ready` counts tasks that
@@ -162,6 +170,7 @@ class ProblemFacts(TypedDict):
     interrupted: list[InterruptedSession] | None
     reserved: list[ReservedTask] | None
     starving: list[StarvingThing] | None
+    circles: list[Circle] | None
     late_results: list[str] | None
     unread: list[UnreadInbox] | None
     idle_agents: list[str] | None

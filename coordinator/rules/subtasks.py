@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from coordinator.models.errors import InvalidData
@@ -14,6 +14,8 @@ from coordinator.rules import graph
 from coordinator.rules.lifecycle import unfinished
 
 POINTS = "points/"
+MOST_PARTS = 3
+"""Of those in a circle that are named as parts."""
 _Record = Mapping[str, Any]
 
 
@@ -130,4 +132,38 @@ def require_its_parent_does_not_wait_for_it(task: _Record) -> None:
             f"task {task['id']} is a part of {task['parent']}, so it cannot wait for its end",
             hint="take it out of `after`, or give it another parent",
             code="cycle",
+        )
+
+
+# ------------------------------------------------------------------------------------------------------- circles
+
+
+def edges_within(tasks: Iterable[_Record]) -> dict[str, list[str]]:
+    """Of some tasks, task → those of them that it waits for: what it comes after, and its parts until it is done."""
+    among = {task["id"]: task for task in tasks}
+    edges = {name: [known for known in task["after"] if known in among] for name, task in among.items()}
+    for name, task in among.items():
+        above = among.get(task["parent"])
+        if above is not None and above["status"] != TaskStatus.COMPLETED:
+            edges[above["id"]].append(name)
+    return edges
+
+
+def shown_circle(cycle: Sequence[str], tasks: Mapping[str, _Record]) -> str:
+    """`a → b → a (b is a part of a)`."""
+    pairs = [(one, other) for one, other in zip(cycle, [*cycle[1:], cycle[0]], strict=True) if other in tasks]
+    parts = [f"{other} is a part of {one}" for one, other in pairs if tasks[other]["parent"] == one]
+    return graph.shown_cycle([*cycle]) + (f" ({', '.join(parts[:MOST_PARTS])})" if parts else "")
+
+
+def refuse_circle(tasks: Mapping[str, _Record], starts: Iterable[str]) -> None:
+    """InvalidData where one of these, through dependencies and parts, waits for its own end."""
+    edges = edges_within(tasks.values())
+    cycle = next(filter(None, (graph.circle_through(start, edges) for start in starts)), None)
+    if cycle is not None:
+        raise InvalidData(
+            f"tasks would wait for each other: {shown_circle(cycle, tasks)}",
+            hint="a task ends after its parts: take one of these dependencies away, or give a part another parent",
+            code="cycle",
+            cycle=cycle,
         )

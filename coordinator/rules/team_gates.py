@@ -15,6 +15,7 @@ from coordinator.models import ids
 from coordinator.models.errors import CoordError, InvalidData
 from coordinator.rules import graph
 from coordinator.rules.lifecycle import unfinished
+from coordinator.rules.subtasks import edges_within
 
 SECTION, FIELD = "coordination", "dependencies"
 PATH = f"{SECTION}.{FIELD}"
@@ -99,22 +100,24 @@ def closed(dependencies: Dependencies, left: Mapping[str, int], ready: Collectio
     return {team: _sentence(team, waiting, left, project, cycle) for team, waiting in now.items()}
 
 
-def stall(tasks: Iterable[Mapping[str, Any]], dependencies: Dependencies, ready: Collection[str]) -> list[str] | None:
+def stall(
+    tasks: Iterable[Mapping[str, Any]],
+    dependencies: Dependencies,
+    ready: Collection[str],
+    start: str | None = None,
+) -> list[str] | None:
     """Tasks and teams ("team qa") that wait for each other in a circle, so that none of them ever starts or ends; None
     where there is no such circle. A task waits for what it depends on, for its subtasks, and, before it starts, for
-    each team that its own team waits for; a team for its unfinished tasks."""
+    each team that its own team waits for; a team for its unfinished tasks. With `start`, only what that task waits for
+    in the end."""
     open_tasks = {task["id"]: task for task in tasks if unfinished(task["status"])}
-    edges: dict[str, list[str]] = {
-        name: [known for known in task["after"] if known in open_tasks] for name, task in open_tasks.items()
-    }
+    edges = edges_within(open_tasks.values())
     for name, task in open_tasks.items():
         if task["team"]:
             edges.setdefault(_team_node(task["team"]), []).append(name)
-        if task["parent"] in open_tasks:
-            edges[task["parent"]].append(name)
         if task["epoch"] is None:
             edges[name] += [_team_node(on) for on in dependencies.get(task["team"] or "", ()) if on not in ready]
-    return graph.find_cycle(edges)
+    return graph.find_cycle(edges, None if start is None else [start])
 
 
 def _sentence(team: str, waiting: list[str], left: Mapping[str, int], project: str, cycle: list[str] | None) -> str:

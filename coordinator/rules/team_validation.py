@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from coordinator.rules import doubts, escalation, graph, team_gates
 from coordinator.rules.findings import Finding, Findings, Sound
 from coordinator.rules.path_text import render
+from coordinator.rules.subtasks import shown_circle
 
 
 def check_teams(sound: Sound, found: Findings) -> None:
@@ -33,7 +34,7 @@ def check_teams(sound: Sound, found: Findings) -> None:
         return
     circle = team_gates.stall(sound.tasks.values(), dependencies, gates["ready"]) if dependencies else None
     if circle is not None:
-        what = f"these wait for each other, so none of them ever starts: {graph.shown_cycle(circle)}"
+        what = f"these wait for each other, so none of them is ever done: {shown_circle(circle, sound.tasks)}"
         team = next((one.partition(" ")[2] for one in circle if " " in one), None)
         if team is not None:  # else a circle of tasks alone, which is found as such
             fix = f"`coord team ready {{project}} {team}` says that {team} is not waited for; or take one of them away"

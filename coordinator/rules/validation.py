@@ -17,6 +17,7 @@ from coordinator.rules import (
     index_validation,
     lifecycle,
     link_validation,
+    team_gates,
     team_validation,
     tie_validation,
     use_validation,
@@ -26,6 +27,7 @@ from coordinator.rules.findings import MEND, Findings, Snapshot, Sound, Verdict,
 from coordinator.rules.lines import role_of
 from coordinator.rules.path_text import render
 from coordinator.rules.reservations import Gone, is_lost
+from coordinator.rules.subtasks import shown_circle
 
 Record = dict[str, Any]
 
@@ -91,9 +93,14 @@ def _check_dependencies(sound: Sound, found: Findings) -> None:
             what = f"waits for {missing}, which does not exist"
             found.error(task_path(name, "after"), "unknown_dependency", what, fix)
     cycle = graph.find_cycle(graph.edges_of(sound.tasks.values()))
+    fix = "take one of these dependencies away"
+    if cycle is None:
+        cycle = team_gates.stall(sound.tasks.values(), {}, ())
+        fix = "a task ends after its parts: take one of these dependencies away, or give a part another parent"
     if cycle is not None:
-        what = f"tasks wait for each other: {graph.shown_cycle(cycle)}"
-        found.error(task_path(cycle[0], "after"), "cycle", what, "take one of these dependencies away")
+        what = f"tasks wait for each other: {shown_circle(cycle, sound.tasks)}"
+        waits = next((one for one in cycle if {*sound.tasks[one]["after"]} & {*cycle}), cycle[0])
+        found.error(task_path(waits, "after"), "cycle", what, fix)
 
 
 def _check_blocks(sound: Sound, found: Findings) -> None:

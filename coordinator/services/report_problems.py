@@ -10,18 +10,20 @@ from coordinator.models.clock import instant_ms
 from coordinator.models.errors import InvalidData
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus, SessionStatus, TaskStatus
-from coordinator.rules import breaker, failure_words, graph, workflow_engine, workflow_run
+from coordinator.rules import breaker, failure_words, graph, team_gates, workflow_engine, workflow_run
 from coordinator.rules.lifecycle import unfinished
 from coordinator.rules.problem_facts import (
     Approval,
     BlockedTask,
     BrokenAgent,
+    Circle,
     DeferredTask,
     FailedRun,
     FailedTask,
     ProblemFacts,
 )
 from coordinator.rules.report_facts import Facts
+from coordinator.rules.subtasks import shown_circle
 from coordinator.rules.workflow_run import PhaseStatus, RunStatus
 from coordinator.services import report_placing, teams
 from coordinator.services.dependencies import FAILED_DEPENDENCY
@@ -65,6 +67,7 @@ def add_problems(
             "failed_runs": [_failed_run(run) for run in runs.values() if run["status"] == RunStatus.FAILED],
             "interrupted": [{"id": one["id"], "unfinished": one["unfinished"]} for one in measured.interrupted],
             "reserved": report_placing.reserved(measured, behind.count),
+            "circles": _circles(tasks),
             "late_results": _late_results(measured),
             "unread": measured.unread,
             "conflicts": measured.conflicts,
@@ -85,9 +88,17 @@ def _placement(problems: ProblemFacts, measured: Measured, runners: Collection[s
     problems["ready"], problems["pulling"] = look.ready, look.pulling
     problems["unplaced"], problems["idle_agents"] = look.unplaced, look.idle_agents
     problems["starving"] = look.starving
-    known = ("failed", "blocked", "approvals", "failed_runs", "reserved", "starving", "unplaced", "deferred")
+    known = ("failed", "blocked", "approvals", "failed_runs", "circles", "reserved", "starving", "unplaced", "deferred")
     if not any(problems[kind] for kind in known) and not _awaits(measured):  # type: ignore[literal-required]
         problems["stalled"] = look.stalled
+
+
+def _circles(tasks: list[Record]) -> list[Circle]:
+    """One of those that there are: when it is broken, the next one is seen."""
+    cycle = team_gates.stall(tasks, {}, ())
+    if cycle is None:
+        return []
+    return [{"task": cycle[0], "what": shown_circle(cycle, {task["id"]: task for task in tasks}), "tasks": len(cycle)}]
 
 
 # ------------------------------------------------------------------------------------------------------------ workflows

@@ -24,6 +24,7 @@ from coordinator.rules import lifecycle, things
 from coordinator.rules.subtasks import require_its_parent_does_not_wait_for_it
 from coordinator.services import (
     bringing_back,
+    circles,
     dependencies,
     roll_up,
     subtasks,
@@ -109,6 +110,7 @@ def _follow_parts(change: SessionChange, task: HeldTask, before: Record | None) 
     require_its_parent_does_not_wait_for_it(record)
     if record["parent"] is not None and (before is None or record["parent"] != before["parent"]):
         subtasks.require_parent(change, task.id, record["parent"])
+        circles.refuse_by_parent(change, {task.id: record})
     if record["status"] == TaskStatus.COMPLETED and (before is None or record["status"] != before["status"]):
         subtasks.require_done(change, task.id)
 

@@ -12,11 +12,13 @@ from coordinator.models.errors import AlreadyExists, InvalidData
 from coordinator.models.shapes import TASK_FIELDS, Record, as_given, new_blocker, validate_task
 from coordinator.models.states import TaskStatus
 from coordinator.rules import graph, lifecycle, things
+from coordinator.rules import subtasks as rules
 from coordinator.rules.lifecycle import TaskVerb
-from coordinator.rules.subtasks import parents_of, require_its_parent_does_not_wait_for_it, require_no_circle, summary
+from coordinator.rules.subtasks import parents_of, summary
 from coordinator.services import (
     ageing,
     bringing_back,
+    circles,
     delegation,
     dependencies,
     doubts,
@@ -30,7 +32,7 @@ from coordinator.services.task_records import HeldTask
 from coordinator.store.connection import Store
 from coordinator.store.documents import ORPHANS, RECORD, RUNS, SESSION, TASKS
 from coordinator.store.keys import task_member
-from coordinator.store.reads import AllLeases, AllNodes, Counts, Leases, Node, Nodes, SetMembers
+from coordinator.store.reads import AllLeases, AllNodes, Counts, Leases, Node, Nodes, Read, SetMembers
 
 SETTABLE = frozenset(TASK_FIELDS) - {
     *("status", "assignee", "holder", "epoch", "attempts", "progress", "result", "error", "blocked_by"),
@@ -54,8 +56,8 @@ def submit(
         return doubts.with_warnings(change, named, add(change, named), described)
 
     name, arguments = ids.session_id(session_id)[1], [[*map(_plain, specs)], given_ids]
-    there = [Nodes(name, TASKS, tuple(wanted)), Nodes(name, TASKS, tuple(_outside(named)))]
-    first = [*there, ageing.POLICY, *doubts.reads(store, session_id, named)]
+    first: list[Read] = [Nodes(name, TASKS, tuple(wanted)), Nodes(name, TASKS, tuple(_outside(named))), ageing.POLICY]
+    first += [*circles.reads(store, session_id, named), *doubts.reads(store, session_id, named)]
     return change_session(store, session_id, request, work, verb="task submit", arguments=arguments, first=first)
 
 
@@ -67,7 +69,9 @@ def prepared(specs: Sequence[Record]) -> list[Record]:
     if repeated:
         raise InvalidData(f"the id {min(repeated)!r} stands twice in one submission", hint="give each task its own id")
     graph.require_no_cycle(graph.edges_of(named))
-    require_no_circle(parents_of(named))
+    if parents := parents_of(named):
+        rules.require_no_circle(parents)
+        rules.refuse_circle({spec["id"]: delegation.new_record(spec, "", None) for spec in named}, parents.values())
     return named
 
 
@@ -89,7 +93,10 @@ def add(change: SessionChange, named: list[Record]) -> list[Record]:
         statuses[task_id] = found.value["status"]
     subtasks.require_parents(change, parents_of(named), set(wanted))
     leads = delegation.leads_of(change, named)
-    return [_add(change, delegation.new_record(spec, tx.now, leads.get(spec["id"])), statuses) for spec in named]
+    records = [delegation.new_record(spec, tx.now, leads.get(spec["id"])) for spec in named]
+    if statuses and parents_of(named):
+        circles.refuse_by_parent(change, {record["id"]: record for record in records})
+    return [_add(change, record, statuses) for record in records]
 
 
 def _outside(named: list[Record]) -> list[str]:
@@ -116,7 +123,7 @@ def _named(spec: Record) -> Record:
     validated = validate_task(delegation.new_record(spec, "2000-01-01T00:00:00.000Z", None))
     spec["after"] = list(dict.fromkeys(validated["after"]))
     delegation.checked(spec)
-    require_its_parent_does_not_wait_for_it(validated)
+    rules.require_its_parent_does_not_wait_for_it(validated)
     return spec
 
 

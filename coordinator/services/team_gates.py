@@ -10,9 +10,10 @@ from typing import Any
 
 from coordinator.models.shapes import Record
 from coordinator.models.states import TaskStatus
-from coordinator.rules import graph, team_gates
+from coordinator.rules import team_gates
 from coordinator.rules.findings import Gates
 from coordinator.rules.lifecycle import unfinished
+from coordinator.rules.subtasks import shown_circle
 from coordinator.store.found import Found
 from coordinator.store.keys import SHARED, Keys
 from coordinator.store.reads import AllNodes, Counts, Node, Read
@@ -66,9 +67,10 @@ def with_reasons(
     dependencies, _ = team_gates.parsed(reply(_dependencies(name)).value)
     waits = closed(reply, keys, name).get((f"{keys.project}.{name}", task["team"] or ""))
     made = [*reasons, *([waits] if waits and waits not in reasons else [])]
-    circle = team_gates.stall((found.value for found in tasks.values()), dependencies, _ready(reply))
-    if dependencies and circle and {task["id"], f"team {task['team']}"} & set(circle):
-        made.append(f"these wait for each other, so none of them ever starts: {graph.shown_cycle(circle)}")
+    there = {one: found.value for one, found in tasks.items()}
+    circle = team_gates.stall(there.values(), dependencies, _ready(reply), task["id"])
+    if circle:
+        made.append(f"these wait for each other, so none of them is ever done: {shown_circle(circle, there)}")
     return made
 
 

@@ -76,6 +76,15 @@ def test_a_task_goes_through_its_life_in_few_round_trips(
     assert trips(lambda: tasks.cancel(store, session_id, "third", request=REQUEST)) == 2
 
 
+def test_a_task_that_is_a_part_of_another_costs_no_more(
+    store: Store, session_id: str, trips: Callable[[Callable[[], Any]], int]
+) -> None:
+    first = [{"id": "first"}, {"id": "parent"}]
+    assert trips(lambda: tasks.submit(store, session_id, first, request=REQUEST)) == 2
+    part = [{"id": "part", "parent": "parent", "after": ["first"]}]
+    assert trips(lambda: tasks.submit(store, session_id, part, request=REQUEST)) == 2, "nothing waits for its parent"
+
+
 def test_state_is_read_in_one_round_trip_and_changed_in_two(
     store: Store, session_id: str, trips: Callable[[Callable[[], Any]], int]
 ) -> None:

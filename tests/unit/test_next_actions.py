@@ -147,6 +147,7 @@ def test_an_action_says_how_much_stands_still_and_why() -> None:
         ({"total": 0, "unfinished": 0}, "coord task submit shop.k3f9 --title '<TITLE>'"),
         ({"total": 3, "unfinished": 0}, "coord session close shop.k3f9"),
         ({"total": 3, "unfinished": 2, "stalled": ["t1"]}, "coord task why shop.k3f9 t1"),
+        ({"circles": [{"task": "a", "what": "a → b → a", "tasks": 2}]}, "coord task why shop.k3f9 a"),
     ],
 )
 def test_without_problems_the_ordinary_next_step_is_named(problems: dict[str, Any], line: str) -> None:

@@ -142,7 +142,17 @@ def test_what_was_measured_stands_in_the_places_of_the_template() -> None:
 
 def test_nothing_to_do_is_said_only_when_everything_was_looked_at() -> None:
     lists = ["failed", "blocked", "unplaced", "lost_agents", "broken_agents", "deferred", "approvals", "interrupted"]
-    lists += ["failed_runs", "reserved", "starving", "late_results", "unread", "idle_agents", "pulling", "stalled"]
+    lists += [
+        "failed_runs",
+        "reserved",
+        "starving",
+        "late_results",
+        "unread",
+        "idle_agents",
+        "pulling",
+        "stalled",
+        "circles",
+    ]
     quiet: dict[str, Any] = {key: [] for key in lists}
     counts = {"conflicts": 0, "ready": 0, "unfinished": 2, "total": 3}
     assert markdown(facts(problems={**quiet, **counts})).endswith("1. Nothing asks for attention\n")
