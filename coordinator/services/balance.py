@@ -26,7 +26,7 @@ from coordinator.store.documents import RECORD, SESSION
 from coordinator.store.reads import Node
 
 REPLANS = 5
-"""A plan that was overtaken is made anew; who goes on overtaking it has placed the work."""
+"""A plan that was overtaken is made anew so often; of the last one all is placed that can be."""
 
 
 def rebalance(store: Store, session_id: str, *, dry_run: bool = False, request: Request | None = None) -> Record:
@@ -118,9 +118,9 @@ class _Placing:
         """→ (what was placed, the last plan)."""
         made = Plan()
         self._take_up()
-        for _ in range(REPLANS):
+        for number in range(REPLANS):
             made, basis = project_plan.make(self._store.project(self._project), self._name, without=self._passed_over)
-            if self._commit(made, basis):
+            if self._commit(made, basis, is_last=number == REPLANS - 1):
                 self.looked_at = basis.revision
                 break
         return self._placed, made
@@ -135,14 +135,15 @@ class _Placing:
                 return
             self._keep(placed)
 
-    def _commit(self, made: Plan, basis: Basis) -> bool:
+    def _commit(self, made: Plan, basis: Basis, *, is_last: bool) -> bool:
         """False when something was not as planned. Where tasks went to others or changed, what is left of the plan
-        holds without them; where it counts on room that is gone, nothing more of it is carried out."""
+        holds without them; where it counts on room that is gone, nothing more of it is carried out, but of the last
+        plan: what can still be placed is, as if the room had gone a moment later."""
         only = None if self._name is None else f"{self._project}.{self._name}"
         waiting, is_whole = deque(placing.batches(placing.steps_of(made, only))), True
         while waiting:
             batch = waiting.popleft()
-            work = placing.Assigning(batch, basis)
+            work = placing.Assigning(batch, basis, goes_on=is_last)
             try:
                 is_whole &= self._assign(batch, work) == len(batch)
             except (Fenced, LimitReached):

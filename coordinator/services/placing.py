@@ -97,15 +97,16 @@ class Assigning:
 
     A task that is not leaves its place free: without it, those that come first are all the others of the plan, and at
     most one more that is less important than it was (such sets form a matroid); the next plan finds that one. Where
-    there is less room than planned, others may come first: it ends there, and `is_short`."""
+    there is less room than planned, others may come first: it ends there, and `is_short`; unless it `goes_on`."""
 
-    def __init__(self, batch: Sequence[Step], basis: Basis) -> None:
+    def __init__(self, batch: Sequence[Step], basis: Basis, *, goes_on: bool) -> None:
         self.is_short = False
-        self._batch, self._basis = batch, basis
+        self._batch, self._basis, self._goes_on = batch, basis, goes_on
 
     def __call__(self, change: SessionChange) -> list[Record]:
-        self.is_short = not lifecycle.takes_claims(change.record["status"])
-        if self.is_short:
+        self.is_short = False
+        if not lifecycle.takes_claims(change.record["status"]):
+            self.is_short = not self._goes_on
             return []
         tasks = task_records.load_many(change, [one.task for one in self._batch])
         room = _Room(change, self._basis, sorted({one.agent for one in self._batch}))
@@ -114,15 +115,13 @@ class Assigning:
             task = tasks[one.task]
             if task is None:
                 continue
-            if not _is_as_planned(change, task, one, self._basis):
-                self.is_short = _takes_room(task, one, self._basis)
-            elif room.take(one, task):
+            as_planned = _is_as_planned(change, task, one, self._basis)
+            if as_planned and room.take(one, task):
                 _give(change, task, one)
                 facts = {"session": one.session, "task": one.task, "agent": one.agent, "reason": one.reason}
                 placed.append({**facts, "epoch": change.tx.mark, "from_agent": one.from_agent})
-            else:
+            elif not self._goes_on and (as_planned or _takes_room(task, one, self._basis)):
                 self.is_short = True
-            if self.is_short:
                 break
         room.hold()
         return placed

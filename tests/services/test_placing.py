@@ -182,6 +182,23 @@ def test_nobody_comes_before_a_more_important_task_whose_place_was_taken_by_anot
     assert given(crew) == {"s1/first": "b", "s2/high": "c"}
 
 
+def test_what_can_be_placed_is_in_the_end_though_every_plan_loses_an_agent(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = project_plan.make
+
+    def make(*arguments: Any, **options: Any) -> Any:
+        made, basis = really(*arguments, **options)
+        agents.drain(crew.store, crew.project, made.placements[0].agent, request=REQUEST)
+        return made, basis
+
+    monkeypatch.setattr(project_plan, "make", make)
+    crew.submit(*(f"t{number}" for number in range(9)))
+    for number in range(9):
+        crew.worker(f"w{number}")
+    assert balance.rebalance_project(crew.store, crew.project) == 9 - balance.REPLANS
+
+
 # ------------------------------------------------------------------------------------------------------------ moves
 
 
@@ -310,20 +327,6 @@ def test_a_task_that_fell_out_of_its_line_says_so(crew: Crew) -> None:
     crew.store.commands.delete(crew.keys.ready("s1", "qa"))
     (reason,) = explain.why_not_running(crew.store, crew.session, "a")["reasons"]
     assert "`coord state validate" in reason
-
-
-@pytest.mark.parametrize("team", [None, "qa"])
-def test_a_line_that_is_read_further_is_not_placed_before_a_more_important_one(
-    crew: Crew, monkeypatch: pytest.MonkeyPatch, team: str | None
-) -> None:
-    monkeypatch.setattr(project_plan, "FIRST", 1)
-    s0 = another(crew, "s0")
-    crew.submit(*({"id": f"x{number}", "priority": 9, "needs": ["gpu"], "team": team} for number in range(5)))
-    crew.submit({"id": "high", "priority": 8, "team": team})
-    submit(crew, s0, {"id": "low", "priority": 1, "team": team})
-    crew.worker("w1")
-    balance.rebalance_project(crew.store, crew.project)
-    assert given(crew) == {"s1/high": "w1"}
 
 
 def test_a_task_of_no_team_makes_room_for_one_that_is_read_later(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from coordinator.services import project_plan, ready_work
+from coordinator.services import balance, project_plan, ready_work
 from coordinator.services.ready_work import ReadyLines
 from coordinator.store.connection import Store
 from tests.services.crew import Crew, begin
-from tests.services.placed import another, submit
+from tests.services.placed import another, given, submit
 
 TEAMS = ("qa", "dev")
 
@@ -74,3 +74,17 @@ def test_no_more_is_read_than_could_be_taken_however_many_lines_there_are(
     crew.worker("w1", slots=5)
     assert len(placements(crew)) == 5
     assert len(read) < 2 * 10, "a window of each line would be 40"
+
+
+@pytest.mark.parametrize("team", [None, "qa"])
+def test_a_line_that_is_read_further_is_not_placed_before_a_more_important_one(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch, team: str | None
+) -> None:
+    monkeypatch.setattr(project_plan, "FIRST", 1)
+    s0 = another(crew, "s0")
+    crew.submit(*({"id": f"x{number}", "priority": 9, "needs": ["gpu"], "team": team} for number in range(5)))
+    crew.submit({"id": "high", "priority": 8, "team": team})
+    submit(crew, s0, {"id": "low", "priority": 1, "team": team})
+    crew.worker("w1")
+    balance.rebalance_project(crew.store, crew.project)
+    assert given(crew) == {"s1/high": "w1"}
