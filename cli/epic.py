@@ -15,6 +15,7 @@ def show(project: ProjectArg, epic: EpicArg, by: Unit = None) -> None:
     """The epic with what its tasks in every session come to: points, blocked work, pace, forecast.
 
     Its tasks are those that name it or a sprint of it, and those that name neither in sessions that work on it.
+    Progress is in percent of `unit`: points where its tasks have any, else tasks; or what --by says.
     """
     from coordinator.services import planning
 

@@ -120,7 +120,7 @@ def list_epics(
 
 @command(app, examples=["coord shared get-epic shop checkout"])
 def get_epic(project: ProjectArg, epic: EpicArg) -> None:
-    """One epic. Its progress is that of the last sync; `coord epic show` counts it now."""
+    """One epic. Progress, by points where there are any, is that of the last sync; `coord epic show` counts it now."""
     from coordinator.services import shared
 
     emit(shared.get_epic(context().store, project, epic))

@@ -14,13 +14,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from coordinator.models.clock import DAY_US, day_of, day_text, parse_instant_us
 from coordinator.models.states import TaskStatus
-from coordinator.rules.progress import FIGURES, Record, added_up, share_of, total_of
-
-Unit = Literal["points", "tasks"]
+from coordinator.rules.progress import FIGURES, Record, Unit, added_up, share_of, total_of
 
 MAX_ROWS = 400
 """So many days are noted of one session's part; the oldest go."""

@@ -13,8 +13,8 @@ from typing import TypedDict
 
 from coordinator.models.clock import DAY_US, day_of, parse_instant_us
 from coordinator.models.states import SprintStatus
-from coordinator.rules.burndown import Part, Unit, at
-from coordinator.rules.progress import Record, added_up, total_of
+from coordinator.rules.burndown import Part, at
+from coordinator.rules.progress import Record, Unit, added_up, total_of
 
 WINDOW_DAYS = 7
 SPRINTS = 3

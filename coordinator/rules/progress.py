@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from coordinator.models.clock import DAY_US, day_number, parse_instant_us
 from coordinator.models.states import MAX_POINTS, EpicStatus, SprintStatus, TaskStatus
 
+Unit = Literal["points", "tasks"]
 Record = dict[str, Any]
 Records = Mapping[str, Record]
 
@@ -206,10 +207,16 @@ def without_the_gone(shares: Mapping[str, Record], there: set[str]) -> dict[str,
     return {**{name: share for name, share in shares.items() if name not in gone}, GONE: {**sums, **done}}
 
 
-def percent(sums: Record) -> float | None:
-    """How much is done, by tasks; None where there is nothing to do."""
-    total: int = sums["tasks_total"]
-    return round(100 * sums["tasks_done"] / total, 1) if total else None
+def unit_of(sums: Record) -> Unit:
+    """What is counted where nobody says: points where the tasks have any, else tasks."""
+    return "points" if sums["points_total"] else "tasks"
+
+
+def percent(sums: Record, unit: Unit | None = None) -> float | None:
+    """How much is done, in the unit of everything that is told beside it; None where there is nothing to do."""
+    chosen = unit or unit_of(sums)
+    total: float = sums[f"{chosen}_total"]
+    return round(100 * sums[f"{chosen}_done"] / total, 1) if total else None
 
 
 def _named(pointer: Any, there: Records) -> str | None:

@@ -14,7 +14,7 @@ from coordinator.models.clock import DAY_US, day_number, day_of, day_text, insta
 from coordinator.models.errors import CoordError, ServerUnavailable
 from coordinator.models.shapes import Record
 from coordinator.rules import burndown, forecast, progress
-from coordinator.rules.burndown import Unit
+from coordinator.rules.progress import Unit
 from coordinator.services import shared, sync
 from coordinator.services.planning_reads import Kind, Measured, Seen, read
 from coordinator.services.request import Request
@@ -60,7 +60,7 @@ def show(store: Store, project: str, kind: Kind, thing: str, unit: Unit | None =
     return {
         **{name: value for name, value in measured.record.items() if name != "completed_tasks"},
         "revision": measured.revision,
-        **(own if kind == "sprint" else {"progress": progress.percent(measured.sums)}),
+        **(own if kind == "sprint" else {"progress": progress.percent(measured.sums, unit)}),
         **figures,
         "blocked_tasks": measured.blocked[:MAX_LISTED],
     }
@@ -83,7 +83,7 @@ def by_day(store: Store, project: str, kind: Kind, thing: str, unit: Unit | None
 
 def _figures(seen: Seen, measured: Measured, kind: Kind, unit: Unit | None) -> Record:
     sums = measured.sums
-    chosen: Unit = unit or ("points" if sums["points_total"] else "tasks")
+    chosen = unit or progress.unit_of(sums)
     span = _span(kind, measured.record)
     since_us = burndown.measured_since(measured.parts, progress.exists_us(measured.record))
     pace = forecast.pace(measured.parts, chosen, span.began_us, span.ended_us or measured.now_us, since_us)

@@ -12,6 +12,7 @@ from coordinator.models.clock import DAY_US, day_number, instant
 from coordinator.models.shapes import new_task
 from coordinator.rules import burndown, progress
 from coordinator.rules.burndown import Part, days, noted, rows_of, worked
+from coordinator.rules.progress import Unit
 
 FIRST = day_number("2026-01-05")
 HOUR = DAY_US // 24
@@ -82,14 +83,14 @@ def play(said: list[tuple[int, str, int, float]], *, always_sync: bool = False) 
     return session, truth
 
 
-def shown(parts: list[Part], last: int, unit: burndown.Unit) -> list[Any]:
+def shown(parts: list[Part], last: int, unit: Unit) -> list[Any]:
     return days(parts, unit, FIRST - 2, last, last + 3, burndown.measured_since(parts, None))
 
 
 @settings(deadline=None)
 @given(st.lists(events, min_size=1, max_size=3), st.sampled_from(["points", "tasks"]))
 def test_left_and_done_and_taken_out_are_all_there_was_on_every_day(
-    sessions: list[list[tuple[int, str, int, float]]], unit: burndown.Unit
+    sessions: list[list[tuple[int, str, int, float]]], unit: Unit
 ) -> None:
     played = [play(said)[0] for said in sessions]
     last = max(session.now_us for session in played) // DAY_US

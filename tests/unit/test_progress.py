@@ -260,5 +260,10 @@ def test_of_sessions_that_are_gone_what_they_had_done_is_kept(
 
 def test_of_nothing_there_is_no_percentage() -> None:
     assert percent(added_up({})) is None
-    assert percent({"tasks_done": 1, "tasks_total": 3}) == 33.3
-    assert progress.percent({"tasks_done": 3, "tasks_total": 3}) == 100.0
+    assert percent(added_up({"s": {"tasks_done": 1, "tasks_total": 3}})) == 33.3
+    assert percent(added_up({"s": {"tasks_done": 3, "tasks_total": 3}})) == 100.0
+
+
+def test_progress_is_in_points_where_there_are_any_as_all_that_is_told_beside_it() -> None:
+    sums = added_up({"s": {"tasks_done": 2, "tasks_total": 10, "points_done": 6, "points_total": 36}})
+    assert (percent(sums), percent(sums, "points"), percent(sums, "tasks")) == (16.7, 16.7, 20.0)
