@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from coordinator.rules.placement_words import counted
 from coordinator.rules.report_facts import Action
@@ -41,6 +42,11 @@ def short(text: str) -> str:
 def named(task_id: str, title: str | None) -> str:
     """`task t1 (Pay)`."""
     return f"task {task_id}" if title in (None, "", task_id) else f"task {task_id} ({short(title or '')})"
+
+
+def short_list(names: Sequence[str]) -> str:
+    """`a, b, c and 2 more`."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def of_team(address: str) -> str:

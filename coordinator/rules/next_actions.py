@@ -8,7 +8,7 @@ is printed; where nothing can be known, a word in `<>` says what has to be put t
 from __future__ import annotations
 
 from coordinator.models.states import SessionStatus
-from coordinator.rules.action_words import NAME, TITLE, command, do, duration_words, named, of_team, short
+from coordinator.rules.action_words import NAME, TITLE, command, do, duration_words, named, of_team, short, short_list
 from coordinator.rules.agent_actions import about_agents, about_busy, about_idle, about_ready, about_unplaced
 from coordinator.rules.placement_words import counted, held_up
 from coordinator.rules.problem_facts import (
@@ -41,6 +41,7 @@ def next_actions(facts: Facts) -> list[Action]:
         *_about_late_results(facts),
         *_about_messages(facts),
         *_about_conflicts(facts),
+        *_about_planning(facts),
         *about_idle(facts),
         *about_busy(facts),
         *_ordinary(facts),
@@ -237,6 +238,18 @@ def _about_conflicts(facts: Facts) -> list[Action]:
         return []
     text = f"Restore or dismiss {counted(conflicts, 'losing value')} of merges"
     return [do(text, command("state", "conflicts", facts["session"]["id"], "list"))]
+
+
+def _about_planning(facts: Facts) -> list[Action]:
+    """What nobody can guess: that of the epic only where no sprint is to be named, which says it too."""
+    for kind, word, active in (
+        ("sprint", "<SPRINT>", facts["sprint"]["one_of"]),
+        ("epic", "<EPIC>", facts["epic"]["one_of"]),
+    ):
+        if active:
+            text = f"Say which {kind} this session works on: {short_list(active)} are active"
+            return [do(text, command("state", "set", facts["session"]["id"], f"planning.current_{kind}", word))]
+    return []
 
 
 def _ordinary(facts: Facts) -> list[Action]:

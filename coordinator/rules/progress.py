@@ -59,6 +59,16 @@ class Aims:
         """As `shown_sprint`."""
         return self.epic or self._epic_of_sprint(self.shown_sprint) or _only(self.epics, EpicStatus.ACTIVE)
 
+    @property
+    def open_sprints(self) -> list[str]:
+        """Where the session does not say which sprint it works on and several are active: these."""
+        return _active(self.sprints, SprintStatus.ACTIVE) if self.shown_sprint is None else []
+
+    @property
+    def open_epics(self) -> list[str]:
+        """As `open_sprints`."""
+        return _active(self.epics, EpicStatus.ACTIVE) if self.shown_epic is None else []
+
     def by_sprint(self, tasks: list[Record], *, cancelled_too: bool = False) -> dict[str, list[Record]]:
         """The tasks that count, by sprint. Cancelled ones count for nothing."""
         return _grouped(tasks, self._sprints_of(tasks), cancelled_too)
@@ -226,8 +236,12 @@ def _named(pointer: Any, there: Records) -> str | None:
 
 
 def _only(there: Records, active: str) -> str | None:
-    running = [name for name, record in there.items() if record["status"] == active]
+    running = _active(there, active)
     return running[0] if len(running) == 1 else None
+
+
+def _active(there: Records, active: str) -> list[str]:
+    return sorted(name for name, record in there.items() if record["status"] == active)
 
 
 def _grouped(

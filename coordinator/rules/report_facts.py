@@ -24,22 +24,25 @@ class SessionFacts(TypedDict):
 
 
 class EpicFacts(TypedDict):
-    """The epic that the session works on; `id` None when there is none."""
+    """The epic that the session works on; `id` None when there is none. `one_of` are the active ones where there are
+    several and the session does not say which it is."""
 
     id: str | None
     title: str | None
     status: str | None
     progress_percent: float | None
+    one_of: list[str] | None
     measured_at: str | None
 
 
 class SprintFacts(TypedDict):
-    """The sprint that the session works on; `velocity` in points, tasks are those of the sprint."""
+    """The sprint that the session works on; `velocity` in points, tasks are those of the sprint. `one_of` as above."""
 
     id: str | None
     velocity: float | None
     tasks_completed: int | None
     tasks_total: int | None
+    one_of: list[str] | None
     measured_at: str | None
 
 
@@ -131,8 +134,22 @@ def nothing_measured(session_id: str, project: str) -> Facts:
             "duration_ms": None,
             "measured_at": None,
         },
-        "epic": {"id": None, "title": None, "status": None, "progress_percent": None, "measured_at": None},
-        "sprint": {"id": None, "velocity": None, "tasks_completed": None, "tasks_total": None, "measured_at": None},
+        "epic": {
+            "id": None,
+            "title": None,
+            "status": None,
+            "progress_percent": None,
+            "one_of": None,
+            "measured_at": None,
+        },
+        "sprint": {
+            "id": None,
+            "velocity": None,
+            "tasks_completed": None,
+            "tasks_total": None,
+            "one_of": None,
+            "measured_at": None,
+        },
         "engineering": {"active_agents": None, "current_tasks": None, "blockers": None, "measured_at": None},
         "product": {"planning_status": None, "pending_decisions": None, "measured_at": None},
         "qa": {"test_coverage_percent": None, "active_tests": None, "measured_at": None},

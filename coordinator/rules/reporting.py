@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from coordinator.rules.action_words import command
+from coordinator.rules.action_words import command, short_list
 from coordinator.rules.next_actions import next_actions
 from coordinator.rules.placement_words import counted
 from coordinator.rules.report_facts import Action, EngineeringFacts, Facts, TaskLine
@@ -36,12 +36,12 @@ def markdown(facts: Facts, actions: Sequence[Action] | None = None, *, whole: bo
         "",
         "## Active Work",
         "### Current Epic",
-        f"- **ID**: {_text(epic['id'])}",
+        f"- **ID**: {_text(epic['id'])}{_one_of(epic['one_of'])}",
         f"- **Status**: {_text(epic['status'])}",
         f"- **Progress**: {_percent(epic['progress_percent'])}",
         "",
         "### Current Sprint",
-        f"- **ID**: {_text(sprint['id'])}",
+        f"- **ID**: {_text(sprint['id'])}{_one_of(sprint['one_of'])}",
         f"- **Velocity**: {_number(sprint['velocity'])}",
         f"- **Tasks**: {_ratio(sprint['tasks_completed'], sprint['tasks_total'])}",
         "",
@@ -80,6 +80,10 @@ def safe(text: str, limit: int = MAX_TEXT) -> str:
 
 _SEEN_AS = {"Cc": " ", "Zl": " ", "Zp": " ", "Cf": "", "Cs": ""}  # Cf turns the direction of text, or hides in it
 _ACTED_ON = re.compile(r"[\\`*\[\]<>|~&]|(?<!\w)_|_(?!\w)")  # inside a word an underscore is only itself
+
+
+def _one_of(active: list[str] | None) -> str:
+    return f" ({_text(short_list(active))} are active: the session does not say which)" if active else ""
 
 
 def duration(ms: int | None) -> str:

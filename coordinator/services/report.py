@@ -72,6 +72,7 @@ def _session(facts: Facts, measured: Measured) -> None:
 
 def _epic_and_sprint(facts: Facts, measured: Measured) -> None:
     """The figures of `coord epic show` and `coord sprint show`, of all sessions."""
+    facts["epic"]["one_of"], facts["sprint"]["one_of"] = measured.open_epics, measured.open_sprints
     for found in measured.planning_of("epic"):
         facts["epic"].update(
             {

@@ -47,6 +47,7 @@ class Measured:
         self.session = show_session(found.value, found.revision, lease, snapshot.now_ms)
         self.tasks, aims, _ = counting.understood(session_id, [snapshot[read] for read in counting.all])
         self._planned = _planned(store, project, aims)
+        self.open_sprints, self.open_epics = aims.open_sprints, aims.open_epics
         self.planning = {key: node.value for key, node in snapshot[counting.planning].items()}
         self.coordination = {key: node.value for key, node in snapshot[coordination].items()}
         self.workflows = {run_id: node.value for run_id, node in snapshot[runs].items()}

@@ -192,6 +192,22 @@ def test_tasks_that_were_noted_by_hand_count_unless_the_session_knows_better(sit
     assert (found["tasks_completed"], found["tasks_total"]) == (2, 3)
 
 
+def test_which_of_several_active_sprints_it_is_only_the_session_can_say(site: Site) -> None:
+    for name in ("s1", "s2"):
+        site.sprint(name, status="active", epic=f"e{name}")
+        site.epic(f"e{name}", status="active")
+    site.add("t")
+    found = site.report()
+    assert (found["sprint"]["id"], found["sprint"]["one_of"]) == (None, ["s1", "s2"])
+    assert "- **ID**: unknown (s1, s2 are active: the session does not say which)\n" in found["markdown"]
+    lines = [one["command"] for one in found["next_actions"] if "planning" in one["command"]]
+    assert lines == [f"coord state set {site.session} planning.current_sprint '<SPRINT>'"]
+    site.set("planning.current_sprint", "s2")
+    found = site.report()
+    assert (found["sprint"]["id"], found["sprint"]["one_of"], found["epic"]["id"]) == ("s2", [], "es2")
+    assert not [one for one in found["next_actions"] if "planning" in one["command"]]
+
+
 def test_an_epic_without_a_task_has_no_progress(site: Site) -> None:
     site.epic("e", status="active")
     site.add("of-no-epic")
