@@ -106,7 +106,7 @@ def submit(
         str | None, typer.Option("--parent", metavar="TID", help="The task that it is a part of, which ends after it.")
     ] = None,
     to_lead: Annotated[
-        bool, typer.Option("--to-lead", help="It is for the lead of its team, to make tasks of.")
+        bool, typer.Option("--to-lead", help="It is for whoever leads its team, to make tasks of, until given away.")
     ] = False,
     data: DataOpt = None,
     file: Annotated[
@@ -253,10 +253,13 @@ def assign(
     session: SessionArg, task: TaskArg, to: AgentArg, agent: AgentOpt = None, request_id: RequestId = None
 ) -> None:
     """Reserve a task for an agent or a role: they claim it with `coord task next --claim`, and a worker is given it.
-    It stays reserved, also when that agent is lost, until `coord task release`."""
+    It stays reserved, also when that agent is lost, until `coord task release`, and is not for a lead any more."""
     from coordinator.services import tasks
 
-    emit(tasks.assign(context().store, session, task, to, request=request_of(request_id, agent)), table=RECORD)
+    made = tasks.assign(context().store, session, task, to, request=request_of(request_id, agent))
+    if not json_wanted():
+        say_doubts(made.get("warnings", ()))
+    emit(made, table=RECORD)
 
 
 @command(app, examples=["coord task cancel shop.k3f9 docs --reason 'not needed'"])
@@ -276,7 +279,7 @@ def cancel(
 
 @command(app, examples=["coord task retry shop.k3f9 docs"])
 def retry(session: SessionArg, task: TaskArg, agent: AgentOpt = None, request_id: RequestId = None) -> None:
-    """Bring back a task that failed or was cancelled, with all its attempts.
+    """Bring back a task that failed or was cancelled, with all its attempts, and the subtasks cancelled with it.
 
     The run of a workflow that failed with it goes on: what else failed in it is done again too.
     """
@@ -284,6 +287,6 @@ def retry(session: SessionArg, task: TaskArg, agent: AgentOpt = None, request_id
     from coordinator.services import tasks
 
     made = tasks.retry(context().store, session, task, request=request_of(request_id, agent))
-    emit(made, table=RECORD)
+    emit(made, table=(*RECORD, *(name for name in ("subtasks",) if name in made)))
     if run := made.get("workflow_run"):
         say(after_retry(session, run))

@@ -288,7 +288,8 @@ def release(
     reason: Reason = None,
     request_id: RequestId = None,
 ) -> None:
-    """Give a task back undone; the attempt does not count."""
+    """Give a task back undone; the attempt does not count. What is only reserved is for all then; what runs and is for
+    a lead waits for the lead again."""
     from coordinator.services import working
 
     holder = _holder_or_none(agent, epoch)

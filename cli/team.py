@@ -74,6 +74,8 @@ def set_(
 ) -> None:
     """Make a team's record, or change what is given of it.
 
+    Tasks for its lead (`task submit --to-lead`) that nobody has claimed follow a new lead: the answer says which.
+
     Blockers of its tasks that stay unsolved (`escalation.after` of the project's configuration, 30 minutes) raise an
     alert to the team or agent of --escalate-to, after as long again to the next one up, and so on.
     """

@@ -150,6 +150,7 @@ class Task(Record):
     title: Title
     prompt: Prompt | None
     team: ThingId | None
+    to_lead: AgentId | None = None
     status: Annotated[TaskStatus, Lax]
     priority: PriorityNumber
     assignee: AgentId | None

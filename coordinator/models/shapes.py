@@ -31,12 +31,13 @@ SESSION_FIELDS = ("id", "project", "name", "mode", "status", "goal", "owner", "t
 SESSION_DERIVED = ("leader_token", "heartbeat_at", "expires_at", "revision")
 
 TASK_FIELDS = (
-    *("id", "title", "prompt", "team", "status", "priority", "assignee", "holder", "epoch", "attempts"),
+    *("id", "title", "prompt", "team", "to_lead", "status", "priority", "assignee", "holder", "epoch", "attempts"),
     *("max_attempts", "after", "needs", "resources", "outputs", "runner", "command", "timeout_s", "points"),
     *("epic", "sprint", "phase", "parent", "progress", "result", "error", "blocked_by", "data"),
     *("created_at", "ready_at", "retry_at", "deferred", "failed_on", "started_at", "finished_at", "host", "usage"),
 )
-"""`holder` is the `name#incarnation` whose claim the epoch is; `ready_at` is when it was brought back from an end or a
+"""`to_lead` is whom it is for as the lead of its team, as often as it comes back.
+`holder` is the `name#incarnation` whose claim the epoch is; `ready_at` is when it was brought back from an end or a
 block; `retry_at` ends a pause after a run; `deferred` counts runs in a row that did not count (a quota, a lost Redis);
 `failed_on` is the agent whose run of it failed last."""
 TASK_DERIVED = ("lease_expires_at", "revision")
@@ -77,6 +78,7 @@ def new_task(task_id: str, now: str, /, **fields: Any) -> Record:
         "title": task_id,
         "prompt": None,
         "team": None,
+        "to_lead": None,
         "status": TaskStatus.PENDING.value,
         "priority": NORMAL_PRIORITY,
         "assignee": None,

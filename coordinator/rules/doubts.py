@@ -58,6 +58,22 @@ def of_lead(task: Mapping[str, Any], lead: str, project: str) -> Finding:
     return {"path": task_path(task["id"], "assignee"), "code": "absent_lead", "what": what, "fix": fix}
 
 
+def of_assignment(task: Mapping[str, Any], agents: Mapping[str, Any], project: str) -> Finding | None:
+    """A task that somebody gave by hand to who is not there, or is of another team. `agents`: those that are meant by
+    that name, by their records."""
+    name, team = task["assignee"], task["team"]
+    give_back = f"else `coord task release {{session}} {task['id']}` gives it to all"
+    if not agents:
+        what = f"is reserved for {name}, and no agent of that name is registered, nor one of that role"
+        fix = f"`coord agent register {name} --project {project} --team {team or 'TEAM'}`; {give_back}"
+        return _finding(task, "assignee", what, fix)
+    teams = sorted({one["team"] or "none" for one in agents.values()})
+    if team is None or team in teams:
+        return None
+    what = f"is of team {team} and reserved for {name}, of team {' or '.join(teams)}"
+    return _finding(task, "assignee", what, f"nothing has to be done where that is meant; {give_back}", "other_team")
+
+
 def in_short(found: Iterable[Finding]) -> list[Finding]:
     """Those that say the same of several tasks told once, with how many more there are."""
     first: dict[tuple[str, str], Finding] = {}

@@ -24,12 +24,13 @@ class Lease(TypedDict):
 
 
 class Gates(TypedDict):
-    """Which team waits for which, as `coordination.dependencies` has it, the teams that said they are ready, and whom
-    the blockers of a team are escalated to."""
+    """Which team waits for which, as `coordination.dependencies` has it, the teams that said they are ready, whom the
+    blockers of a team are escalated to, and the teams' records."""
 
     dependencies: Any
     ready: list[str]
     escalation: NotRequired[dict[str, str | None]]
+    teams: NotRequired[dict[str, dict[str, Any]]]
 
 
 class Snapshot(TypedDict):

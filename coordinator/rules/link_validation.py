@@ -80,7 +80,7 @@ def check_deadlines(sound: Sound, found: Findings) -> None:
         if member.startswith("task/") and name not in leases and name not in held:
             found.error(task_path(name), "stray_deadline", "has a deadline and no lease")
     for name, task in sound.tasks.items():
-        if task["retry_at"] is None or task["status"] != TaskStatus.PENDING:
+        if task["retry_at"] is None or task["status"] not in (TaskStatus.PENDING, TaskStatus.ASSIGNED):
             continue
         if deadlines.get(f"retry/{name}") != parse_instant_us(task["retry_at"]) // 1000:
             found.error(task_path(name, "retry_at"), "no_pause_end", "pauses, and nobody would notice the end of it")

@@ -24,6 +24,19 @@ def parents_of(specs: Iterable[_Record]) -> dict[str, str]:
     return {spec["id"]: spec["parent"] for spec in specs if spec.get("parent")}
 
 
+def with_its_parent(parent: str) -> str:
+    """Why a part was cancelled that nobody cancelled by itself."""
+    return f"{parent} was cancelled"
+
+
+def ended_with_its_parent(record: _Record) -> bool:
+    """It was cancelled because its parent was: it is brought back with that. What somebody cancelled by itself, before
+    or since, is not."""
+    error = record["error"] if isinstance(record["error"], dict) else {}
+    is_so = record["parent"] is not None and error.get("message") == with_its_parent(record["parent"])
+    return bool(record["status"] == TaskStatus.CANCELLED and is_so)
+
+
 def fields_of(record: _Record) -> dict[str, int]:
     """What one subtask adds to the counters of its parent."""
     status, points = record["status"], round((record["points"] or 0) * 1000)

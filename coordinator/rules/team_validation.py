@@ -1,15 +1,19 @@
-"""Whether teams can come to an end: `coordination.dependencies` of a session against its teams and tasks, and whom
-their blockers are escalated to."""
+"""Whether teams can come to an end: `coordination.dependencies` of a session against its teams and tasks, whom
+their blockers are escalated to, and who leads them and belongs to them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 from coordinator.rules import doubts, escalation, graph, team_gates
 from coordinator.rules.findings import Finding, Findings, Sound
+from coordinator.rules.lines import role_of
 from coordinator.rules.path_text import render
 from coordinator.rules.subtasks import shown_circle
+
+_ONE = {"lead": "lead", "members": "member"}
 
 
 def check_teams(sound: Sound, found: Findings) -> None:
@@ -19,6 +23,7 @@ def check_teams(sound: Sound, found: Findings) -> None:
         return
     dependencies, problems = team_gates.parsed(gates["dependencies"])
     _check_escalation(sound, gates.get("escalation", {}), found)
+    _check_people(sound, gates.get("teams", {}), found)
     for team, what, fix in problems:
         path = render((team_gates.SECTION, team_gates.FIELD, *([team] if team is not None else [])))
         found.error(path, "team_dependencies", what, fix)
@@ -61,6 +66,28 @@ def unknown_targets(targets: Mapping[str, str | None], there: Collection[str], p
             near = get_close_matches(to, list(there), n=1)
             fix = f"did you mean {near[0]}? Else {fix}" if near else fix
             yield {"path": path, "code": "unknown_target", "what": f"names {to}, no team and no agent", "fix": fix}
+
+
+def unknown_people(team: str, record: Mapping[str, Any], there: Collection[str], project: str) -> Iterator[Finding]:
+    """The lead and members of a team whom nobody knows, neither as agents nor as roles: they may come yet."""
+    lead, members = record.get("lead"), record.get("members")
+    others = [one for one in members if one != lead] if isinstance(members, list) else []
+    named = [("lead", lead), *(("members", one) for one in others)]
+    for field, name in named:
+        if isinstance(name, str) and name not in there:
+            near = get_close_matches(name, list(there), n=1)
+            fix = f"`coord agent register {name} --project {project} --team {team}` registers one"
+            fix = f"did you mean {near[0]}? Else {fix}" if near else fix
+            what = f"names {name}, and no agent of that name is registered, nor one of that role"
+            yield {"path": render(("teams", team, field)), "code": f"unknown_{_ONE[field]}", "what": what, "fix": fix}
+
+
+def _check_people(sound: Sound, records: Mapping[str, Any], found: Findings) -> None:
+    agents = sound.snapshot["agents"]
+    there = {*agents, *map(role_of, agents)}
+    for team, record in records.items():
+        for one in unknown_people(team, record, there, found.session.partition(".")[0]):
+            found.warning(**one)
 
 
 def _check_escalation(sound: Sound, targets: Mapping[str, str | None], found: Findings) -> None:

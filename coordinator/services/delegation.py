@@ -1,8 +1,12 @@
-"""A task for the lead of its team: who that is, when it is submitted. What the lead makes of it are its subtasks."""
+"""A task for the lead of its team: who that is when it is submitted, and each time that nobody has it any more. What
+the lead makes of it are its subtasks. It is for the lead until somebody gives it away by hand.
+
+Left to others: a team that gets another lead (lead_changes).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from coordinator.models import ids
@@ -10,11 +14,13 @@ from coordinator.models.errors import InvalidData, NotFound
 from coordinator.models.shapes import Record, new_task
 from coordinator.models.states import TaskStatus
 from coordinator.services.request import SessionChange
-from coordinator.services.teams import TEAMS, filled
+from coordinator.store.found import Found
 from coordinator.store.keys import SHARED
+from coordinator.store.transaction import Transaction
 
+TEAMS = "teams"
 FIELD = "to_lead"
-"""What a submission says beside the fields of a task: true, or who leads the team where its record does not say."""
+"""A submission says true, or who leads the team where its record does not say; the task keeps who it was last."""
 
 
 def checked(spec: Record) -> None:
@@ -32,7 +38,48 @@ def new_record(spec: Record, now: str, lead: str | None) -> Record:
     """The task that a spec describes; one for a lead is reserved for it."""
     own = {name: value for name, value in spec.items() if name not in ("id", FIELD)}
     record = new_task(spec["id"], now, **own)
-    return record if lead is None else {**record, "assignee": lead, "status": TaskStatus.ASSIGNED.value}
+    return record if lead is None else {**record, **_reserved_for(lead)}
+
+
+def to_its_lead(tx: Transaction, record: Record) -> None:
+    """Before a task that is for a lead is written: where it waits for nobody, it waits for who leads its team now, or
+    else led it last; the team's record is guarded."""
+    if record["status"] == TaskStatus.PENDING and record["assignee"] is None:
+        lead = lead_of(tx.node(SHARED, TEAMS, record["team"])) if record["team"] is not None else None
+        record.update(_reserved_for(lead or record[FIELD]))
+
+
+def stays(record: Record) -> None:
+    """A task that was put back without a change (by an import): its lead of then has it, till `lead_changes` looks."""
+    if record.get(FIELD) is not None and record["assignee"] is None:
+        record.update(_reserved_for(record[FIELD]))
+
+
+def look_again(tx: Transaction, tasks: Iterable[Record]) -> None:
+    """Tasks came from elsewhere: the next sweep looks who leads their teams here and now."""
+    for team in {task["team"] for task in tasks if task.get(FIELD) is not None} - {None}:
+        tx.zadd(tx.keys.deadlines, lead_member(team), tx.now_ms)
+
+
+def lead_member(team: str) -> str:
+    """In the deadlines: tasks of this team may be reserved for somebody who does not lead it any more."""
+    return f"lead/{team}"
+
+
+def let_go(record: Record, to: str | None = None) -> None:
+    """Somebody gives it by hand to an agent, or to all: it is not for the lead any more, unless that is who gets it."""
+    if record.get(FIELD) not in (None, to):
+        record[FIELD] = None
+
+
+def lead_of(team: Found) -> str | None:
+    """Who leads a team, by its record."""
+    lead = team.value.get("lead") if isinstance(team.value, dict) else None
+    return lead if isinstance(lead, str) else None
+
+
+def _reserved_for(lead: str) -> Record:
+    return {FIELD: lead, "assignee": lead, "status": TaskStatus.ASSIGNED.value}
 
 
 def with_leads(specs: Sequence[Record], described: Mapping[str, Mapping[str, Any]]) -> list[Record]:
@@ -54,7 +101,7 @@ def leads_of(change: SessionChange, specs: Sequence[Record]) -> dict[str, str]:
     found: dict[str, str] = {}
     for spec in wanted:
         team, said = spec["team"], spec[FIELD]
-        lead = filled(team, records[team].value)["lead"] or (said if isinstance(said, str) else None)
+        lead = lead_of(records[team]) or (said if isinstance(said, str) else None)
         if lead is None:
             project = change.tx.keys.project
             raise NotFound(f"team {team} has no lead", hint=f"`coord team set {project} {team} --lead A`", team=team)

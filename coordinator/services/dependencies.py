@@ -16,7 +16,8 @@ from coordinator.services.request import SessionChange
 from coordinator.services.task_records import HeldTask
 from coordinator.store.documents import TASKS
 from coordinator.store.found import Found
-from coordinator.store.reads import Contains, Nodes, Read
+from coordinator.store.project import ProjectStore
+from coordinator.store.reads import Contains, Nodes, Read, SetMembers
 
 FAILED_DEPENDENCY = "dependency_failed"
 AT_ONCE = 300
@@ -50,6 +51,16 @@ def block_by_failed(change: SessionChange, task: HeldTask) -> bool:
         task.record["status"] = TaskStatus.BLOCKED.value
         task.record["blocked_by"] = new_blocker(FAILED_DEPENDENCY, change.tx.now, reason=reason, tasks=failed)
     return bool(failed)
+
+
+def not_ready(project: ProjectStore, name: str, tasks: list[Record]) -> set[str]:
+    """Which of these tasks could not be claimed now."""
+    resting = [task for task in tasks if task["status"] in _WAITS]
+    reads = {task["id"]: SetMembers(project.keys.waiting(name, task["id"])) for task in resting if task["after"]}
+    snapshot = project.fetch(*reads.values())
+    waiting = {task_id for task_id, read in reads.items() if snapshot[read]}
+    held = {task["id"] for task in resting if task["epoch"] is not None or task["retry_at"] is not None}
+    return waiting | held | ({task["id"] for task in tasks} - {task["id"] for task in resting})
 
 
 def tell(change: SessionChange, record: Record, dependants: list[str]) -> int:

@@ -9,6 +9,7 @@ from coordinator.models import ids
 from coordinator.models.shapes import Record
 from coordinator.models.states import TaskStatus
 from coordinator.rules import doubts, team_gates, team_validation, things
+from coordinator.rules.aiming import names_of
 from coordinator.rules.doubts import Known
 from coordinator.rules.findings import Finding
 from coordinator.rules.reservations import is_lost
@@ -39,8 +40,23 @@ def with_warnings(
     """The tasks that were made, with `warnings` where something is doubtful (`{path, code, what, fix}` each).
     `described`: teams that there are besides."""
     known, leads = _known(change, specs, described), _leads(change, specs, made)
-    told: list[list[Finding]] = [[*doubts.of_task(task, known), *leads.get(task["id"], ())] for task in made]
-    return [{**task, "warnings": said} if said else task for task, said in zip(made, told, strict=True)]
+    said: list[list[Finding]] = [[*doubts.of_task(task, known), *leads.get(task["id"], ())] for task in made]
+    return [told(task, found) for task, found in zip(made, said, strict=True)]
+
+
+def of_assignment(change: SessionChange, task: Record) -> list[Finding]:
+    """What is to be said of a task that was given by hand to an agent, or a role: all agents are read for a role."""
+    tx, name = change.tx, task["assignee"]
+    agent = tx.node(SHARED, AGENTS, name)
+    everybody = {name: agent} if agent.exists else tx.fetch(AllNodes(SHARED, AGENTS))[0]
+    meant = {one: found.value for one, found in everybody.items() if name in names_of(one) and not is_lost(found.value)}
+    said = doubts.of_assignment(task, meant, tx.keys.project)
+    return [] if said is None else [{**said, "fix": said["fix"].replace("{session}", change.session_id)}]
+
+
+def told(made: Record, found: list[Finding]) -> Record:
+    """An answer with its `warnings`, if there are any."""
+    return {**made, "warnings": found} if found else made
 
 
 def of_dependencies(tx: Transaction, name: str, value: Any) -> list[Finding]:

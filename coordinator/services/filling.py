@@ -11,7 +11,7 @@ from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, TaskStatus
 from coordinator.rules import graph, subtasks
 from coordinator.rules.escalation import is_watched
-from coordinator.services import ageing, agent_view, blockers, task_records
+from coordinator.services import ageing, agent_view, blockers, delegation, task_records
 from coordinator.services.agents import AGENTS
 from coordinator.services.transfer_content import Content
 from coordinator.store.documents import RUNS, SECTION_LIST, WORKFLOWS
@@ -50,6 +50,7 @@ def put_back(content: Content) -> list[str]:
                 task["attempts"] = max(0, task["attempts"] - 1)
                 _end_run(content, task_id)
             task.update(status=TaskStatus.PENDING.value, assignee=None, started_at=None, progress=None, host=None)
+            delegation.stays(task)
             requeued.append(task_id)
         task.update(epoch=None, holder=None, retry_at=None)
     return requeued
@@ -77,6 +78,7 @@ def fill(stage: Stage, keys: Keys, name: str, content: Content) -> None:
 def write_indexes(tx: Transaction, name: str, content: Content) -> None:
     """What commits maintain from one change to the next, made anew from the records."""
     keys, tasks = tx.keys, content.tasks
+    delegation.look_again(tx, tasks.values())
     for run_id in content.sections.get(WORKFLOWS, ()):  # whoever looks next goes on with what was going on
         tx.zadd(keys.deadlines, workflow_member(name, run_id), tx.now_ms)
     statuses = {task_id: task["status"] for task_id, task in tasks.items()}

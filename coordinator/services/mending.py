@@ -176,7 +176,7 @@ class _Mending:
         """A task that pauses after a failed attempt is found again when that is over."""
         ends = dict(self.tx.fetch(EVERY_DEADLINE)[0])
         for name, task in self.tasks.items():
-            if task["retry_at"] is None or task["status"] != TaskStatus.PENDING:
+            if task["retry_at"] is None or task["status"] not in (TaskStatus.PENDING, TaskStatus.ASSIGNED):
                 continue
             member, end = retry_member(self.name, name), parse_instant_us(task["retry_at"]) // 1000
             if ends.get(member) != end:

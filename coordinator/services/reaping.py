@@ -24,12 +24,13 @@ LATER_MS = 3_600_000
 stand in front till then."""
 POSTPONED = "postponed"
 RESOURCE, LIMIT = "resource", "limit"
-COUNTED = {LIMIT: RESOURCE}
+COUNTED = {LIMIT: RESOURCE, "lead": "task"}
 OF_TASKS = ("task", "retry", "spread", "subtree", "escalate")
-GOES_ON = ("spread", "subtree")
+GOES_ON = ("spread", "subtree", "lead")
 BREAKER = "breaker"
 KINDS = (*OF_TASKS, "agent", "session", "lock", "message", "workflow", BREAKER, RESOURCE, "pruned", "failed")
-OF_A_TASK = frozenset(TASK_FIELDS) - {"ready_at", "deferred", "failed_on", "usage"}
+_RESTS = (TaskStatus.PENDING, TaskStatus.ASSIGNED)
+OF_A_TASK = frozenset(TASK_FIELDS) - {"to_lead", "ready_at", "deferred", "failed_on", "usage"}
 OF_AN_AGENT = frozenset(AGENT_FIELDS) - {"breaker"}
 
 
@@ -88,6 +89,10 @@ def _act(store: Store, project: str, member: str, deadline_ms: int, *, quick: bo
         from coordinator.services import messages  # late: most sweeps find none
 
         work = messages.expire(member, rest, deadline_ms)
+    elif kind == "lead":
+        from coordinator.services import lead_changes  # late: most sweeps find none
+
+        work = lead_changes.go_on(member, rest, deadline_ms)
     elif kind == BREAKER:
         work = _cool_down_over(member, rest, deadline_ms)
     elif kind in (RESOURCE, LIMIT):
@@ -143,9 +148,9 @@ def _task(
             tx.noticed(member)
             _pause_over(change, task)
         elif kind == "subtree":
-            from coordinator.services.tasks import cancel_one  # late: most sweeps find none
+            from coordinator.services import bringing_back, tasks  # late: most sweeps find none
 
-            subtasks.go_on(change, task.record, member, cancel_one)
+            subtasks.go_on(change, task.record, member, tasks.cancel_one, bringing_back.retry_one)
         elif kind == "escalate":
             from coordinator.services.escalation import escalate  # late: most sweeps find none
 
@@ -175,7 +180,7 @@ def _lease_over(change: SessionChange, task: task_records.HeldTask) -> None:
 
 
 def _pause_over(change: SessionChange, task: task_records.HeldTask) -> None:
-    if task.record["retry_at"] is None or task.record["status"] != TaskStatus.PENDING:
+    if task.record["retry_at"] is None or task.record["status"] not in _RESTS:
         return
     task.record["retry_at"] = None
     ready = task_records.is_unblocked(change, task.id)

@@ -12,7 +12,7 @@ from coordinator.models.errors import WrongState
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
 from coordinator.rules.reservations import Gone
-from coordinator.services import task_records
+from coordinator.services import delegation, task_records
 from coordinator.services.request import SessionChange
 from coordinator.store.found import Found, LeaseFound
 from coordinator.store.keys import SHARED, agent_member
@@ -61,6 +61,7 @@ def give_back(change: SessionChange, tasks: Iterable[Record]) -> list[tuple[str,
         agent = task.record["assignee"]
         change.tx.guard(SHARED, AGENTS, agent, everybody[agent].revision)  # it may be beginning its next life
         task.record.update(status=TaskStatus.PENDING.value, assignee=None)
+        delegation.let_go(task.record)
         ready = task_records.is_unblocked(change, task_id)
         data = {"reason": "agent_lost", "reserved_for": agent}
         task_records.store(change, task, ready=ready, event="task:requeued", data=data)

@@ -22,7 +22,7 @@ from coordinator.store.project import ProjectStore
 from coordinator.store.reads import AllNodes, Nodes, Read, SetMembers
 
 AT_ONCE = 300
-"""So many subtasks are cancelled with their parent in one commit; the rest by sweeps."""
+"""So many subtasks are cancelled, or brought back, with their parent in one commit; the rest by sweeps."""
 MAX_DEPTH = 100
 UNFINISHED = "subtasks_unfinished"
 """The word of the error that keeps a parent from being completed."""
@@ -30,6 +30,8 @@ LISTED = ("id", "title", "team", "status", "assignee", "points")
 
 Cancel = Callable[[SessionChange, HeldTask, str], Record]
 """Cancels one task of the session, with a reason: `tasks.cancel_one`."""
+Retry = Callable[[SessionChange, HeldTask], Record]
+"""Brings one back: `bringing_back.retry_one`."""
 
 
 def subtree_member(name: str, task_id: str) -> str:
@@ -121,41 +123,66 @@ def require_done(change: SessionChange, task_id: str, *, force: bool = False) ->
 def cancel_below(change: SessionChange, task_id: str, cancel: Cancel) -> Record | None:
     """A task was cancelled: so are its subtasks, and theirs → `{cancelled, stopped}`, those of them that ran; what one
     commit should not carry is left to sweeps. None without any of them."""
-    tx, keys = change.tx, change.tx.keys
-    cancelled: list[str] = []
     stopped: list[str] = []
+
+    def end(record: Record) -> None:
+        stopped.extend([record["id"]] if record["status"] == TaskStatus.RUNNING else [])
+        cancel(change, task_records.load(change, record["id"]), rules.with_its_parent(record["parent"]))
+
+    cancelled = _go_down(change, task_id, lambda record: lifecycle.unfinished(record["status"]), end)
+    return {"cancelled": cancelled, "stopped": stopped} if cancelled else None
+
+
+def bring_back_below(change: SessionChange, task_id: str, retry: Retry) -> Record | None:
+    """A task that was cancelled was brought back: so are the subtasks that were cancelled with it, and theirs →
+    `{brought_back}`; what one commit should not carry is left to sweeps. None without any of them."""
+
+    def again(record: Record) -> None:
+        retry(change, task_records.load(change, record["id"]))
+
+    brought_back = _go_down(change, task_id, rules.ended_with_its_parent, again)
+    return {"brought_back": brought_back} if brought_back else None
+
+
+def _go_down(
+    change: SessionChange, task_id: str, concerns: Callable[[Record], bool], do: Callable[[Record], None]
+) -> list[str]:
+    """Do this with the subtasks of a task that it concerns, and with theirs, from above → which; the rest by sweeps."""
+    tx, keys = change.tx, change.tx.keys
+    done: list[str] = []
     room = AT_ONCE
     frontier = [task_id]
     while frontier:
         tx.fetch(*(SetMembers(keys.subtasks(change.name, one)) for one in frontier))
         below = [child for one in frontier for child in tx.members(keys.subtasks(change.name, one))]
         found = {child: node.value for child, node in tx.nodes(change.name, TASKS, below).items() if node.exists}
-        open_ = [child for child, record in found.items() if lifecycle.unfinished(record["status"])]
-        told = tx.fetch(*(SetMembers(keys.dependants(change.name, child)) for child in open_)) if open_ else []
+        meant = [child for child, record in found.items() if concerns(record)]
+        told = tx.fetch(*(SetMembers(keys.dependants(change.name, child)) for child in meant)) if meant else []
         frontier = []
-        for child, dependants in zip(open_, told, strict=True):
+        for child, dependants in zip(meant, told, strict=True):
             room -= 1 + len(dependants)
-            if room < 0 and (cancelled or frontier):
+            if room < 0 and (done or frontier):
                 tx.zadd(keys.deadlines, subtree_member(change.name, found[child]["parent"]), tx.now_ms)
                 continue
-            stopped += [child] if found[child]["status"] == TaskStatus.RUNNING else []
-            cancel(change, task_records.load(change, child), f"{found[child]['parent']} was cancelled")
+            do(found[child])
             frontier.append(child)
-        cancelled += frontier
-    return {"cancelled": cancelled, "stopped": stopped} if cancelled else None
+        done += frontier
+    return done
 
 
-def cancel_later(change: SessionChange, task_id: str) -> None:
-    """A task is cancelled, one of many in this commit: its subtasks are by a sweep."""
+def follow_later(change: SessionChange, task_id: str) -> None:
+    """A task is cancelled, or brought back, one of many in this commit: its subtasks are by a sweep."""
     if change.tx.members(change.tx.keys.subtasks(change.name, task_id)):
         change.tx.zadd(change.tx.keys.deadlines, subtree_member(change.name, task_id), change.tx.now_ms)
 
 
-def go_on(change: SessionChange, task: Record, member: str, cancel: Cancel) -> None:
-    """For the sweep: the subtasks of a cancelled task that its own commit left."""
+def go_on(change: SessionChange, task: Record, member: str, cancel: Cancel, retry: Retry) -> None:
+    """For the sweep: the subtasks of a task that was cancelled, or brought back, which its own commit left."""
     change.tx.noticed(member)
     if task["status"] == TaskStatus.CANCELLED:
         cancel_below(change, task["id"], cancel)
+    elif lifecycle.unfinished(task["status"]):
+        bring_back_below(change, task["id"], retry)
 
 
 def release_parts(change: SessionChange, task_id: str) -> list[str]:

@@ -17,7 +17,7 @@ from coordinator.models.states import TaskStatus
 from coordinator.rules import things
 from coordinator.rules.lines import line as line
 from coordinator.rules.lines import may_stand_in_line as may_stand_in_line
-from coordinator.services import ageing, blockers, roll_up
+from coordinator.services import ageing, blockers, delegation, roll_up
 from coordinator.services.request import SessionChange, not_found
 from coordinator.store.connection import Store
 from coordinator.store.documents import RUNS, TASKS
@@ -130,6 +130,8 @@ def store(
     Returns the task as commands print it (its revision is the commit's).
     """
     tx, record, before = change.tx, task.record, task.before
+    if record.get("to_lead") is not None:
+        delegation.to_its_lead(tx, record)
     _count(change, before, -1)
     _count(change, record, +1)
     roll_up.follow(change, before, record)

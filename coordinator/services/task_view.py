@@ -25,6 +25,7 @@ from coordinator.rules.subtasks import require_its_parent_does_not_wait_for_it
 from coordinator.services import (
     bringing_back,
     circles,
+    delegation,
     dependencies,
     roll_up,
     subtasks,
@@ -84,6 +85,7 @@ def write_task(change: SessionChange, task_id: str, fields: dict[str, Json]) -> 
     _refuse_old_epoch(task, fields)
     task.record = validate_task({**record, "epoch": None}) | {"epoch": record["epoch"]}
     _follow_assignee(task.record, before, fields)
+    _follow_lead(task.record, before, fields)
     _change_status(change, task, before, fields)
     _follow_parts(change, task, None if new else before)
     if new or task.record["after"] != before["after"]:
@@ -101,6 +103,8 @@ def write_task(change: SessionChange, task_id: str, fields: dict[str, Json]) -> 
         bringing_back.with_task(change, task.record)
     if moved and task.record["status"] == TaskStatus.CANCELLED:
         subtasks.cancel_below(change, task_id, tasks.cancel_one)
+    elif moved and before["status"] == TaskStatus.CANCELLED and lifecycle.unfinished(task.record["status"]):
+        subtasks.bring_back_below(change, task_id, bringing_back.retry_one)
     return True
 
 
@@ -219,6 +223,13 @@ def _follow_assignee(record: Record, before: Record, fields: dict[str, Json]) ->
         record["status"] = TaskStatus.ASSIGNED.value
     elif record["status"] == TaskStatus.ASSIGNED and not record["assignee"]:
         record["status"] = TaskStatus.PENDING.value
+
+
+def _follow_lead(record: Record, before: Record, fields: dict[str, Json]) -> None:
+    """What was for a lead is not any more where somebody else gets it by hand, or a reservation is taken back."""
+    taken_back = before["status"] == TaskStatus.ASSIGNED and record["status"] == TaskStatus.PENDING
+    if "to_lead" not in fields and (record["assignee"] != before["assignee"] or taken_back):
+        delegation.let_go(record, None if taken_back else record["assignee"])
 
 
 def _change_status(change: SessionChange, task: HeldTask, before: Record, fields: dict[str, Json]) -> None:

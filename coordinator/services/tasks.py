@@ -105,7 +105,7 @@ def _outside(named: list[Record]) -> list[str]:
 
 
 def _named(spec: Record) -> Record:
-    unknown = sorted(spec.keys() - SETTABLE - {delegation.FIELD})
+    unknown = sorted(spec.keys() - SETTABLE)
     if unknown:
         from difflib import get_close_matches
 
@@ -176,19 +176,9 @@ def list_(
         lease = snapshot[reads[2]].get(task_member(name, task_id))
         wanted.append(task_records.show(record, found.revision, lease and lease.deadline_ms))
     if ready:
-        waits = _not_ready(store, project, name, wanted)
+        waits = dependencies.not_ready(store.project(project), name, wanted)
         wanted = [task for task in wanted if task["id"] not in waits]
     return wanted[:limit] if limit is not None else wanted
-
-
-def _not_ready(store: Store, project: str, name: str, tasks: list[Record]) -> set[str]:
-    resting = [task for task in tasks if task["status"] in (TaskStatus.PENDING, TaskStatus.ASSIGNED)]
-    keys = store.project(project).keys
-    reads = {task["id"]: SetMembers(keys.waiting(name, task["id"])) for task in resting if task["after"]}
-    snapshot = store.project(project).fetch(*reads.values())
-    waiting = {task_id for task_id, read in reads.items() if snapshot[read]}
-    held = {task["id"] for task in resting if task["epoch"] is not None or task["retry_at"] is not None}
-    return waiting | held | ({task["id"] for task in tasks} - {task["id"] for task in resting})
 
 
 def show(store: Store, session_id: str, task_id: str) -> Record:
@@ -234,7 +224,8 @@ def show(store: Store, session_id: str, task_id: str) -> Record:
 
 def assign(store: Store, session_id: str, task_id: str, agent: str, *, request: Request) -> Record:
     """Reserve a task for an agent or a role by name: no lease, claimed by them alone, until it is released. A held
-    task must be released first, and an agent that is lost gets none (WrongState)."""
+    task must be released first, and an agent that is lost gets none (WrongState). `warnings` where nobody of that name
+    is there, or none of the task's team."""
     ids.thing_id(task_id, "task")
     name, _ = ids.agent_reference(agent)
 
@@ -244,8 +235,10 @@ def assign(store: Store, session_id: str, task_id: str, agent: str, *, request: 
         reservations.refuse_gone(change.tx, session_id, task_id, name)
         task.record["status"] = lifecycle.next_state(task.record["status"], TaskVerb.ASSIGN).value
         task.record.update(assignee=name, epoch=None, retry_at=None)  # whoever assigns it wants it done now
+        delegation.let_go(task.record, name)
         ready = task_records.is_unblocked(change, task_id)
-        return task_records.store(change, task, ready=ready, event="task:assigned")
+        made = task_records.store(change, task, ready=ready, event="task:assigned")
+        return doubts.told(made, doubts.of_assignment(change, task.record))
 
     given, first = [task_id, agent], [*task_records.reads_of(store, session_id, task_id), *reservations.reads_of(name)]
     return change_session(store, session_id, request, work, verb="task assign", arguments=given, first=first)
@@ -253,15 +246,18 @@ def assign(store: Store, session_id: str, task_id: str, agent: str, *, request: 
 
 def retry(store: Store, session_id: str, task_id: str, *, request: Request) -> Record:
     """Bring a failed or cancelled task back with all its attempts, counted from none again; its log of runs stays.
-    Dependants that it blocked wait for it again. `workflow_run` says what becomes of a run that it is of."""
+    Dependants that it blocked wait for it again. `subtasks` are those that were cancelled with it, which come back with
+    it; `workflow_run` says what becomes of a run that it is of."""
     ids.thing_id(task_id, "task")
 
     def work(change: SessionChange) -> Record:
         task = task_records.load(change, task_id)
         made, run = bringing_back.retry_one(change, task), bringing_back.with_task(change, task.record)
-        return made if run is None else {**made, "workflow_run": run}
+        said = {"workflow_run": run, "subtasks": subtasks.bring_back_below(change, task_id, bringing_back.retry_one)}
+        return {**made, **{name: some for name, some in said.items() if some}}
 
-    return change_session(store, session_id, request, work, verb="task retry", arguments=[task_id])
+    first = subtasks.first_of(store, session_id, task_id)
+    return change_session(store, session_id, request, work, verb="task retry", arguments=[task_id], first=first)
 
 
 def cancel(store: Store, session_id: str, task_id: str, *, reason: str | None = None, request: Request) -> Record:

@@ -81,6 +81,7 @@ def found(reply: Reply, name: str) -> Gates:
     return {
         "dependencies": reply(_dependencies(name)).value,
         "ready": sorted(_ready(reply)),
+        "teams": {team: one for team, one in records.items() if isinstance(one, dict)},
         "escalation": {team: to if isinstance(to, str) else None for team, to in targets.items()},
     }
 

@@ -18,7 +18,8 @@ from coordinator.rules import graph, paths, team_validation
 from coordinator.rules import limits as limit_rules
 from coordinator.rules.findings import Finding
 from coordinator.rules.limits import LIMITS
-from coordinator.services import agents, workflow_records
+from coordinator.rules.lines import role_of
+from coordinator.services import agents, lead_changes, workflow_records
 from coordinator.services.reactions import react
 from coordinator.services.request import Request, change_project, existing_project, not_found
 from coordinator.services.shared import CONFIG, put, put_config
@@ -76,7 +77,9 @@ def set_(
 ) -> Record:
     """Make a team's record, or change the fields given (lead, members, escalation, data). `limits` (running,
     starts_per_minute, tokens; None for none) are those of the project's configuration, `limits.teams.<team>`.
-    InvalidData where its blockers would be told round and round; `warnings` about a target that there is not (yet)."""
+    Tasks for its lead that nobody has claimed follow a new one: `delegated` says which. InvalidData where its blockers
+    would be told round and round; `warnings` about a target, lead or member that there is not (yet), and about tasks
+    that stay with a lead who is none any more."""
     ids.thing_id(team, "team")
 
     def work(tx: Transaction) -> Record:
@@ -89,8 +92,10 @@ def set_(
         for name, limit in (limits or {}).items():
             put_config(tx, (LIMITS, TEAMS, team, name), limit)
         shown = {**record, "limits": _limits_of(tx.fetch(_LIMITS)[0].value, team)}
-        doubtful = _doubts(tx, team, record["escalation"]) if "escalation" in fields else []
-        return {**shown, "warnings": doubtful} if doubtful else shown
+        led = record["lead"] != (before and before["lead"])
+        followed, stay = lead_changes.follow(tx, team, record["lead"]) if led else ([], [])
+        said = {"delegated": followed, "warnings": [*_doubts(tx, team, record, fields), *stay]}
+        return {**shown, **{name: some for name, some in said.items() if some}}
 
     arguments, first = [team, fields, dict(limits or {})], [Node(SHARED, TEAMS, team), _LIMITS]
     return change_project(store, project, request, work, verb="team set", arguments=arguments, first=first)
@@ -159,10 +164,16 @@ def _require_an_end(tx: Transaction, team: str, target: str) -> None:
         )
 
 
-def _doubts(tx: Transaction, team: str, target: str | None) -> list[Finding]:
+def _doubts(tx: Transaction, team: str, record: Record, fields: Record) -> list[Finding]:
+    """Whom the given fields name and nobody knows."""
+    named = {name: record[name] for name in DESCRIBED if fields.get(name)}
+    if not named:
+        return []
     records, everybody = tx.fetch(AllNodes(SHARED, TEAMS), AllNodes(SHARED, agents.AGENTS))
+    project, people = tx.keys.project, {*everybody, *map(role_of, everybody)}
+    found = list(team_validation.unknown_people(team, named, people, project))
     there = {*those_known(records, everybody), *everybody, team}
-    return list(team_validation.unknown_targets({team: target}, there, tx.keys.project))
+    return [*found, *team_validation.unknown_targets({team: named.get("escalation")}, there, project)]
 
 
 def read(tx: Transaction, team: str) -> Record | None:

@@ -88,6 +88,7 @@ def arm_again(change: SessionChange, state: Record, *, resumed: bool = False) ->
             task = task_records.find(change, one)
         if task is not None and task.record["status"] in ("failed", "cancelled"):
             bringing_back.retry_one(change, task)
+            subtasks.follow_later(change, one)
 
 
 def cancel_left(change: SessionChange, state: Record, reason: str) -> int:
@@ -97,7 +98,7 @@ def cancel_left(change: SessionChange, state: Record, reason: str) -> int:
         task = task_records.find(change, one)
         if task is not None and task.record["status"] not in ("completed", "failed", "cancelled"):
             tasks.cancel_one(change, task, reason)
-            subtasks.cancel_later(change, one)
+            subtasks.follow_later(change, one)
             cancelled += 1
     return cancelled
 

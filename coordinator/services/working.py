@@ -19,6 +19,7 @@ from coordinator.rules.usage import Usage
 from coordinator.services import (
     blockers,
     breakers,
+    delegation,
     dependencies,
     grace,
     orphans,
@@ -252,7 +253,7 @@ def release(
     store: Store, session_id: str, task_id: str, holder: Holder | None, *, reason: str | None = None, request: Request
 ) -> Record:
     """Give it back undone: pending, and the attempt does not count; what is given back again and again comes back after
-    a pause. A reservation may be released by anyone."""
+    a pause. A reservation may be released by anyone; it is for all then, also where it was for a lead."""
     ids.thing_id(task_id, "task")
     jitter = _jitter()
 
@@ -264,6 +265,8 @@ def release(
         if running:
             _end_run(change, task, "released", {"error": reason})
             return retrying.give_back(change, task, reason, jitter)
+        if task.record["epoch"] is None:  # else a worker leaves what it was given
+            delegation.let_go(task.record)
         task.record.update(epoch=None, assignee=None, started_at=None, progress=None)
         ready = task_records.is_unblocked(change, task_id)
         data = {"reason": "released", "message": reason}

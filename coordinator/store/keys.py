@@ -42,7 +42,8 @@ Of a task that has ended there stay, until its session goes, its fields in `node
 
 Members of `leases` and `deadlines`: `session/<name>`, `agent/<id>`, `task/<session name>/<task>`,
 `resource/<name>/<allocation>`; of `deadlines` alone: `lock/<name>`, `limit/<thing>`, `message/<id>`,
-`workflow/<session name>/<run>`, `breaker/<agent>`, and `retry/…`, `spread/…`, `escalate/…`, `subtree/…` with a task.
+`workflow/<session name>/<run>`, `breaker/<agent>`, `lead/<team>`, and `retry/…`, `spread/…`, `escalate/…`, `subtree/…`
+with a task.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -39,7 +40,12 @@ def warnings(shop: Crew, **spec: Any) -> list[dict[str, Any]]:
 def of_validate(shop: Crew) -> list[tuple[str, str]]:
     found = state_validation.validate(shop.store, shop.session)
     assert found["valid"]
-    return [(one["path"].rpartition(".")[2], one["code"]) for one in found["warnings"]]
+    return [(one["path"].rpartition(".")[2], one["code"]) for one in found["warnings"] if not _is_of_ole(one)]
+
+
+def _is_of_ole(finding: Mapping[str, Any]) -> bool:
+    """That nobody knows the lead of ops yet is for test_teams."""
+    return bool(finding["path"] == "teams.ops.lead")
 
 
 CASES: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
@@ -116,7 +122,30 @@ def test_teams_that_there_are_not_are_said_where_teams_are_made_to_wait_for_each
 def test_validate_tells_what_many_tasks_have_in_common_once(shop: Crew) -> None:
     shop.submit(*({"id": f"t{number}", "team": "aq"} for number in range(5)))
     found = state_validation.validate(shop.store, shop.session)["warnings"]
-    assert [one["what"] for one in found] == ["names team aq, which has no record and no agent (4 more like this)"]
+    assert [one["what"] for one in found if not _is_of_ole(one)] == [
+        "names team aq, which has no record and no agent (4 more like this)"
+    ]
     for number in range(5):
         shop.cancel(f"t{number}")
     assert of_validate(shop) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "agent", "expected"),
+    [
+        ({"team": "ops"}, "ann", "other_team"),
+        ({"team": "ops"}, "builder", "other_team"),
+        ({"team": "qa"}, "ann", None),
+        ({"team": "qa"}, "builder", None),
+        ({}, "ann", None),
+        ({"team": "qa"}, "nobody", "unknown_assignee"),
+    ],
+)
+def test_a_task_given_by_hand_to_another_team_or_to_nobody_is_given_and_that_is_said(
+    shop: Crew, task: dict[str, Any], agent: str, expected: str | None
+) -> None:
+    shop.agent("builder-1")
+    shop.submit({"id": "t", **task})
+    made = tasks.assign(shop.store, shop.session, "t", agent, request=NOW)
+    assert made["assignee"] == agent
+    assert [one["code"] for one in made.get("warnings", [])] == ([expected] if expected else [])

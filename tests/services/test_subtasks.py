@@ -240,3 +240,40 @@ def test_counters_come_along_with_an_export_and_are_mended(big: Crew) -> None:
     assert mending.mend(big.store, big.session)
     assert rollup(big) == (1, 3, 1.5, 4.5)
     big.sound()
+
+
+def test_what_was_cancelled_with_a_parent_comes_back_with_it_and_is_named(big: Crew) -> None:
+    big.submit({"id": "deep", "parent": "b", "after": ["a"]}, {"id": "other", "after": ["deep"]})
+    big.do("a")
+    big.cancel("c")
+    big.cancel("plan")
+    answer = big.retry("plan")
+    assert answer["subtasks"] == {"brought_back": ["b", "deep"]}
+    assert [big.status(one) for one in ("plan", "a", "b", "deep", "c", "other")] == [
+        *("pending", "completed", "pending", "pending", "cancelled", "pending")
+    ]
+    assert big.ready() == ["b", "deep", "plan"]
+    big.cancel("other")
+    assert "subtasks" not in big.retry("other")
+    big.sound()
+
+
+def test_a_parent_that_is_brought_back_in_the_tree_brings_its_parts(big: Crew) -> None:
+    big.cancel("plan")
+    put(big, "plan.status", "pending")
+    assert [big.status(one) for one in ("plan", "a", "b", "c")] == ["pending"] * 4
+    big.sound()
+
+
+def test_what_one_commit_does_not_carry_is_brought_back_by_sweeps(shop: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subtasks, "AT_ONCE", 3)
+    shop.submit("plan", *({"id": f"p{number}", "parent": "plan"} for number in range(8)))
+    shop.submit({"id": "deep", "parent": "p7"})
+    shop.cancel("plan")
+    while shop.sweep()["subtree"]:
+        pass
+    assert len(shop.retry("plan")["subtasks"]["brought_back"]) == 3
+    while shop.sweep()["subtree"]:
+        pass
+    assert {shop.status(f"p{number}") for number in range(8)} | {shop.status("deep")} == {"pending"}
+    shop.sound()

@@ -67,6 +67,8 @@ def test_a_team_shows_what_it_has_and_does_over_all_open_sessions(shop: Crew) ->
 
 
 def test_a_record_changes_field_by_field_and_is_told_of_only_when_it_changes(shop: Crew) -> None:
+    shop.agent("ann")
+    shop.agent("bob")
     set_(shop, "qa", lead="ann", escalation="engineering")
     after = set_(shop, "qa", members=["ann", "bob"])
     assert (after["lead"], after["escalation"], after["members"]) == ("ann", "engineering", ["ann", "bob"])
@@ -209,3 +211,12 @@ def test_a_circle_that_is_there_all_the_same_is_found_by_validate(shop: Crew) ->
 def put(shop: Crew, team: str, record: dict[str, Any]) -> None:
     """As somebody who writes past the rules."""
     shop.store.project(shop.project).change(lambda tx: tx.put(SHARED, teams.TEAMS, team, record), verb="x")
+
+
+def test_a_lead_and_members_that_nobody_knows_are_said_with_the_answer_and_by_validate(shop: Crew) -> None:
+    shop.agent("ann-1")
+    answer = set_(shop, "qa", lead="ghost", members=["ann-1", "ann", "nosuch"])
+    expected = [("teams.qa.lead", "unknown_lead"), ("teams.qa.members", "unknown_member")]
+    assert [(one["path"], one["code"]) for one in answer["warnings"]] == expected
+    found = state_validation.validate(shop.store, shop.session)
+    assert (found["valid"], [(one["path"], one["code"]) for one in found["warnings"]]) == (True, expected)
