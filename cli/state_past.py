@@ -9,7 +9,7 @@ import typer
 from cli.commands import OnlyShown, command, group
 from cli.context import context
 from cli.options import AgentOpt, Limit, LockOpt, PathArg, RequestId, SessionArg, Timeout, Wait, request_of, session_of
-from cli.output import emit, json_line, stream_line
+from cli.output import emit, json_line, say, stream_line
 from coordinator.models import ids
 from coordinator.models.errors import UsageError, WaitedInVain
 
@@ -42,6 +42,9 @@ def validate(
 
     verdict = check(context().store, session, fix=fix, request=request_of(request_id))
     emit(verdict)
+    lost = next((error for error in verdict["errors"] if error["code"] == "damaged"), None)
+    if fix and lost is not None:
+        say(f"Nothing is mended while something is lost. First: {lost['fix']}")
     if not verdict["valid"]:
         raise typer.Exit(5)
 

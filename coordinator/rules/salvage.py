@@ -9,7 +9,7 @@ from typing import Any
 
 from coordinator.models.shapes import new_blocker
 from coordinator.models.states import TaskStatus
-from coordinator.rules import graph
+from coordinator.rules import graph, subtasks
 from coordinator.rules.lifecycle import terminal
 
 Record = dict[str, Any]
@@ -19,12 +19,14 @@ LOST = "dependency_lost"
 
 
 def rejoined(tasks: Mapping[str, Record], at: str) -> tuple[dict[str, Record], list[Record]]:
-    """The tasks without links to those that are not among them, and without cycles → they, and what was done, as steps
+    """The tasks without links to those that are not among them, and without circles → they, and what was done, as steps
     `{step, reason}`. A task that never began is blocked where it waited for a lost one; one that did had met it."""
     steps: list[Record] = []
     made = {name: _cut_off(task, tasks, at, steps) for name, task in sorted(tasks.items())}
-    for name, known in graph.closing_links(graph.edges_of(made.values())):
+    for name, known in dict.fromkeys(graph.closing_links(subtasks.edges_within(made.values()))):
         made[name] = {**made[name], "after": [one for one in made[name]["after"] if one != known]}
+        if made[known]["parent"] == name:
+            made[known] = {**made[known], "parent": None}
         steps.append({"step": "link cut", "reason": f"task {name} waits for {known} no more: they waited in a circle"})
     return made, steps
 

@@ -128,7 +128,7 @@ def _require_agents(session_id: str, agents: dict[str, Found]) -> None:
 def _damaged(session_id: str, what: str) -> Damaged:
     return Damaged(
         f"session {session_id} is damaged: {what}",
-        hint=f"`coord session recover {session_id}` mends it, or restores the last snapshot",
+        hint=f"`coord session recover {session_id}` (--force while it is led) mends it, or brings back what it can",
         session=session_id,
     )
 

@@ -15,6 +15,7 @@ from coordinator.services.inspection import Inspection
 from coordinator.services.request import Request, change_project
 from coordinator.store import remains
 from coordinator.store.connection import Store
+from coordinator.store.documents import TASKS
 from coordinator.store.keys import SHARED, agent_member, expected_type
 from coordinator.store.transaction import Transaction
 
@@ -38,7 +39,7 @@ def mend(
     for key in seen.wrong_types:
         text = remains.take_away(store.project(project), key)
         if text is not None:
-            steps.append(_step("key removed", f"{key} is no {expected_type(key)}", text))
+            steps.append(_step("key removed", f"{key} is no {expected_type(key)}", text, key))
     lost_values = values() if seen.list_is_gone else {}
 
     def work(tx: Transaction) -> list[Record]:
@@ -67,22 +68,22 @@ def _mend(tx: Transaction, session_id: str, seen: Inspection, lost_values: Recor
         key = tx.keys.times(name, section)
         _still(tx, seen, key, node)
         tx.hdel(key, node)
-        steps.append(_step("times removed", "they were none", f"{section}.{node}"))
+        steps.append(_step("times removed", "they were none", f"{section}.{node}", f"{section}.{node}"))
     for section, node, text in seen.wrong_internal:
         _still(tx, seen, tx.keys.nodes(name, section), node)
         tx.drop(name, section, node)
-        steps.append(_step("log entry removed", f"{section} of {node} could not be read", text))
+        steps.append(_step("log entry removed", f"{section} of {node} could not be read", text, f"{section}.{node}"))
     for section, node, text in seen.wrong_shared:
         _still(tx, seen, tx.keys.nodes(SHARED, section), node)
         tx.drop(SHARED, section, node)
         if section == AGENTS:
             tx.end_lease(agent_member(node))
-        steps.append(_step("shared record removed", f"{section}.{node} could not be read", text))
+        steps.append(_step("shared record removed", f"{section}.{node} could not be read", text, f"{section}.{node}"))
     if seen.counts_are_wrong:
         for field, text in seen.found.counts.items():
             tx.guard_text(tx.keys.counts(name), field, text)
         tx.unlink(tx.keys.counts(name))
-        steps.append(_step("counters removed", "they were no numbers", ""))
+        steps.append(_step("counters removed", "they were no numbers", "", TASKS))
     return steps
 
 
@@ -92,13 +93,14 @@ def _list(tx: Transaction, name: str, seen: Inspection, lost_values: Record) -> 
         _still(tx, seen, tx.keys.sections(name), section)
         _still(tx, seen, tx.keys.nodes(name, section), next(iter(seen.found.hashes[tx.keys.nodes(name, section)])))
         tx.put_section(name, section)
-    if seen.unlisted:
-        steps.append(_step("sections listed", "they had nodes and were not listed", ", ".join(seen.unlisted)))
+        steps.append(_step("section listed", "it had nodes and was not listed", section, section))
     for section, value in lost_values.items():
         if section not in seen.nodes:
             _still(tx, seen, tx.keys.sections(name), section)
             tx.put_section_value(name, section, value)
-            steps.append(_step("section restored", "the list of sections was gone, a snapshot had this one", section))
+            steps.append(
+                _step("section restored", "the list of sections was gone, a snapshot had this one", section, section)
+            )
     return steps
 
 
@@ -107,5 +109,5 @@ def _still(tx: Transaction, seen: Inspection, key: str, field: str) -> None:
     tx.guard_text(key, field, seen.found.hashes.get(key, {}).get(field, ""))
 
 
-def _step(step: str, reason: str, text: str) -> Record:
-    return {"step": step, "reason": reason, "what": text}
+def _step(step: str, reason: str, text: str, path: str) -> Record:
+    return {"step": step, "reason": reason, "what": text, "path": path}

@@ -13,23 +13,31 @@ from typing import TYPE_CHECKING
 
 from coordinator.models import ids
 from coordinator.models.errors import Conflict, Damaged
-from coordinator.rules.findings import Findings
+from coordinator.rules.findings import MEND, Findings
 from coordinator.rules.validation import validate as check
-from coordinator.services.request import Request, done_before, session_not_found
+from coordinator.services.request import CLOSED, Request, done_before, session_not_found
 from coordinator.services.validation_reads import index_keys, read
 from coordinator.store.connection import Store
-from coordinator.store.documents import SECTION_LIST
-from coordinator.store.keys import expected_type
+from coordinator.store.documents import SECTION_LIST, TASKS
+from coordinator.store.keys import expected_type, session_member
+from coordinator.store.reads import Leases
 
 VERB = "state validate --fix"
 BEFORE_FIX = "before validate --fix"
 MENDED_TOO = ("misplaced", "lost_assignee")
 """Warnings that are mended too."""
-RECOVER = "`coord session recover {session}` brings it back with the newest sound snapshot"
+RECOVER = "`coord session recover {session}` brings it back with the newest sound snapshot, or without what is lost"
+BY_FORCE = RECOVER.replace("{session}", "{session} --force")
+"""Where its leader is alive."""
+COPY = (
+    "`coord session export {session} --from-backup ID | coord session import - --as NEW` makes a new one of a snapshot "
+    "(`coord session backups {session}`)"
+)
+"""A closed session is not recovered."""
 
 if TYPE_CHECKING:
     from coordinator.models.shapes import Record
-    from coordinator.rules.findings import Verdict
+    from coordinator.rules.findings import Finding, Verdict
     from coordinator.services.inspection import Inspection
 
 
@@ -37,7 +45,8 @@ def validate(store: Store, session_id: str, *, fix: bool = False, request: Reque
     """`{valid, errors, warnings}`, each finding with its path, what is wrong, and the fix. NotFound.
 
     With `fix`, what disagrees with the records is mended first, after a snapshot, and what is found afterwards is
-    returned with `fixed`: what was done, `{path, what}` each. Where records are lost nothing is touched.
+    returned with `fixed`: what was done, `{path, what}` each. Where records are lost nothing is touched, since indexes
+    follow from all of them: each fix says what comes first, and a warning what could not be compared.
     """
     verdict, seen = _look(store, session_id)
     if not fix:
@@ -52,8 +61,13 @@ def validate(store: Store, session_id: str, *, fix: bool = False, request: Reque
             if time.monotonic() >= end:
                 raise
         verdict, seen = _look(store, session_id)
-    done = [{"path": step["reason"], "what": f"{step['step']}: {step['what']}"} for step in repaired]
+    done = [{"path": step["path"], "what": _told(step)} for step in repaired]
     return {**verdict, "fixed": [*done, *(indexed or [])]}
+
+
+def _told(step: Record) -> str:
+    text = f": {step['what']}" if step["what"] not in ("", step["path"]) else ""
+    return f"{step['step']}: {step['reason']}{text}"
 
 
 def _is_wrong(verdict: Verdict) -> bool:
@@ -73,16 +87,52 @@ def _look(store: Store, session_id: str) -> tuple[Verdict, Inspection]:
     if not seen.found.keys:
         raise session_not_found(store, session_id)
     found = Findings(session_id)
-    _add_damage(seen, found)
+    back = _way_back(store, session_id, seen) if seen.losses else MEND
+    _add_damage(seen, found, back)
     verdict: Verdict = {"valid": False, "errors": [], "warnings": []}
     try:
         if seen.record is not None:
             verdict = check(read(store, session_id, index_keys(store, session_id, seen.found.keys)))
     except Damaged as error:
-        if not found.errors:  # a key of the whole project
+        if found.errors:
+            found.warning("$", "not_checked", "records and indexes could not be compared: more may be wrong", back)
+        else:  # a key of the whole project
             found.error(str(error.facts.get("key")), "damaged", error.message, error.hint or "")
-    errors = [*found.errors, *verdict["errors"]]
-    return {"valid": not errors, "errors": errors, "warnings": verdict["warnings"]}, seen
+    else:
+        _add_unchecked(seen, found, back)
+    errors, warnings = (
+        [_after(one, back) for one in both]
+        for both in ([*found.errors, *verdict["errors"]], [*found.warnings, *verdict["warnings"]])
+    )
+    return {"valid": not errors, "errors": errors, "warnings": warnings}, seen
+
+
+def _way_back(store: Store, session_id: str, seen: Inspection) -> str:
+    """The command that brings back what is lost, as the session is now."""
+    if seen.record is not None and seen.record["status"] in CLOSED:
+        return COPY.replace("NEW", f"{session_id.partition('.')[0]}.NEW")
+    project, name = ids.session_id(session_id)
+    found = store.project(project).fetch(Leases((session_member(name),)))
+    (lease,) = found[Leases((session_member(name),))]
+    return BY_FORCE if lease is not None and lease.deadline_ms > found.now_ms else RECOVER
+
+
+def _add_unchecked(seen: Inspection, found: Findings, back: str) -> None:
+    """What was left out since it follows from all tasks, and some cannot be read."""
+    lost = [flaw.place for flaw in seen.damage if flaw.place.startswith(TASKS)]
+    if seen.record is None:
+        found.warning("$", "not_checked", "nothing was compared with the indexes: the session's record is lost", back)
+    elif lost:
+        which = ", ".join(lost[:3]) + (", …" if len(lost) > 3 else "")
+        what = f"counters, slots of agents, subtasks and workflows were not compared with the tasks: {which}"
+        found.warning(TASKS, "not_checked", f"{what} cannot be relied on", back)
+
+
+def _after(finding: Finding, back: str) -> Finding:
+    """Where something comes before `--fix`, the finding says it."""
+    if back == MEND or "--fix`" not in finding["fix"]:
+        return finding
+    return {**finding, "fix": f"first bring back what is lost (see the error `damaged`); then {finding['fix']}"}
 
 
 def _done_before(store: Store, session_id: str, given: Request) -> tuple[list[Record], list[Record] | None]:
@@ -129,11 +179,11 @@ def _is_mendable(seen: Inspection) -> bool:
     )
 
 
-def _add_damage(seen: Inspection, found: Findings) -> None:
+def _add_damage(seen: Inspection, found: Findings, back: str) -> None:
     for flaw in seen.damage:
-        found.error(flaw.place, "damaged", flaw.what, RECOVER)
+        found.error(flaw.place, "damaged", flaw.what, back)
     if seen.list_is_gone:
-        found.error(SECTION_LIST, "damaged", "the list of sections is gone", RECOVER)
+        found.error(SECTION_LIST, "damaged", "the list of sections is gone", back)
     for key in seen.wrong_types:
         found.error(key, "wrong_type", f"is a {seen.found.misplaced[key]}, and should be a {expected_type(key)}")
     for section in seen.unlisted:

@@ -73,7 +73,7 @@ def document(*, revision: int, now_us: int, **parts: Record) -> Record:
         session_id = parts["session"]["id"]
         raise Damaged(
             f"session {session_id} is damaged: it holds text that is no UTF-8",
-            hint=f"`coord session recover {session_id}` restores the last snapshot",
+            hint=f"`coord session recover {session_id}` (with --force while it is led) brings back what it can",
             session=session_id,
         ) from None
 

@@ -68,7 +68,7 @@ def error(project: str, where: str, what: str) -> Damaged:
         hint = f"`coord session recover SID` of any session of project {project} sets aside what is damaged"
         return Damaged(f"{where} {what}", hint=hint, key=where)
     session_id = f"{project}.{document[1]}"
-    hint = f"`coord session recover {session_id}` mends it, or restores the last snapshot"
+    hint = f"`coord session recover {session_id}` (with --force while it is led) mends it, or brings back what it can"
     return Damaged(f"session {session_id} is damaged: {where} {what}", hint=hint, session=session_id, key=where)
 
 

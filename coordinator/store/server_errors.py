@@ -83,7 +83,7 @@ def translation(error: Exception, address: str) -> CoordError:
     if _OTHER_TYPE.search(said):
         return Damaged(
             f"a key in Redis at {address} has another type than coord gave it",
-            hint="`coord session recover SID` mends or restores what is damaged",
+            hint="`coord session recover SID` (with --force while it is led) mends or restores what is damaged",
         )
     if "TimeoutError" in marks:
         return ServerUnavailable(

@@ -116,6 +116,9 @@ def test_damage_is_told_with_the_next_step_and_recovery_takes_it(
         assert (answer.exit_code, answer.error["code"]) == (5, "damaged"), answer.stderr
         assert "Traceback" not in answer.stderr
         assert "coord session recover shop.s1" in answer.error["hint"]
+    fixing = coord.run("state", "validate", "shop.s1", "--fix")
+    assert (fixing.exit_code, fixing.json["fixed"]) == (5, [])
+    assert "Nothing is mended while something is lost. First: `coord session recover shop.s1 --force`" in fixing.stderr
     assert coord("session", "recover", "shop.s1", "--force").json["recovery"]["from"] == "remains"
     assert coord("task", "list", "shop.s1").json == []
     coord("task", "submit", "shop.s1", "--id", "a", "--title", "A")

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from coordinator.models.errors import NotFound
-from coordinator.services import agents, claims, sessions, state, tasks
+from coordinator.services import agents, claims, recovery, sessions, state, tasks
 from coordinator.services.request import Request, change_session
 from coordinator.services.state_validation import validate
 from coordinator.store.connection import Store
 from coordinator.store.documents import TASKS
 from coordinator.store.keys import Keys, task_member
 from coordinator.store.reads import AllLeases
+from tests.services.leading import interrupt
 
 REQUEST = Request()
 
@@ -93,3 +94,57 @@ def test_a_record_that_is_invalid_is_named_with_its_path(store: Store, session_i
 def test_an_unknown_session_is_not_found(store: Store, session_id: str) -> None:
     with pytest.raises(NotFound):
         validate(store, session_id + "x")
+    with pytest.raises(NotFound):
+        validate(store, session_id + "x", fix=True, request=REQUEST)
+
+
+def broken(store: Store, project: str, session_id: str) -> Any:
+    """One task record is damaged, and an index is wrong beside it."""
+    keys, client = Keys(project), store.commands
+    text = str(client.hget(keys.nodes("one", TASKS), "free"))
+    client.hset(keys.nodes("one", TASKS), "free", text.replace('"pending"', '"flying"'))
+    client.srem(keys.waiting("one", "third"), "second")
+    verdict = validate(store, session_id, fix=True, request=REQUEST)
+    assert verdict["fixed"] == []
+    return verdict
+
+
+def test_where_a_record_is_lost_each_fix_says_what_comes_first_and_what_was_not_compared(
+    store: Store, session_id: str, project: str
+) -> None:
+    verdict = broken(store, project, session_id)
+    fixes = {error["code"]: error["fix"] for error in verdict["errors"]}
+    assert f"`coord session recover {session_id} --force` " in fixes["damaged"], "its leader is alive"
+    assert fixes["waiting_differs"].startswith("first bring back what is lost")
+    (left,) = (one for one in verdict["warnings"] if one["code"] == "not_checked")
+    assert left["fix"] == fixes["damaged"]
+    assert "counters" in left["what"]
+    assert "execution.tasks.free" in left["what"]
+
+
+def test_the_command_that_brings_back_what_is_lost_is_one_that_works(
+    store: Store, session_id: str, project: str
+) -> None:
+    interrupt(store, session_id)
+    (fix,) = (one["fix"] for one in broken(store, project, session_id)["errors"] if one["code"] == "damaged")
+    assert f"`coord session recover {session_id}` " in fix
+    recovery.recover(store, session_id, request=REQUEST)
+    assert validate(store, session_id)["valid"]
+
+
+def test_where_counters_cannot_be_read_it_is_said_that_more_may_be_wrong(
+    store: Store, session_id: str, project: str
+) -> None:
+    store.commands.hset(Keys(project).counts("one"), "qa:pending", "many")
+    verdict = validate(store, session_id)
+    assert ([one["code"] for one in verdict["errors"]], [one["code"] for one in verdict["warnings"]]) == (
+        ["unreadable_counts"],
+        ["not_checked"],
+    )
+    fixed = validate(store, session_id, fix=True, request=REQUEST)
+    assert (fixed["valid"], fixed["warnings"], {step["path"] for step in fixed["fixed"]}) == (
+        True,
+        [],
+        {"execution.tasks"},
+    )
+    assert fixed["fixed"][0]["what"] == "counters removed: they were no numbers"

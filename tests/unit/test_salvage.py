@@ -21,8 +21,8 @@ def rejoined(*given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def test_what_is_whole_stays_as_it_is() -> None:
-    found, steps = rejoined({"id": "a"}, {"id": "b", "after": ["a"], "parent": "a"})
-    assert (found["b"]["after"], found["b"]["parent"], steps) == (["a"], "a", [])
+    found, steps = rejoined({"id": "a"}, {"id": "b", "after": ["a"], "parent": "c"}, {"id": "c"})
+    assert (found["b"]["after"], found["b"]["parent"], steps) == (["a"], "c", [])
 
 
 def test_what_never_began_and_waited_for_a_lost_task_is_blocked_and_says_by_which() -> None:
@@ -74,3 +74,14 @@ def test_circles_are_cut_where_they_close_and_nowhere_else() -> None:
     )
     assert {name: task["after"] for name, task in found.items()} == {"a": [], "b": ["a", "d"], "c": [], "d": ["c", "a"]}
     assert len(steps) == 2
+
+
+def test_a_circle_through_a_part_is_cut_too() -> None:
+    found, (step,) = rejoined({"id": "a"}, {"id": "b", "parent": "a", "after": ["c"]}, {"id": "c", "after": ["a"]})
+    assert (found["b"]["parent"], found["b"]["after"], found["c"]["after"]) == ("a", ["c"], [])
+    assert step == "link cut: task c waits for a no more: they waited in a circle"
+
+
+def test_a_task_that_is_a_part_of_itself_is_a_part_of_none() -> None:
+    found, (step,) = rejoined({"id": "a", "parent": "a"})
+    assert (found["a"]["parent"], step) == (None, "link cut: task a waits for a no more: they waited in a circle")
