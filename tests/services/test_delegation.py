@@ -211,6 +211,7 @@ def test_it_comes_along_with_an_export_to_whoever_leads_the_team_there(shop: Cre
     read = tasks.show(copy.store, f"{shop.project}.s2", "plan")
     assert (read["status"], read["assignee"]) == ("assigned", "lena")
     lead(shop, "mia")
+    shop.sweep()
     transfer.import_(shop.store, exported, as_id=f"{shop.project}.s3", request=NOW)
     shop.sweep()
     for name in ("s2", "s3"):
