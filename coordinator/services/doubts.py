@@ -7,7 +7,6 @@ from typing import Any
 
 from coordinator.models import ids
 from coordinator.models.shapes import Record
-from coordinator.models.states import TaskStatus
 from coordinator.rules import doubts, team_gates, team_validation, things
 from coordinator.rules.aiming import names_of
 from coordinator.rules.doubts import Known
@@ -23,7 +22,6 @@ from coordinator.store.transaction import Transaction
 
 _SECTIONS = {"team": TEAMS, "epic": "epics", "sprint": "sprints"}
 RESOURCES = "resources"
-_TAKEN = frozenset((TaskStatus.RUNNING, TaskStatus.COMPLETED, TaskStatus.FAILED))
 
 
 def reads(store: Store, session_id: str, specs: Sequence[Record]) -> list[Read]:
@@ -91,13 +89,12 @@ def _known(change: SessionChange, specs: Sequence[Record], described: Collection
 
 
 def _staffed(change: SessionChange, without_record: set[str]) -> set[str]:
-    """Of these teams, those whose tasks somebody took before in this session, and those that an agent belongs to:
-    agents are many, and are looked at only for a team of which nothing was taken yet."""
+    """Of these teams, those that had tasks in this session before, and those that an agent belongs to: agents are many,
+    and are looked at only for a team that is new to the session (`state validate` looks at all)."""
     tx = change.tx
     if not without_record:
         return set()
-    counts = tx.fetch(Counts(tx.keys.counts(change.name)))[0]
-    used = {team for team, _, status in (field.rpartition(":") for field in counts) if status in _TAKEN}
+    used = {field.rpartition(":")[0] for field in tx.fetch(Counts(tx.keys.counts(change.name)))[0]}
     if without_record <= used:
         return used
     return used | those_known((), tx.fetch(AllNodes(SHARED, AGENTS))[0])
