@@ -34,7 +34,8 @@ def burndown(project: ProjectArg, sprint: SprintArg, by: Unit = None) -> None:
 
     Days are those of UTC; those before the sprint and its first task were there were not measured, and are null. The
     ideal line needs --ends-on of `coord shared update-sprint`. A day stays as it was: a task that is retried, moved or
-    given other points later changes the day on which that happened, and a sprint that has ended no day at all.
+    given other points later changes the day on which that happened, and a sprint that has ended no day at all. What a
+    session that is deleted had left open is taken out on that day.
     """
     from cli.burndown import chart
     from coordinator.services import planning

@@ -108,32 +108,37 @@ class Tally:
         return max(0, end - start), max(0.0, self._points[end] - self._points[start])
 
 
-def noted(rows: Any, at_us: int, before: Record | None, now: Record | None) -> dict[str, Record]:
+def noted(
+    rows: Any, at_us: int, before: Record | None, now: Record | None, least: tuple[int, float] = (0, 0)
+) -> dict[str, Record]:
     """The rows of a part with that of `at_us` in its day's place. `…_out` is what left it during the day, which the
-    sums alone would not tell where as much came in."""
+    sums alone would not tell where as much came in; `least` (tasks, points) of it was not noted yet, perhaps."""
     kept = {day: row for day, row in _sound(rows).items() if day != day_of(at_us)}
     today = _sound(rows).get(day_of(at_us), {})
     share, last = now or share_of([]), before or share_of([])
     out = {
-        f"{unit}_out": round(today.get(f"{unit}_out", 0) + max(0, last[f"{unit}_total"] - share[f"{unit}_total"]), 6)
-        for unit in ("tasks", "points")
+        f"{unit}_out": round(
+            max(today.get(f"{unit}_out", 0), known) + max(0, last[f"{unit}_total"] - share[f"{unit}_total"]), 6
+        )
+        for unit, known in zip(("tasks", "points"), least, strict=True)
     }
     kept[day_of(at_us)] = {"at": at_us, **{name: share.get(name, 0) for name in FIGURES}, **out}
     return {day: kept[day] for day in sorted(kept)[-MAX_ROWS:]}
 
 
-def without_what_is_open(rows: Any, at_us: int) -> dict[str, Record] | None:
-    """The rows of a session that goes: what it had not completed is taken out. None where nothing is to be said."""
+def without_what_is_open(rows: Any, at_us: int, tasks: Sequence[Worked] = ()) -> dict[str, Record] | None:
+    """The rows of a session that goes: what it had not completed is taken out, beside what its `tasks` say was
+    cancelled on the same day, since nothing else says so then. None where nothing is to be said."""
     known = rows_of(rows)
-    if not known:
-        return None
-    last = known[-1][1]
+    last = known[-1][1] if known else share_of([])
     done = {name: last[name] for name in FIGURES} | {
         f"{unit}_{what}": figure
         for unit in ("tasks", "points")
         for what, figure in (("total", last[f"{unit}_done"]), ("blocked", 0))
     }
-    return None if all(done[name] == last[name] for name in FIGURES) else noted(rows, at_us, last, done)
+    out = Part(last, (), tasks).cancelled.between(at_us // DAY_US * DAY_US - 1, at_us)
+    same = all(done[name] == last[name] for name in FIGURES)
+    return None if same and not out[0] else noted(rows, at_us, last, done, out)
 
 
 def rows_of(value: Any) -> list[tuple[int, Record]]:

@@ -186,17 +186,35 @@ def _figures(share: Record | None) -> Record | None:
     return None if share is None else progress.added_up({"": share})
 
 
+def _worked(tx: Transaction, name: str) -> dict[str, list[burndown.Worked]]:
+    """Sprint or epic → the tasks of a session that count for it, or did until they were cancelled; none where they
+    cannot be read."""
+    try:
+        reads = Reads(name)
+        tasks, aims, _ = reads.understood(f"{tx.keys.project}.{name}", tx.fetch(*reads.all))
+    except (KeyError, TypeError, AttributeError, CoordError):  # records that coord did not write
+        return {}
+    of_sprints, of_epics = aims.by_sprint(tasks, cancelled_too=True), aims.by_epic(tasks, cancelled_too=True)
+    found = {f"sprint/{one}": group for one, group in of_sprints.items()}
+    found |= {f"epic/{one}": group for one, group in of_epics.items()}
+    return {one: burndown.worked(group) for one, group in found.items()}
+
+
 def leave(tx: Transaction, name: str) -> None:
     """Inside the change that deletes a session: what it had not completed is no part of any sprint or epic any more,
     but of those that ended before; what it had completed stays, also when another session gets its name."""
-    nodes = [node for node in tx.fetch(Names(SHARED, DAYS))[0] if node.endswith(f"/{name}")]
+    worked = _worked(tx, name)
+    there = [node for node in tx.fetch(Names(SHARED, DAYS))[0] if node.endswith(f"/{name}")]
+    nodes = sorted({*there, *(f"{thing}/{name}" for thing in worked)})
     sprints, shares = tx.fetch(AllNodes(SHARED, shared.SPRINTS), AllNodes(SHARED, PROGRESS))
     ended = {f"sprint/{sprint}" for sprint, one in sprints.items() if progress.ended_us(one.value) is not None}
     for node, found in tx.nodes(SHARED, DAYS, nodes).items():
-        of_ended = node.rpartition("/")[0] in ended
-        rows = None if of_ended else burndown.without_what_is_open(found.value, tx.now_us)
-        tx.drop(SHARED, DAYS, node)
-        tx.put(SHARED, DAYS, f"{node}{OF_LIFE}{tx.now_us}", found.value if rows is None else rows)
+        thing = node.rpartition("/")[0]
+        rows = None if thing in ended else burndown.without_what_is_open(found.value, tx.now_us, worked.get(thing, ()))
+        if found.exists:
+            tx.drop(SHARED, DAYS, node)
+        if found.exists or rows is not None:
+            tx.put(SHARED, DAYS, f"{node}{OF_LIFE}{tx.now_us}", found.value if rows is None else rows)
     counted = [node for node, found in shares.items() if name in found.value]
     for node, found in tx.nodes(SHARED, PROGRESS, counted).items():
         tx.put(SHARED, PROGRESS, node, progress.without_the_gone(found.value, set(found.value) - {name}))

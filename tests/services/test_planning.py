@@ -154,6 +154,8 @@ def test_a_session_that_is_deleted_keeps_what_it_completed_synced_or_not(yard: Y
     yard.add("t1", points=3, session=other)
     yard.add("t2", "pending", points=4, session=other)
     yard.add("t9", "pending", points=1)
+    yard.add("gone", "cancelled", points=2, session=other)
+    assert [(day["added"], day["removed"]) for day in yard.days()] == [(10, 2)]
     closing.close(yard.store, other, force=True, request=NOW)
     removal.delete_session(yard.store, other, request=NOW)
     for _ in range(2):
@@ -162,9 +164,18 @@ def test_a_session_that_is_deleted_keeps_what_it_completed_synced_or_not(yard: Y
         assert found["tasks"]["done"] == 1
         assert yard.show("epic", "e1")["points"]["done"] == 3
         (day,) = yard.days()
-        assert (day["remaining"], day["added"], day["removed"]) == (1, 8, 4)
+        assert (day["remaining"], day["added"], day["removed"]) == (1, 10, 6)
         yard.sync()
     assert ("b", "t1") in yard.done()
+
+
+def test_a_session_that_had_only_what_was_cancelled_leaves_its_day_as_it_was(yard: Yard) -> None:
+    yard.add("t1", points=1)
+    other = yard.begin("b")
+    yard.add("gone", "cancelled", points=2, session=other)
+    before = yard.days()
+    removal.delete_session(yard.store, other, request=NOW)
+    assert (yard.days(), before[0]["added"], before[0]["removed"]) == (before, 3, 2)
 
 
 def test_what_was_told_by_hand_counts_once_and_on_its_day_where_that_was_told(yard: Yard) -> None:
