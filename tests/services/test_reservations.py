@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from coordinator.models.errors import WrongState
+from coordinator.models.errors import Fenced, WrongState
 from coordinator.services import (
     agents,
     balance,
@@ -118,6 +118,15 @@ def test_nobody_is_assigned_something_who_is_gone_already_unless_others_have_tha
     assign(crew, "a", "ann")
     assert crew.claimed("ann-3")["id"] == "a"
     crew.sound()
+
+
+def test_a_life_that_is_over_is_assigned_nothing_while_the_next_one_lives(crew: Crew) -> None:
+    crew.submit("a")
+    old, new = crew.agent("ann"), crew.agent("ann", replace=True)
+    with pytest.raises(Fenced):
+        assign(crew, "a", old)
+    assign(crew, "a", new)
+    assert whose(crew, "a") == ("assigned", "ann")
 
 
 def test_the_state_tree_takes_any_name(crew: Crew) -> None:
