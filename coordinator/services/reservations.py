@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from coordinator.models import ids
 from coordinator.models.errors import WrongState
 from coordinator.models.shapes import Record
 from coordinator.models.states import AgentKind, AgentStatus, TaskStatus
 from coordinator.rules.reservations import Gone
 from coordinator.services import delegation, task_records
-from coordinator.services.request import SessionChange
+from coordinator.services.request import SessionChange, fence_actor
 from coordinator.store.found import Found, LeaseFound
 from coordinator.store.keys import SHARED, agent_member
 from coordinator.store.reads import AllNodes, Leases, Node, Read
@@ -29,7 +30,10 @@ def reads_of(agent: str) -> list[Read]:
 
 
 def refuse_gone(tx: Transaction, session_id: str, task_id: str, agent: str) -> None:
-    """WrongState where that agent was here and is not any more, unless others have that role; guarded."""
+    """WrongState where that agent was here and is not any more, unless others have that role; Fenced for a life of it
+    (`name#incarnation`) that is over. Guarded."""
+    fence_actor(tx, agent)
+    agent, _ = ids.agent_reference(agent)
     if not _is_gone(tx.node(SHARED, AGENTS, agent), tx.lease(agent_member(agent))):
         return
     others = {name: found.value for name, found in tx.fetch(AllNodes(SHARED, AGENTS))[0].items() if name != agent}

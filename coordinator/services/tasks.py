@@ -27,14 +27,7 @@ from coordinator.services import (
     task_records,
 )
 from coordinator.services.dependencies import FAILED_DEPENDENCY
-from coordinator.services.request import (
-    Request,
-    SessionChange,
-    change_session,
-    fence_actor,
-    not_found,
-    session_not_found,
-)
+from coordinator.services.request import Request, SessionChange, change_session, not_found, session_not_found
 from coordinator.services.task_records import HeldTask
 from coordinator.store.connection import Store
 from coordinator.store.documents import ORPHANS, RECORD, RUNS, SESSION, TASKS
@@ -239,8 +232,7 @@ def assign(store: Store, session_id: str, task_id: str, agent: str, *, request: 
     def work(change: SessionChange) -> Record:
         task = task_records.load(change, task_id)
         lifecycle.require_epoch(task.record, task.held(change.tx.now_ms), what="assignee")
-        fence_actor(change.tx, agent)
-        reservations.refuse_gone(change.tx, session_id, task_id, name)
+        reservations.refuse_gone(change.tx, session_id, task_id, agent)
         task.record["status"] = lifecycle.next_state(task.record["status"], TaskVerb.ASSIGN).value
         task.record.update(assignee=name, epoch=None, retry_at=None)  # whoever assigns it wants it done now
         delegation.let_go(task.record, name)
