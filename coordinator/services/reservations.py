@@ -29,12 +29,14 @@ def reads_of(agent: str) -> list[Read]:
     return [Node(SHARED, AGENTS, agent), Leases((agent_member(agent),))]
 
 
-def refuse_gone(tx: Transaction, session_id: str, task_id: str, agent: str) -> None:
-    """WrongState where that agent was here and is not any more, unless others have that role; Fenced for a life of it
-    (`name#incarnation`) that is over. Guarded."""
-    fence_actor(tx, agent)
-    agent, _ = ids.agent_reference(agent)
-    if not _is_gone(tx.node(SHARED, AGENTS, agent), tx.lease(agent_member(agent))):
+def refuse_gone(tx: Transaction, session_id: str, task_id: str, reference: str) -> None:
+    """WrongState where that agent was here and is not any more, unless others have that role; Fenced where it is, in
+    another life than `name#incarnation` says. Guarded."""
+    agent, _ = ids.agent_reference(reference)
+    lease = tx.lease(agent_member(agent))
+    if lease is not None:
+        fence_actor(tx, reference)
+    if not _is_gone(tx.node(SHARED, AGENTS, agent), lease):
         return
     others = {name: found.value for name, found in tx.fetch(AllNodes(SHARED, AGENTS))[0].items() if name != agent}
     if Gone({**others, agent: {"status": AgentStatus.LOST}}).is_one(agent):

@@ -88,7 +88,8 @@ def arm_again(change: SessionChange, state: Record, *, resumed: bool = False) ->
             task = task_records.find(change, one)
         if task is not None and task.record["status"] in ("failed", "cancelled"):
             bringing_back.retry_one(change, task)
-            subtasks.follow_later(change, one)
+            if resumed:  # otherwise it begins anew, and hands out anew
+                subtasks.follow_later(change, one)
 
 
 def cancel_left(change: SessionChange, state: Record, reason: str) -> int:
