@@ -42,32 +42,29 @@ def keep(
         return
     kept = {name: value for name, value in kept.items() if (name, value) != ("usage", None)}
 
-    def work(change: SessionChange) -> bool:
+    def work(change: SessionChange) -> None:
         task = task_records.find(change, task_id)
         if task is None and not (epoch is not None and _was_started(change, task_id, agent, epoch)):
-            return False  # a life that has ended may name a task that never was
+            raise refused  # a life that has ended may name a task that never was; nothing is left of it
         ran = task is None or _ran(change, task_id, agent, epoch)
         if isinstance(refused, ReadOnly) and not ran:
-            return False
+            raise refused
         if "usage" in kept and ran:
             usage.spend(change.tx, None if task is None else task.record["team"], agent, kept["usage"])
         before = list(change.tx.node(change.name, ORPHANS, task_id).value or [])
         entry = {"at": change.tx.now, "agent": agent, "epoch": epoch, "why": refused.message, **kept}
         change.tx.put(change.name, ORPHANS, task_id, _bounded([*before, entry]))
-        return True
 
     part = Request(id=request.part(2).id, wait_ms=request.wait_ms, system=True)
     try:
-        is_kept = change_session(
-            store, session_id, part, work, verb="orphan result", arguments=[task_id, kept], closed_too=True
-        )
+        change_session(store, session_id, part, work, verb="orphan result", arguments=[task_id, kept], closed_too=True)
     except ServerUnavailable:
         raise
     except CoordError as not_kept:
-        refused.facts["orphan_result"] = f"not kept: {not_kept.message}"
+        if not_kept is not refused:
+            refused.facts["orphan_result"] = f"not kept: {not_kept.message}"
     else:
-        if is_kept:
-            refused.facts["orphan_result"] = "kept: see `coord task show`"
+        refused.facts["orphan_result"] = "kept: see `coord task show`"
 
 
 def keep_set(store: Store, session_id: str, edits: Iterable[Edit], *, request: Request, refused: CoordError) -> None:
